@@ -1,0 +1,240 @@
+"""The whole description of a run: one frozen tree of typed fields.
+
+Field names are unique over the tree, so that each is one command-line flag. What is computed (`seed`,
+`data`, `model`, `objective`, `training`) makes the fingerprint of a run; where and how it is computed
+(`hardware`, `run`) does not.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gte_ray.errors import UsageError
+
+Direction = Literal["q2d", "q2q", "d2q", "d2d"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+IMPROVED: tuple[Direction, ...] = ("q2d", "q2q", "d2q", "d2d")
+"""The four sums of the partition function of eq. 6, in the order in which it prints them."""
+VANILLA: tuple[Direction, ...] = ("q2d",)
+"""Eq. 3 with in-batch documents as negatives (section 5.5)."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pairs are trained on, and how sources are mixed."""
+
+    store: str
+    """Pair store: a folder, or an s3:// or gs:// URI."""
+    sources: tuple[str, ...] = ()
+    """Names of the sources to train on; empty for all that the store has."""
+    alpha: float = 0.5
+    """Exponent of the source sizes in the mixture, p ~ n^alpha (eq. 4); 0 is uniform, 1 proportional."""
+    max_length: int = 128
+    """Tokens of a text, special tokens included; the rest is cut off (section 3.4)."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The backbone: a pre-trained one, or BERT of the sizes below from random weights."""
+
+    base: str
+    """Hugging Face id or folder of a pre-trained encoder, or `scratch` for random weights."""
+    vocab_size: int = 30522
+    """Entries of the WordPiece vocabulary trained on the store; `scratch` only."""
+    hidden_size: int = 768
+    """Width of the backbone and dimension D of the embedding; `scratch` only."""
+    layers: int = 12
+    """Transformer layers; `scratch` only."""
+    heads: int = 12
+    """Attention heads; `scratch` only."""
+    intermediate_size: int = 3072
+    """Width of the feed-forward layers; `scratch` only."""
+    dropout: float = 0.1
+    """Dropout probability of the backbone, of hidden states and attention alike."""
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """The contrastive loss (eqs. 5 and 6)."""
+
+    directions: tuple[Direction, ...] = IMPROVED
+    """Which sums make up the partition function: all four are eq. 6, q2d alone is the vanilla loss."""
+    temperature: float = 0.01
+    """Softmax temperature (section 3.4)."""
+    mask_duplicates: bool = True
+    """Whether pairs that share a text are kept from being each other's negatives; off is the paper."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long, how large and how fast (section 3.4, Table 3)."""
+
+    steps: int
+    """Optimizer steps of the run."""
+    global_batch: int
+    """Pairs of one step over all workers together."""
+    learning_rate: float
+    """Highest learning rate, reached at the end of the warm-up (Table 3)."""
+    warmup: float = 0.05
+    """Share of the steps over which the learning rate rises; it falls linearly to 0 afterwards."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of AdamW."""
+    adam_beta1: float = 0.9
+    """Decay rate of AdamW's first moment."""
+    adam_beta2: float = 0.999
+    """Decay rate of AdamW's second moment."""
+    adam_epsilon: float = 1e-8
+    """Term that keeps AdamW's denominator from 0."""
+    max_grad_norm: float = 1.0
+    """Global gradient norm above which gradients are scaled down; 0 for no clipping."""
+    precision: Precision = "fp16"
+    """Number format of the forward and backward pass; fp16 and bf16 need a GPU."""
+
+
+@dataclass(frozen=True)
+class HardwareConfig:
+    """Where and how the run is computed; no field changes what is computed."""
+
+    workers: int = 1
+    """Training processes, one for each GPU."""
+    gpu: bool = True
+    """Whether each worker has a GPU."""
+    worker_cpus: float = 1.0
+    """Logical CPUs reserved for each worker in Ray's scheduling."""
+    threads: int = 1
+    """CPU threads of each worker's tensor operations."""
+    micro_batch_tokens: int = 65_536
+    """Tokens, padding included, of one forward and backward pass."""
+    graph_tokens: int = 65_536
+    """Tokens whose activations are kept from the first forward pass; the rest is computed twice."""
+    loss_tile: int = 4_096
+    """Columns of the similarity matrix that exist at one time."""
+    gradient_checkpointing: bool = False
+    """Whether layers recompute their activations in the backward pass, to save memory."""
+    retokenize: bool = False
+    """Whether texts are tokenised while training even where the store has token ids."""
+    zero_stage: int = 1
+    """DeepSpeed ZeRO stage, 0 or 1; 2 and 3 reduce at each backward pass and are refused."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run is called and where it leaves things."""
+
+    output: str = "runs"
+    """Folder or URI under which each run has a folder of its name."""
+    name: str = ""
+    """Name of the run; empty for recipe and fingerprint. The same name goes on with the same run."""
+    checkpoint_every: int = 1_000
+    """Steps between checkpoints; the last step always makes one."""
+    checkpoints_kept: int = 2
+    """Checkpoints kept on storage; older ones are deleted."""
+    max_failures: int = 3
+    """Times that training is restarted after a worker or node is lost."""
+    eval_limit: int = 1_000
+    """Most held-out pairs of a source that the final evaluation uses; 0 for none."""
+    tracking_uri: str = "sqlite:///mlflow.db"
+    """MLflow tracking server or database."""
+    experiment: str = "gte_ray"
+    """MLflow experiment that the run is filed under."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run. `validate` it once where it enters the program."""
+
+    recipe: str
+    """Name of the recipe that the fields started from."""
+    data: DataConfig
+    model: ModelConfig
+    objective: ObjectiveConfig
+    training: TrainingConfig
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    seed: int = 42
+    """Seed of the source order, the row order, the initial weights and dropout."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def fingerprint(self, store_fingerprint: str) -> str:
+        """16 hex digits that are equal exactly when two runs compute the same thing.
+
+        `store_fingerprint` stands for the pairs, whose location does not count.
+        """
+        identity = {k: v for k, v in self.to_dict().items() if k not in ("recipe", "hardware", "run")}
+        identity["data"]["store"] = store_fingerprint
+        identity["data"]["sources"] = sorted(self.data.sources)
+        identity["objective"]["directions"] = sorted(self.objective.directions)
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def from_dict(value: dict[str, Any]) -> Config:
+    """The config that `Config.to_dict` (by way of JSON) described."""
+    sections = {f.name: f.type for f in dataclasses.fields(Config)}
+    tupled = {
+        name: {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()}
+        for name, part in value.items()
+        if isinstance(part, dict)
+    }
+    parts = {name: sections[name](**fields) for name, fields in tupled.items()}  # type: ignore[operator]
+    return Config(**{**value, **parts})
+
+
+def validate(config: Config) -> Config:
+    """`config` itself, or UsageError with the first field that is out of range."""
+    d, m, o, t, h, r = (
+        config.data, config.model, config.objective, config.training, config.hardware, config.run,
+    )  # fmt: skip
+    rules: list[tuple[bool, str, Any, str]] = [
+        (d.store != "", "store", d.store, "a folder or URI"),
+        (d.alpha >= 0, "alpha", d.alpha, "a number of at least 0"),
+        (d.max_length >= 3, "max-length", d.max_length, "at least 3 tokens"),
+        (m.base != "", "base", m.base, "a Hugging Face id, a folder, or scratch"),
+        (m.vocab_size >= 100, "vocab-size", m.vocab_size, "at least 100 entries"),
+        (m.layers >= 1, "layers", m.layers, "at least 1"),
+        (m.heads >= 1, "heads", m.heads, "at least 1"),
+        (m.hidden_size >= 1, "hidden-size", m.hidden_size, "at least 1"),
+        (m.heads < 1 or m.hidden_size % m.heads == 0, "hidden-size", m.hidden_size,
+         f"a multiple of heads ({m.heads})"),
+        (m.intermediate_size >= 1, "intermediate-size", m.intermediate_size, "at least 1"),
+        (0 <= m.dropout < 1, "dropout", m.dropout, "from 0 up to, not including, 1"),
+        (len(set(o.directions)) == len(o.directions), "directions", o.directions, "each direction once"),
+        ("q2d" in o.directions, "directions", o.directions, "a set that has q2d"),
+        (o.temperature > 0, "temperature", o.temperature, "a number above 0"),
+        (t.steps >= 1, "steps", t.steps, "at least 1"),
+        (t.global_batch >= 2, "global-batch", t.global_batch, "at least 2 pairs: one is no contrast"),
+        (t.learning_rate > 0, "learning-rate", t.learning_rate, "a number above 0"),
+        (0 <= t.warmup < 1, "warmup", t.warmup, "a share from 0 up to, not including, 1"),
+        (t.weight_decay >= 0, "weight-decay", t.weight_decay, "a number of at least 0"),
+        (0 <= t.adam_beta1 < 1, "adam-beta1", t.adam_beta1, "from 0 up to, not including, 1"),
+        (0 <= t.adam_beta2 < 1, "adam-beta2", t.adam_beta2, "from 0 up to, not including, 1"),
+        (t.adam_epsilon > 0, "adam-epsilon", t.adam_epsilon, "a number above 0"),
+        (t.max_grad_norm >= 0, "max-grad-norm", t.max_grad_norm, "a number of at least 0"),
+        (h.gpu or t.precision == "fp32", "precision", t.precision, "fp32 where there is no GPU (--no-gpu)"),
+        (h.workers >= 1, "workers", h.workers, "at least 1"),
+        (h.workers <= t.global_batch, "workers", h.workers, f"at most global-batch ({t.global_batch})"),
+        (h.worker_cpus > 0, "worker-cpus", h.worker_cpus, "a number above 0"),
+        (h.threads >= 1, "threads", h.threads, "at least 1"),
+        (h.micro_batch_tokens >= d.max_length, "micro-batch-tokens", h.micro_batch_tokens,
+         f"at least max-length ({d.max_length})"),
+        (h.graph_tokens >= 0, "graph-tokens", h.graph_tokens, "at least 0"),
+        (h.loss_tile >= 1, "loss-tile", h.loss_tile, "at least 1"),
+        (h.zero_stage in (0, 1), "zero-stage", h.zero_stage,
+         "0 or 1: stages 2 and 3 reduce gradients at each backward pass, so workers with unequal numbers "
+         "of micro-batches would wait for each other for ever"),
+        (r.output != "", "output", r.output, "a folder or URI"),
+        ("/" not in r.name, "name", r.name, "a name without /"),
+        (r.checkpoint_every >= 1, "checkpoint-every", r.checkpoint_every, "at least 1"),
+        (r.checkpoints_kept >= 1, "checkpoints-kept", r.checkpoints_kept, "at least 1"),
+        (r.max_failures >= 0, "max-failures", r.max_failures, "at least 0"),
+        (r.eval_limit >= 0, "eval-limit", r.eval_limit, "at least 0"),
+        (config.seed >= 0, "seed", config.seed, "at least 0"),
+    ]  # fmt: skip
+    for holds, flag, found, allowed in rules:
+        if not holds:
+            raise UsageError(f"--{flag} is {found!r}; allowed is {allowed}")
+    return config

@@ -1,0 +1,133 @@
+"""The config tree: validation in one sentence, and what makes two runs the same."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gte_ray.config import Config, from_dict, validate
+from gte_ray.errors import UsageError
+from gte_ray.recipes import RECIPES, recipe
+
+
+def changed(config: Config, section: str, **fields) -> Config:
+    return dataclasses.replace(
+        config, **{section: dataclasses.replace(getattr(config, section), **fields)}
+    )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_valid_and_survive_json(name):
+    config = validate(recipe(name, "store"))
+    assert config.recipe == name
+    assert from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_recipes_hold_the_papers_numbers():
+    """Table 3 and section 3.4."""
+    rows = {"gte-small": (3e-4, 2, 384, 12), "gte-base": (2e-4, 4, 768, 12), "gte-large": (5e-5, 8, 1024, 24)}
+    for name, (learning_rate, gpus, width, layers) in rows.items():
+        config = recipe(name, "store")
+        training = config.training
+        assert (training.learning_rate, config.hardware.workers) == (learning_rate, gpus)
+        assert (config.model.hidden_size, config.model.layers) == (width, layers)
+        assert (training.global_batch, training.steps, training.warmup) == (16_384, 50_000, 0.05)
+        assert (training.precision, config.hardware.zero_stage) == ("fp16", 1)
+        assert (config.data.max_length, config.data.alpha) == (128, 0.5)
+        assert config.objective.temperature == 0.01
+        assert set(config.objective.directions) == {"q2d", "q2q", "d2q", "d2d"}
+
+
+@pytest.mark.parametrize(
+    ("section", "fields", "message"),
+    [
+        ("data", {"alpha": -0.1}, "--alpha is -0.1"),
+        ("data", {"alpha": math.nan}, "--alpha is nan"),
+        ("data", {"max_length": 2}, "--max-length is 2"),
+        ("training", {"global_batch": 1}, "--global-batch is 1"),
+        ("training", {"steps": 0}, "--steps is 0"),
+        ("training", {"precision": "fp16"}, "--precision is 'fp16'"),
+        ("hardware", {"zero_stage": 2}, "--zero-stage is 2.*reduce gradients at each backward"),
+        ("hardware", {"zero_stage": 3}, "--zero-stage is 3"),
+        ("hardware", {"workers": 0}, "--workers is 0"),
+        ("hardware", {"workers": 513}, "at most global-batch"),
+        ("model", {"heads": 3}, "a multiple of heads"),
+        ("model", {"dropout": 1.0}, "--dropout is 1.0"),
+        ("objective", {"temperature": 0.0}, "--temperature is 0.0"),
+        ("objective", {"directions": ("q2q",)}, "a set that has q2d"),
+        ("objective", {"directions": ("q2d", "q2d")}, "each direction once"),
+        ("run", {"checkpoints_kept": 0}, "--checkpoints-kept is 0"),
+        ("run", {"name": "a/b"}, "--name is 'a/b'"),
+    ],
+)
+def test_what_is_out_of_range_is_named(section, fields, message):
+    with pytest.raises(UsageError, match=message):
+        validate(changed(recipe("tiny", "store"), section, **fields))
+
+
+def test_unknown_recipe_lists_those_there_are():
+    with pytest.raises(UsageError, match="'nope'; allowed are tiny, gte-small, gte-base, gte-large"):
+        recipe("nope", "store")
+
+
+def identity(config: Config, store: str = "s") -> str:
+    return config.fingerprint(store)
+
+
+@given(
+    workers=st.integers(1, 64),
+    tokens=st.integers(128, 10**6),
+    output=st.text("abc/", min_size=1),
+    store=st.text("abc/:", min_size=1),
+)
+def test_where_a_run_is_computed_leaves_its_fingerprint(workers, tokens, output, store):
+    base = recipe("tiny", "store")
+    moved = changed(base, "hardware", workers=workers, micro_batch_tokens=tokens, graph_tokens=0)
+    moved = changed(moved, "run", output=output, tracking_uri="http://elsewhere", checkpoint_every=7)
+    moved = changed(moved, "data", store=store)
+    assert identity(moved) == identity(base)
+
+
+def test_the_order_of_sets_leaves_the_fingerprint():
+    base = recipe("tiny", "store")
+    one, other = (changed(base, "data", sources=s) for s in (("a", "b"), ("b", "a")))
+    assert identity(one) == identity(other)
+    one, other = (changed(base, "objective", directions=d) for d in (("q2d", "d2q"), ("d2q", "q2d")))
+    assert identity(one) == identity(other)
+
+
+@pytest.mark.parametrize(
+    ("section", "fields"),
+    [
+        ("data", {"alpha": 0.3}),
+        ("data", {"sources": ("a",)}),
+        ("data", {"max_length": 64}),
+        ("model", {"layers": 3}),
+        ("model", {"dropout": 0.2}),
+        ("objective", {"directions": ("q2d",)}),
+        ("objective", {"mask_duplicates": False}),
+        ("training", {"global_batch": 64}),
+        ("training", {"steps": 7}),
+        ("training", {"learning_rate": 1e-5}),
+        ("training", {"precision": "bf16"}),
+    ],
+)
+def test_what_is_computed_makes_the_fingerprint(section, fields):
+    base = recipe("tiny", "store")
+    assert identity(changed(base, section, **fields)) != identity(base)
+
+
+def test_seed_and_store_make_the_fingerprint():
+    base = recipe("tiny", "store")
+    assert identity(dataclasses.replace(base, seed=43)) != identity(base)
+    assert identity(base, "other pairs") != identity(base)
+
+
+def test_every_field_is_one_flag():
+    sections = [f for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.type)]
+    names = [field.name for section in sections for field in dataclasses.fields(section.type)]
+    names += [f.name for f in dataclasses.fields(Config) if f not in sections]
+    assert len(names) == len(set(names))
