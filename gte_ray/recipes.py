@@ -2,7 +2,15 @@
 
 from collections.abc import Callable
 
-from gte_ray.config import Config, DataConfig, HardwareConfig, ModelConfig, ObjectiveConfig, RunConfig, TrainingConfig
+from gte_ray.config import (
+    Config,
+    DataConfig,
+    HardwareConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    RunConfig,
+    TrainingConfig,
+)
 from gte_ray.errors import UsageError
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from typing import Any
 
 from pyarrow import fs
@@ -13,12 +14,16 @@ def resolve(uri: str) -> tuple[fs.FileSystem, str]:
     """The file system of `uri` and the path inside it; local paths are made absolute."""
     if "://" not in uri:
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
+    if uri.startswith("hf://"):
+        from huggingface_hub import HfFileSystem
+
+        return fs.PyFileSystem(fs.FSSpecHandler(HfFileSystem())), uri.removeprefix("hf://")
     try:
         return fs.FileSystem.from_uri(uri)
     except (ValueError, OSError) as error:
         raise UsageError(
             f"{uri}: not a location that can be opened ({error}); "
-            "a local path, or a file://, s3://, gs:// or hdfs:// URI is allowed"
+            "a local path, or a file://, s3://, gs://, hdfs:// or hf:// URI is allowed"
         ) from error
 
 
@@ -60,6 +65,57 @@ def read_json(uri: str) -> Any:
 
 def write_json(uri: str, value: Any) -> None:
     write_bytes(uri, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def glob(pattern: str) -> list[str]:
+    """URIs of the files that match, sorted; `*`, `?`, `[...]` within a name and `**` over folders."""
+    scheme = pattern.split("://")[0] + "://" if "://" in pattern else ""
+    filesystem, path = resolve(pattern)
+    parts = path.split("/")
+    fixed = next((i for i, part in enumerate(parts) if any(c in part for c in "*?[")), len(parts))
+    if fixed == len(parts):
+        found = [filesystem.get_file_info(path)]
+    else:
+        folder = "/".join(parts[:fixed]) or "/"
+        selector = fs.FileSelector(folder, recursive=True, allow_not_found=True)
+        found = filesystem.get_file_info(selector)
+    matcher = _matcher(path)
+    files = [info.path for info in found if info.type == fs.FileType.File and matcher.fullmatch(info.path)]
+    return [scheme + name for name in sorted(files)]
+
+
+def folders(uri: str) -> list[str]:
+    """Names of the folders directly in `uri`, sorted; none where there is no such folder."""
+    filesystem, path = resolve(uri)
+    found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+
+
+def stamps(uris: list[str]) -> list[tuple[str, int, int]]:
+    """Path, size and time of change (ns) of each file: equal while the file is left as it is."""
+    found = []
+    for uri in uris:
+        filesystem, path = resolve(uri)
+        info = filesystem.get_file_info(path)
+        found.append((path, info.size or 0, info.mtime_ns or 0))
+    return found
+
+
+def _matcher(path: str) -> re.Pattern[str]:
+    pieces = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    tokens = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]/]+\])", path)
+    return re.compile(
+        "".join(
+            pieces.get(t) or (t if t.startswith("[") and t.endswith("]") else re.escape(t)) for t in tokens
+        )
+    )
+
+
+def upload(folder: str, uri: str) -> None:
+    """Copies all that is in a local folder to `uri`."""
+    filesystem, path = resolve(uri)
+    filesystem.create_dir(path, recursive=True)
+    fs.copy_files(folder, path, destination_filesystem=filesystem)
 
 
 def delete(uri: str) -> None:

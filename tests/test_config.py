@@ -14,9 +14,7 @@ from gte_ray.recipes import RECIPES, recipe
 
 
 def changed(config: Config, section: str, **fields) -> Config:
-    return dataclasses.replace(
-        config, **{section: dataclasses.replace(getattr(config, section), **fields)}
-    )
+    return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **fields)})
 
 
 @pytest.mark.parametrize("name", RECIPES)

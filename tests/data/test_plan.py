@@ -90,9 +90,7 @@ def test_a_longer_run_begins_with_the_shorter_one():
 
 def test_the_order_of_the_sources_does_not_count():
     sources = [PlanSource("a", 3_000), PlanSource("b", 700), PlanSource("c", 90)]
-    one, other = (
-        StepPlan(s, alpha=0.5, global_batch=64, seed=3, steps=40) for s in (sources, sources[::-1])
-    )
+    one, other = (StepPlan(s, alpha=0.5, global_batch=64, seed=3, steps=40) for s in (sources, sources[::-1]))
     assert [one[t] for t in range(40)] == [other[t] for t in range(40)]
 
 
@@ -128,9 +126,7 @@ def test_paper_size_plans_within_a_second():
 
 def test_refuses_what_has_no_rows():
     with pytest.raises(ValueError, match="sources without rows: b"):
-        StepPlan(
-            [PlanSource("a", 3), PlanSource("b", 0)], alpha=0.5, global_batch=2, seed=0, steps=1
-        )
+        StepPlan([PlanSource("a", 3), PlanSource("b", 0)], alpha=0.5, global_batch=2, seed=0, steps=1)
     with pytest.raises(ValueError, match="at least one source"):
         StepPlan([], alpha=0.5, global_batch=2, seed=0, steps=1)
     with pytest.raises(IndexError, match="step 1 is outside 0 to 0"):

@@ -1,0 +1,163 @@
+"""The model card: what a trained model is, how to use it, what it scored, and how to make it again."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from gte_ray.config import Config
+from gte_ray.evaluation.heldout import SourceScores, mean_scores
+from gte_ray.tracking import without_password
+
+
+@dataclass(frozen=True)
+class CardSource:
+    """A source that the model was trained on."""
+
+    name: str
+    task: str
+    """One of the task types of Table 1."""
+    pairs: int
+    """Pairs for training in the store."""
+    share: float
+    """Share of the training steps, from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """All that the card says."""
+
+    name: str
+    config: Config
+    fingerprint: str
+    """Of the run: equal when the same thing is computed."""
+    command: str
+    """The command that made the model."""
+    sources: tuple[CardSource, ...]
+    before: tuple[SourceScores, ...] = ()
+    after: tuple[SourceScores, ...] = ()
+    bm25: tuple[SourceScores, ...] = ()
+
+
+def render(card: ModelCard, dimensions: int, pooler: bool) -> str:
+    """The card as the README.md of a model folder.
+
+    `pooler` says whether the backbone's class makes a pooler unless it is told not to: the folder has none,
+    and the example then tells it.
+    """
+    parts = [_header(card), _introduction(card, dimensions), _usage(card, pooler)]
+    if card.after:
+        parts.append(_scores(card))
+    return "\n\n".join([*parts, _data(card), _training(card)]) + "\n"
+
+
+def _header(card: ModelCard) -> str:
+    lines = [
+        "---",
+        "library_name: sentence-transformers",
+        "pipeline_tag: sentence-similarity",
+        "tags:",
+        *(
+            f"- {tag}"
+            for tag in ("sentence-transformers", "feature-extraction", "sentence-similarity", "gte_ray")
+        ),
+    ]
+    base = card.config.model.base
+    if base != "scratch" and base.count("/") == 1 and not base.startswith((".", "/", "~")):
+        lines.append(f"base_model: {json.dumps(base)}")
+    return "\n".join([*lines, "---"])
+
+
+def _introduction(card: ModelCard, dimensions: int) -> str:
+    base = "random weights" if card.config.model.base == "scratch" else card.config.model.base
+    return (
+        f"# {card.name}\n\n"
+        f"A text embedding model: up to {card.config.data.max_length} tokens in, a vector of {dimensions} "
+        "dimensions and length 1 out, compared by cosine similarity. Mean pooling over the tokens; no prompt "
+        f"or prefix is needed. Trained with gte_ray by the recipe `{card.config.recipe}` from {base}, after "
+        "[Towards General Text Embeddings with Multi-stage Contrastive Learning]"
+        "(https://arxiv.org/abs/2308.03281)."
+    )
+
+
+def _usage(card: ModelCard, pooler: bool) -> str:
+    without = ", add_pooling_layer=False" if pooler else ""
+    return f"""## Use
+
+With sentence-transformers, where `folder` is the folder of this file:
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer(folder)
+queries = model.encode(["how to sort a list"])
+documents = model.encode(["sorted(x) gives a new list, in order", "the sea is blue"])
+print(model.similarity(queries, documents))
+```
+
+With transformers alone:
+
+```python
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModel.from_pretrained(folder{without}).eval()
+texts = ["how to sort a list", "sorted(x) gives a new list, in order"]
+inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+with torch.no_grad():
+    hidden = model(**inputs).last_hidden_state
+mask = inputs["attention_mask"].unsqueeze(-1)
+embeddings = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
+print(embeddings[0] @ embeddings[1])
+```"""
+
+
+def _scores(card: ModelCard) -> str:
+    rows = list(zip(card.before, card.after, card.bm25, strict=True))
+    if len(rows) > 1:
+        rows.append((mean_scores(card.before), mean_scores(card.after), mean_scores(card.bm25)))
+    header = ["source", "queries", "documents", "nDCG@10 before", "nDCG@10", "BM25 nDCG@10"]
+    header += ["MRR@10", "BM25 MRR@10", "recall@1", "recall@10"]
+    cells = [
+        [
+            *(a.source, f"{a.queries:,}", f"{a.documents:,}"),
+            *map(_percent, (b.ndcg_at_10, a.ndcg_at_10, m.ndcg_at_10)),
+            *map(_percent, (a.mrr_at_10, m.mrr_at_10, a.recall_at_1, a.recall_at_10)),
+        ]
+        for b, a, m in rows
+    ]
+    return (
+        "## Scores\n\nHeld-out documents of each source retrieved by its held-out queries, in percent. "
+        "`before` is the model before training; BM25 has the same queries and candidates. The sources are "
+        "those of the training: this is no measure of other domains.\n\n" + _table(header, cells)
+    )
+
+
+def _data(card: ModelCard) -> str:
+    cells = [[s.name, s.task, f"{s.pairs:,}", f"{100 * s.share:.1f} %"] for s in card.sources]
+    total = sum(source.pairs for source in card.sources)
+    return (
+        f"## Data\n\nPairs of text: {total:,}. Sources: {len(card.sources)}; each batch is of one source.\n\n"
+        + _table(["source", "task", "pairs", "share of the steps"], cells)
+    )
+
+
+def _training(card: ModelCard) -> str:
+    t, o = card.config.training, card.config.objective
+    settings = {k: v for k, v in asdict(card.config).items() if k != "run"}
+    return without_password(
+        f"## Training\n\n{t.steps:,} steps of {t.global_batch:,} pairs, AdamW with a highest learning rate "
+        f"of {t.learning_rate:g}, temperature {o.temperature:g}, mixing exponent {card.config.data.alpha:g}, "
+        f"seed {card.config.seed}. Fingerprint `{card.fingerprint}`. The command:\n\n"
+        f"```\n{card.command}\n```\n\n"
+        f"All settings:\n\n```json\n{json.dumps(settings, indent=2)}\n```"
+    )
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

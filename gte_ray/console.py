@@ -1,0 +1,83 @@
+"""What all commands share: errors in one sentence, a quiet Ray, and a way out at Ctrl-C."""
+
+import logging
+import math
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from gte_ray.errors import RunError, UsageError
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Runs a command and exits: 0, 1 for a RunError, 2 for a UsageError, 130 when interrupted."""
+    try:
+        main()
+    except UsageError as error:
+        sys.exit(_say(error, 2))
+    except RunError as error:
+        sys.exit(_say(error, 1))
+    except KeyboardInterrupt:
+        sys.exit(_say("interrupted; the same command goes on from the last checkpoint", 130))
+
+
+def _say(message: object, code: int) -> int:
+    print(f"error: {message}" if code < 130 else message, file=sys.stderr)
+    return code
+
+
+def start_ray(cpus: float, verbose: bool) -> None:
+    """Joins the cluster that RAY_ADDRESS names, or starts a local Ray with one CPU beyond `cpus`.
+
+    That CPU is for reading data: without one that is free, a stream waits for ever.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    if not verbose:
+        for name in ("ray.data", "ray.train", "ray.tune"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    quiet = {} if verbose else {"log_to_driver": False, "logging_level": logging.ERROR}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)
+        return
+    count = max(os.cpu_count() or 1, math.ceil(cpus) + 1)
+    ray.init(address="local", num_cpus=count, include_dashboard=False, **quiet)
+
+
+def until_interrupted(work: Callable[[threading.Event], None]) -> None:
+    """Runs `work` in a thread, so that Ctrl-C and SIGTERM act at once whatever it waits for.
+
+    The event that `work` is given is set when it is interrupted.
+    """
+    stopped = threading.Event()
+    outcome: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            work(stopped)
+        except BaseException as error:
+            outcome.append(error)
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    thread = threading.Thread(target=body, name="work", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+    except KeyboardInterrupt:
+        import ray
+
+        stopped.set()
+        ray.shutdown()
+        thread.join(10)
+        raise
+    if outcome:
+        raise outcome[0]

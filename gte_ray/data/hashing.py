@@ -1,0 +1,30 @@
+"""64-bit hashes: of texts, to tell equal ones, and of pairs, to shuffle and to split."""
+
+from hashlib import blake2b
+
+import numpy as np
+import pyarrow as pa
+
+
+def text_hashes(texts: pa.Array) -> np.ndarray:
+    """(n,) uint64, the BLAKE2b hash of each text's UTF-8 bytes."""
+    digests = b"".join(blake2b(memoryview(text.as_buffer()), digest_size=8).digest() for text in texts)
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
+
+
+def pair_hashes(query_hashes: np.ndarray, document_hashes: np.ndarray, seed: int) -> np.ndarray:
+    """(n,) uint64, a seeded hash of each pair: its ascending order is the global shuffle."""
+    mixed = seeded(query_hashes, seed) ^ np.uint64(0x9E3779B97F4A7C15)
+    return _mix(mixed + _mix(document_hashes))
+
+
+def seeded(hashes: np.ndarray, seed: int) -> np.ndarray:
+    """(n,) uint64, another independent hash of each text for each seed."""
+    return _mix(hashes ^ _mix(np.array([seed], dtype=np.uint64) + np.uint64(0xD1B54A32D192ED03)))
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): a bijection that spreads each bit."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

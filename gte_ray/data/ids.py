@@ -1,0 +1,119 @@
+"""Token ids into a store, so that training reads them instead of tokenising."""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import pyarrow as pa
+
+from gte_ray import storage
+from gte_ray.data.batch import TokenLists
+from gte_ray.data.sort import digest, write_parquet
+from gte_ray.data.store import (
+    ROW_GROUP_ROWS,
+    SOURCE_FILE,
+    Manifest,
+    Part,
+    SourceInfo,
+    Store,
+    TokenizerInfo,
+    open_parquet,
+)
+from gte_ray.data.tasks import run_tasks
+from gte_ray.data.tokenize import TextTokenizer, load_tokenizer, train_wordpiece
+
+VOCABULARY_ROWS = 3_000
+"""Rows of each source that a vocabulary is trained on."""
+VOCABULARY_CHARACTERS = 600
+"""Characters of each text that a vocabulary is trained on."""
+COLUMNS = ("query", "document", "negatives", "query_hash", "document_hash")
+
+Report = Callable[[str, int], None]
+"""Told of the phase, such as `reading papers`, and the pairs that it has done since the last call."""
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Which token ids a store is to hold."""
+
+    tokenizer: str = ""
+    """Hugging Face id or folder of a tokenizer; empty to train one."""
+    vocabulary: int = 0
+    """Entries of a WordPiece vocabulary trained on the store; 0 where `tokenizer` names one."""
+    max_length: int = 512
+    """Tokens of a text, special tokens included, that ids are kept for."""
+
+
+def add_ids(store: Store, ids: Ids, report: Report) -> Manifest:
+    """The manifest of `store` with token ids in all parts; sources that have these ids are left as they are."""
+    known = store.manifest.tokenizer
+    if ids.vocabulary and known and (known.vocabulary, known.max_length) == (ids.vocabulary, ids.max_length):
+        return store.manifest
+    report("training the vocabulary" if ids.vocabulary else "loading the tokenizer", 0)
+    tokenizer = train_vocabulary(store, ids.vocabulary) if ids.vocabulary else load_tokenizer(ids.tokenizer)
+    info = TokenizerInfo(tokenizer.fingerprint, ids.max_length, ids.vocabulary)
+    _save(tokenizer, storage.join(store.uri, info.folder))
+    sources = [
+        source if source.tokenizer == info else _tokenize_source(store, source, tokenizer, info, report)
+        for source in store.manifest.sources
+    ]
+    return dataclasses.replace(store.manifest, sources=tuple(sources))
+
+
+def train_vocabulary(store: Store, entries: int) -> TextTokenizer:
+    """A WordPiece vocabulary of the store's texts; the same store gives the same."""
+    texts: list[str] = []
+    for source in store.manifest.sources:
+        # Rows are in hash order, so the first ones are a random sample.
+        rows = store.read_rows(source.name, 0, min(source.rows, VOCABULARY_ROWS), ["query", "document"])
+        texts += (text[:VOCABULARY_CHARACTERS] for column in rows.columns for text in column.to_pylist())
+    with tempfile.TemporaryDirectory() as folder:
+        return train_wordpiece(texts, entries, folder)
+
+
+def _save(tokenizer: TextTokenizer, uri: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(folder)
+        storage.upload(folder, uri)
+
+
+def _tokenize_source(
+    store: Store, source: SourceInfo, tokenizer: TextTokenizer, info: TokenizerInfo, report: Report
+) -> SourceInfo:
+    folder = f"{source.name}-{digest(source.content, source.parts[0].path, asdict(info))[:8]}"
+    storage.delete(storage.join(store.uri, folder))
+    task = partial(_tokenize_part, uri=store.uri, tokenizer=tokenizer, max_length=info.max_length)
+    jobs = [
+        {"path": part.path, "to": f"{folder}/{part.path.split('/')[-1]}"}
+        for part in (*source.parts, *source.held_out_parts)
+    ]
+    written = {}
+    for part in run_tasks(jobs, task):
+        written[part["from"]] = Part(part["path"], part["rows"], part["bytes"])
+        report(f"tokenising {source.name}", part["rows"])
+    changed = dataclasses.replace(
+        source,
+        parts=tuple(written[part.path] for part in source.parts),
+        held_out_parts=tuple(written[part.path] for part in source.held_out_parts),
+        tokenizer=info,
+    )
+    storage.write_json(storage.join(store.uri, folder, SOURCE_FILE), asdict(changed))
+    return changed
+
+
+def _tokenize_part(
+    job: dict[str, str], uri: str, tokenizer: TextTokenizer, max_length: int
+) -> Iterator[dict]:
+    table = open_parquet(storage.join(uri, job["path"])).read(columns=list(COLUMNS), use_threads=False)
+    for name in ("query", "document"):
+        texts = table.column(name).combine_chunks()
+        ids = _lists(tokenizer.content_ids(texts, max_length))
+        table = table.append_column(f"{name}_ids", ids)
+    size = write_parquet(table, storage.join(uri, job["to"]), ROW_GROUP_ROWS)
+    yield {"from": job["path"], "path": job["to"], "rows": len(table), "bytes": size}
+
+
+def _lists(tokens: TokenLists) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array(tokens.offsets, pa.int32()), pa.array(tokens.values, pa.int32()))

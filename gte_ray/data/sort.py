@@ -1,0 +1,125 @@
+"""The two passes of the external sort that prepares a source, each over a unit of bounded size."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gte_ray import storage
+from gte_ray.data.hashing import pair_hashes, seeded, text_hashes
+from gte_ray.data.sources import Chunk, read_file
+from gte_ray.data.store import ROW_GROUP_ROWS, open_parquet
+
+
+@dataclass(frozen=True)
+class SortedRun:
+    """What one task of the first pass wrote and counted."""
+
+    path: str
+    rows: int
+    checksum: int
+    """Sum of the pairs' hashes modulo 2^64, whatever their order."""
+    dropped: dict[str, int]
+    layout: str
+
+
+def sort_file(uri: str, columns: tuple[str, str] | None, scratch: str, seed: int) -> Iterator[dict]:
+    """First pass: the pairs of a file as runs sorted by (pair hash, query hash, document hash)."""
+    for number, chunk in enumerate(read_file(uri, tuple(columns) if columns else None)):
+        yield asdict(_write_run(chunk, f"{scratch}/{digest(uri)}-{number}.parquet", seed))
+
+
+def _write_run(chunk: Chunk, path: str, seed: int) -> SortedRun:
+    table = chunk.table
+    queries, documents = (text_hashes(table.column(name).combine_chunks()) for name in ("query", "document"))
+    pairs = pair_hashes(queries, documents, seed)
+    table = table.append_column("query_hash", pa.array(queries)).append_column(
+        "document_hash", pa.array(documents)
+    )
+    table = table.append_column("pair_hash", pa.array(pairs))
+    if len(table):
+        table = table.take(np.lexsort((documents, queries, pairs)))
+        write_parquet(table, path, row_group_rows=4 * ROW_GROUP_ROWS)
+    return SortedRun(path, len(table), int(pairs.sum(dtype=np.uint64)), chunk.dropped, chunk.layout)
+
+
+def merge_range(
+    index: int, uri: str, folder: str, paths: list[str], parts: int, seed: int, held_out: float
+) -> Iterator[dict]:
+    """Second pass: one range of pair hashes from all runs, without duplicates, as a part of the store."""
+    low, high = (-(-(k << 64) // parts) for k in (index, index + 1))
+    tables = [_read_range(path, low, high) for path in paths]
+    table = pa.concat_tables(tables) if tables else _no_pairs()
+    table = _without_duplicates(table)
+    queries = table.column("query_hash").to_numpy()
+    # By the query, so that a query is never on both sides, and by hash, so that it stays where it is.
+    aside = seeded(queries, seed) < np.uint64(min(int(held_out * 2**64), 2**64 - 1))
+    content = hashlib.sha256(table.column("pair_hash").to_numpy().tobytes()).hexdigest()
+    table = table.drop_columns(["pair_hash"])
+    result: dict[str, Any] = {"index": index, "content": content}
+    for key, rows, name in (("", ~aside, "part"), ("held_out_", aside, "held_out")):
+        kept = table.filter(pa.array(rows))
+        path = f"{folder}/{name}-{index:05}.parquet"
+        result[f"{key}path"] = path
+        result[f"{key}bytes"] = write_parquet(kept, storage.join(uri, path), ROW_GROUP_ROWS)
+        result["held_out" if key else "rows"] = len(kept)
+    yield result
+
+
+def _read_range(path: str, low: int, high: int) -> pa.Table:
+    """Pairs low <= pair hash < high of a run; row groups outside are not read."""
+    file = open_parquet(path)
+    column = file.schema_arrow.names.index("pair_hash")
+    groups = []
+    for group in range(file.num_row_groups):
+        bounds = file.metadata.row_group(group).column(column).statistics
+        if bounds.max >= low and bounds.min < high:
+            groups.append(group)
+    table = file.read_row_groups(groups, use_threads=False)
+    hashes = table.column("pair_hash").to_numpy()
+    inside = (hashes >= np.uint64(low)) & (hashes <= np.uint64(high - 1))
+    return table.filter(pa.array(inside))
+
+
+def _without_duplicates(table: pa.Table) -> pa.Table:
+    """Rows in ascending order of (pair, query, document hash), the first of each pair."""
+    keys = [table.column(name).to_numpy() for name in ("document_hash", "query_hash", "pair_hash")]
+    # Equal pairs may come with different negatives: their texts decide, not the order of the files.
+    negatives = pa.array(map(json.dumps, table.column("negatives").to_pylist()), pa.large_string())
+    order = np.lexsort((text_hashes(negatives), *keys))
+    queries, documents = keys[1][order], keys[0][order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (queries[1:] != queries[:-1]) | (documents[1:] != documents[:-1])
+    return table.take(order[first])
+
+
+def _no_pairs() -> pa.Table:
+    text, number = pa.large_string(), pa.uint64()
+    fields = {"query": text, "document": text, "negatives": pa.list_(text)}
+    fields |= {"query_hash": number, "document_hash": number, "pair_hash": number}
+    return pa.table({name: pa.array([], kind) for name, kind in fields.items()})
+
+
+def write_parquet(table: pa.Table, uri: str, row_group_rows: int) -> int:
+    """Writes the table, whose bytes depend on its rows alone, and gives their number."""
+    filesystem, path = storage.resolve(uri)
+    filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
+    with filesystem.open_output_stream(path) as stream:
+        pq.write_table(
+            table.combine_chunks(),
+            stream,
+            row_group_size=row_group_rows,
+            compression="zstd",
+            use_dictionary=False,
+        )
+    return filesystem.get_file_info(path).size
+
+
+def digest(*values: object) -> str:
+    """16 hex digits of JSON-able values."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]

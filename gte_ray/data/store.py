@@ -1,0 +1,229 @@
+"""The pair store: a folder of Parquet files and, written last, a manifest.
+
+Rows of a source are in ascending order of a seeded hash of the pair, over all its parts, so that any run of
+consecutive rows is a random sample of the source.
+"""
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gte_ray import storage
+from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
+from gte_ray.errors import RunError
+
+VERSION = 1
+MANIFEST = "manifest.json"
+SOURCE_FILE = "source.json"
+"""In the folder of a source, once all its parts are whole."""
+ROW_GROUP_ROWS = 1_024
+
+TASKS = (
+    "web-page",
+    "academic-paper",
+    "hyperlink",
+    "social-media",
+    "knowledge-base",
+    "community-qa",
+    "news",
+    "code",
+    "others",
+)
+"""The nine task types of Table 1."""
+
+
+@dataclass(frozen=True)
+class Part:
+    path: str
+    """Relative to the store."""
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class TokenizerInfo:
+    """Which tokenizer made the token ids in the store."""
+
+    fingerprint: str
+    max_length: int
+    """Tokens of a text, special tokens included, that ids are kept for."""
+    vocabulary: int
+    """Entries asked for when it was trained on the store; 0 for a tokenizer from elsewhere."""
+
+    @property
+    def folder(self) -> str:
+        """Relative to the store."""
+        return f"tokenizer-{self.fingerprint}"
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What the manifest says of one source."""
+
+    name: str
+    task: str
+    rows: int
+    """Pairs to train on."""
+    held_out: int
+    """Pairs set aside for evaluation."""
+    read: int
+    """Pairs read from the input, with those dropped."""
+    dropped: dict[str, int]
+    """How many pairs were dropped, by reason."""
+    reader: str
+    """The layout in which the input was read."""
+    input_fingerprint: str
+    """Of the input files and of all settings that shape the output."""
+    content: str
+    """Of the pairs alone: equal for equal pairs."""
+    parts: tuple[Part, ...]
+    held_out_parts: tuple[Part, ...]
+    tokenizer: TokenizerInfo | None = None
+    """Whose ids the parts hold, in columns `query_ids` and `document_ids`; None where they hold none."""
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.bytes for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    seed: int
+    held_out_share: float
+    sources: tuple[SourceInfo, ...]
+    version: int = VERSION
+
+    @property
+    def tokenizer(self) -> TokenizerInfo | None:
+        """The tokenizer that all sources have ids of, None where they do not agree on one."""
+        known = {source.tokenizer for source in self.sources}
+        return known.pop() if len(known) == 1 else None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(value: dict[str, Any]) -> "Manifest":
+        return Manifest(
+            seed=value["seed"],
+            held_out_share=value["held_out_share"],
+            sources=tuple(source_from_dict(source) for source in value["sources"]),
+        )
+
+
+def source_from_dict(value: dict[str, Any]) -> SourceInfo:
+    parts = {name: tuple(Part(**part) for part in value[name]) for name in ("parts", "held_out_parts")}
+    tokenizer = TokenizerInfo(**value["tokenizer"]) if value["tokenizer"] else None
+    return SourceInfo(**{**value, **parts, "tokenizer": tokenizer})
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened store. Files are opened when they are first read and stay open in this process."""
+
+    uri: str
+    manifest: Manifest
+    _files: dict[str, pq.ParquetFile] = field(default_factory=dict, repr=False, compare=False)
+
+    def __reduce__(self):
+        return open_store, (self.uri, False)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits, equal for equal pairs wherever they are stored and however they were tokenised."""
+        contents = sorted((source.name, source.task, source.content) for source in self.manifest.sources)
+        return hashlib.sha256(json.dumps(contents).encode()).hexdigest()[:16]
+
+    def source(self, name: str) -> SourceInfo:
+        for source in self.manifest.sources:
+            if source.name == name:
+                return source
+        known = ", ".join(source.name for source in self.manifest.sources)
+        raise RunError(f"{self.uri}: there is no source {name!r}; there are {known}")
+
+    def read_rows(self, source: str, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
+        """Rows start <= r < stop of the training pairs in store order; reads only their row groups."""
+        return self._rows(self.source(source).parts, start, stop, columns)
+
+    def read_held_out(self, source: str, limit: int) -> pa.Table:
+        """The first `limit` held-out pairs: query, document and their hashes."""
+        info = self.source(source)
+        columns = ["query", "document", "query_hash", "document_hash"]
+        return self._rows(info.held_out_parts, 0, min(limit, info.held_out), columns)
+
+    def _rows(self, parts: Sequence[Part], start: int, stop: int, columns: Sequence[str]) -> pa.Table:
+        ends = list(accumulate(part.rows for part in parts))
+        tables = []
+        while start < stop:
+            index = bisect_right(ends, start)
+            part = parts[index]
+            first = start - (ends[index] - part.rows)
+            last = min(stop - (ends[index] - part.rows), part.rows)
+            tables.append(self._read(part.path, first, last, columns))
+            start += last - first
+        return pa.concat_tables(tables) if tables else self._read(parts[0].path, 0, 0, columns)
+
+    def load_tokenizer(self) -> TextTokenizer:
+        """The tokenizer that came with tokenisation; RunError where the store has none."""
+        if self.manifest.tokenizer is None:
+            raise RunError(f"{self.uri}: has no tokenizer; prepare it with --tokenizer or --vocabulary")
+        return load_tokenizer(storage.join(self.uri, self.manifest.tokenizer.folder))
+
+    def _read(self, path: str, first: int, last: int, columns: Sequence[str]) -> pa.Table:
+        file = self._open(path)
+        groups = range(first // ROW_GROUP_ROWS, -(-last // ROW_GROUP_ROWS))
+        table = file.read_row_groups(list(groups), columns=list(columns), use_threads=False)
+        return table.slice(first - groups.start * ROW_GROUP_ROWS, last - first).select(list(columns))
+
+    def _open(self, path: str) -> pq.ParquetFile:
+        if path not in self._files:
+            self._files[path] = open_parquet(storage.join(self.uri, path))
+        return self._files[path]
+
+
+def open_parquet(uri: str) -> pq.ParquetFile:
+    """The file with its footer read; RunError that names it where it is missing, cut off or not Parquet."""
+    filesystem, path = storage.resolve(uri)
+    try:
+        return pq.ParquetFile(filesystem.open_input_file(path))
+    except FileNotFoundError as error:
+        raise RunError(f"{uri}: missing") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise RunError(f"{uri}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
+
+
+def open_store(uri: str, check: bool = True) -> Store:
+    """Opens a finished store; `check` reads the footer of each part. Raises RunError in one sentence."""
+    path = storage.join(uri, MANIFEST)
+    try:
+        value = storage.read_json(path)
+    except FileNotFoundError as error:
+        found = "is not finished: run the same prepare command again" if storage.exists(uri) else "is missing"
+        raise RunError(f"{uri}: the pair store {found} (no {MANIFEST})") from error
+    except ValueError as error:
+        raise RunError(f"{path}: not a manifest ({error})") from error
+    if not isinstance(value, dict) or "version" not in value:
+        raise RunError(f"{path}: not a manifest of a pair store")
+    if value["version"] > VERSION:
+        raise RunError(
+            f"{path}: is of version {value['version']}, newer than this gte_ray reads ({VERSION}); upgrade it"
+        )
+    store = Store(uri, Manifest.from_dict(value))
+    for source in store.manifest.sources if check else ():
+        _check(store, source)
+    return store
+
+
+def _check(store: Store, source: SourceInfo) -> None:
+    for part in (*source.parts, *source.held_out_parts):
+        found = store._open(part.path).metadata.num_rows
+        if found != part.rows:
+            path = storage.join(store.uri, part.path)
+            raise RunError(f"{path}: has {found} rows where the manifest says {part.rows}")

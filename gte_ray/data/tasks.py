@@ -1,0 +1,46 @@
+"""Ray Data as a pool: a function over many units of work, and its errors in one sentence."""
+
+import errno
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import ray.data
+
+from gte_ray.errors import RunError
+
+
+def run_tasks(units: list[Any], function: Callable[[Any], Iterator[dict]]) -> Iterator[dict]:
+    """Runs a generator of JSON-able rows over each JSON-able unit in Ray Data tasks; the rows as they come.
+
+    A RunError of the function is raised as it is, a full disk as RunError.
+    """
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    dataset = ray.data.from_items(
+        [{"unit": json.dumps(unit)} for unit in units], override_num_blocks=len(units)
+    )
+    dataset = dataset.flat_map(partial(_call, function=function), num_cpus=1)
+    try:
+        for row in dataset.iter_rows():
+            yield json.loads(row["result"])
+    except Exception as error:
+        raise _plain(error) from error
+
+
+def _call(row: dict, function: Callable[..., Iterator[dict]]) -> Iterator[dict]:
+    for result in function(json.loads(row["unit"])):
+        yield {"result": json.dumps(result)}
+
+
+def _plain(error: BaseException) -> Exception:
+    """The sentence for a user, from whatever Ray wrapped it in."""
+    cause: BaseException | None = error
+    while cause is not None:
+        inner = getattr(cause, "cause", None) or cause
+        if isinstance(inner, RunError):
+            return inner
+        if isinstance(inner, OSError) and inner.errno == errno.ENOSPC:
+            return RunError(f"no space is left on the device ({inner.filename or 'store'}); nothing was lost")
+        cause = cause.__cause__
+    return error if isinstance(error, Exception) else RuntimeError(str(error))

@@ -1,0 +1,202 @@
+"""Texts to token ids, the same whether while preparing a store or while training."""
+
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import fs
+from tokenizers import (
+    Encoding,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+from gte_ray import storage
+from gte_ray.data.batch import TokenLists
+from gte_ray.errors import RunError
+
+CHARACTERS_PER_TOKEN = 8
+"""Characters of a text that are looked at first for each token that is kept."""
+ALPHABET = 1_000
+"""Characters of a trained vocabulary; rarer ones are unknown."""
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+class TextTokenizer:
+    """A fast tokenizer and the special tokens that it puts around a text. Small to send, cheap to rebuild."""
+
+    def __init__(self, definition: str, files: dict[str, bytes], pad_id: int):
+        """`definition` is the content of tokenizer.json, `files` those of the whole folder."""
+        self.definition = definition
+        self.files = files
+        self.pad_id = pad_id
+        self._tokenizer = _cached_tokenizer(definition)
+        self.vocab_size = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        self.fingerprint = hashlib.sha256(definition.encode()).hexdigest()[:16]
+        bare = self._tokenizer.encode("a", add_special_tokens=False).ids
+        wrapped = self._tokenizer.encode("a", add_special_tokens=True).ids
+        start = next(i for i in range(len(wrapped)) if wrapped[i : i + len(bare)] == bare)
+        self.prefix = wrapped[:start]
+        self.suffix = wrapped[start + len(bare) :]
+
+    def __reduce__(self):
+        return TextTokenizer, (self.definition, self.files, self.pad_id)
+
+    def content_ids(self, texts: Sequence[str] | pa.Array, max_length: int) -> TokenLists:
+        """Ids without special tokens, as many as leave room for them in `max_length` tokens."""
+        limit = max_length - len(self.prefix) - len(self.suffix)
+        whole = texts.to_pylist() if isinstance(texts, pa.Array) else list(texts)
+        ids: list[list[int]] = [[] for _ in whole]
+        open_texts, characters = list(range(len(whole))), CHARACTERS_PER_TOKEN * limit
+        while open_texts:
+            cut = [whole[i][:characters] for i in open_texts]
+            encodings = self._tokenizer.encode_batch_fast(cut, add_special_tokens=False)
+            again = []
+            for i, encoding in zip(open_texts, encodings, strict=True):
+                ids[i] = encoding.ids[:limit]
+                if len(whole[i]) > characters and _whole_tokens(encoding) < limit:
+                    again.append(i)
+            open_texts, characters = again, 2 * characters
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        values = np.fromiter((token for text in ids for token in text), np.int32, int(lengths.sum()))
+        return TokenLists(values, np.concatenate(([0], np.cumsum(lengths))))
+
+    def with_specials(self, content: TokenLists, max_length: int) -> TokenLists:
+        """`content` cut to fit `max_length` and wrapped in the special tokens."""
+        before, after = len(self.prefix), len(self.suffix)
+        kept = np.minimum(content.lengths, max_length - before - after)
+        offsets = np.concatenate(([0], np.cumsum(kept + before + after)))
+        values = np.empty(offsets[-1], np.int32)
+        for place, token in enumerate(self.prefix):
+            values[offsets[:-1] + place] = token
+        for place, token in enumerate(self.suffix):
+            values[offsets[1:] - after + place] = token
+        # Position of each kept token within its text, then where it comes from and where it goes.
+        within = np.arange(kept.sum()) - np.repeat(np.cumsum(kept) - kept, kept)
+        source = np.repeat(content.offsets[:-1], kept) + within
+        values[np.repeat(offsets[:-1] + before, kept) + within] = content.values[source]
+        return TokenLists(values, offsets)
+
+    def encode(self, texts: Sequence[str] | pa.Array, max_length: int) -> TokenLists:
+        """Ids of each text with its special tokens, at most `max_length`."""
+        return self.with_specials(self.content_ids(texts, max_length), max_length)
+
+    def save(self, folder: str) -> None:
+        """Writes the tokenizer as a transformers folder."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name, content in self.files.items():
+            (Path(folder) / name).write_bytes(content)
+
+
+def _whole_tokens(encoding: Encoding) -> int:
+    """Tokens before the last word, which cutting the text may have cut."""
+    words = encoding.word_ids
+    return next((i for i in range(len(words) - 1, -1, -1) if words[i] != words[-1]), -1) + 1
+
+
+@lru_cache(maxsize=4)
+def _cached_tokenizer(definition: str) -> Tokenizer:
+    tokenizer = Tokenizer.from_str(definition)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def load_tokenizer(name: str) -> TextTokenizer:
+    """The tokenizer of a Hugging Face id, a folder, or a folder at a URI. RunError where there is none."""
+    import transformers  # seconds: only the driver needs it, not the tasks that tokenise
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = name
+        if "://" in name:
+            filesystem, path = storage.resolve(name)
+            fs.copy_files(path, scratch, source_filesystem=filesystem)
+            folder = scratch
+        try:
+            loaded = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{name}: no tokenizer could be loaded; a Hugging Face id that can be reached from here, or a "
+                f"folder with a tokenizer.json, is allowed ({str(error).splitlines()[0]})"
+            ) from error
+    if not loaded.is_fast or loaded.pad_token_id is None:
+        raise RunError(f"{name}: needs a tokenizer.json and a padding token")
+    with tempfile.TemporaryDirectory() as saved:
+        loaded.save_pretrained(saved)
+        files = {path.name: path.read_bytes() for path in sorted(Path(saved).iterdir()) if path.is_file()}
+    return TextTokenizer(_definition(files["tokenizer.json"]), files, loaded.pad_token_id)
+
+
+def _definition(content: bytes) -> str:
+    """tokenizer.json without what a run sets itself, so that it does not count in the fingerprint."""
+    value = json.loads(content)
+    value.update(truncation=None, padding=None)
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def train_wordpiece(texts: Sequence[str], vocab_size: int, folder: str) -> TextTokenizer:
+    """Trains a lower-casing WordPiece vocabulary as BERT's and saves it as a transformers folder.
+
+    The same texts give the same vocabulary.
+    """
+    import transformers
+
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    alphabet = _alphabet(texts, normalizer)
+    trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    trained.normalizer = normalizer
+    trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        # The trainer numbers continuing characters in the order of a hash table, which differs from run to
+        # run and decides between equally frequent merges; named as special tokens they have fixed numbers.
+        special_tokens=[*SPECIAL_TOKENS, *(f"##{character}" for character in alphabet)],
+        show_progress=False,
+    )
+    trained.train_from_iterator(iter(texts), trainer)
+    vocabulary = trained.get_vocab(with_added_tokens=True)
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = trained.normalizer, trained.pre_tokenizer
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
+    )
+    wrapped = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+    wrapped.save_pretrained(folder)
+    return load_tokenizer(folder)
+
+
+def _alphabet(texts: Sequence[str], normalizer: normalizers.Normalizer) -> list[str]:
+    """The most frequent characters after normalisation, ties broken by code point."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    normalized: Counter[str] = Counter()
+    for character, count in counts.items():
+        for kept in set(normalizer.normalize_str(character)) - {" "}:
+            normalized[kept] += count
+    ranked = sorted(normalized, key=lambda character: (-normalized[character], character))
+    return sorted(ranked[:ALPHABET])

@@ -1,0 +1,93 @@
+"""What ends a run: the model exported, and scored on held-out pairs before and after training."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray.train
+import torch
+from safetensors.torch import load_file
+
+from gte_ray import storage
+from gte_ray.config import Config
+from gte_ray.data.store import open_store
+from gte_ray.data.tokenize import TextTokenizer
+from gte_ray.evaluation.bm25 import evaluate_bm25
+from gte_ray.evaluation.heldout import SourceScores, evaluate, mean_scores
+from gte_ray.export import ModelCard, export_model
+from gte_ray.model.encoder import Encoder, build_encoder
+from gte_ray.train.engine import WEIGHTS_FILE
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Held-out retrieval by source: the model before and after training, and BM25 on the same texts."""
+
+    before: tuple[SourceScores, ...]
+    after: tuple[SourceScores, ...]
+    bm25: tuple[SourceScores, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(saved: dict[str, Any]) -> "Scores":
+        return Scores(**{name: tuple(SourceScores(**row) for row in rows) for name, rows in saved.items()})
+
+    def metrics(self) -> dict[str, float]:
+        """By the names that MLflow shows; empty where nothing was scored."""
+        found = {}
+        for when in ("before", "after", "bm25"):
+            rows = getattr(self, when)
+            for row in (*rows, mean_scores(rows)) if rows else ():
+                suffix = "" if when == "after" else f"_{when}"
+                found[f"heldout{suffix}/{row.source}/ndcg_at_10"] = row.ndcg_at_10
+        return found
+
+
+def evaluate_and_export(
+    config: Config,
+    tokenizer: TextTokenizer,
+    checkpoint: ray.train.Checkpoint,
+    model_folder: str,
+    card: ModelCard,
+) -> Scores:
+    """Scores the model of `checkpoint` and the one that training began with, and writes `model_folder`."""
+    torch.set_num_threads(config.hardware.threads)
+    device = torch.device("cuda" if config.hardware.gpu else "cpu")
+    encoder = build_encoder(
+        config.model, tokenizer.vocab_size, tokenizer.pad_id, config.data.max_length, config.seed
+    )
+    encoder.to(device).eval()
+    store, limit = open_store(config.data.store), config.run.eval_limit
+    names = [source.name for source in card.sources]
+    before = evaluate(store, embedder(encoder, tokenizer, config), limit, names)
+    with checkpoint.as_directory() as folder:
+        load_weights(encoder, folder)
+    after = evaluate(store, embedder(encoder, tokenizer, config), limit, names)
+    scores = Scores(before, after, evaluate_bm25(store, limit, names))
+    card = replace(card, before=scores.before, after=scores.after, bm25=scores.bm25)
+    with tempfile.TemporaryDirectory() as scratch:
+        local = str(Path(scratch) / "model") if "://" in model_folder else model_folder
+        export_model(encoder, tokenizer, local, card)
+        if local != model_folder:
+            storage.upload(local, model_folder)
+    return scores
+
+
+def embedder(encoder: Encoder, tokenizer: TextTokenizer, config: Config) -> Callable[[list[str]], np.ndarray]:
+    """Texts to (n, D) float32 vectors of length 1, in micro-batches of the run's size."""
+
+    def embed(texts: list[str]) -> np.ndarray:
+        tokens = tokenizer.encode(texts, config.data.max_length)
+        return encoder.encode(tokens, config.hardware.micro_batch_tokens).cpu().numpy()
+
+    return embed
+
+
+def load_weights(encoder: Encoder, folder: str) -> None:
+    """The weights of a checkpoint into `encoder`."""
+    encoder.load_state_dict(load_file(Path(folder) / WEIGHTS_FILE), strict=True)

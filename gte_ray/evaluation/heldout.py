@@ -1,0 +1,162 @@
+"""Held-out evaluation: each source's held-out documents retrieved by its held-out queries."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from gte_ray.data.store import Store
+from gte_ray.errors import RunError
+from gte_ray.evaluation.metrics import Retrieval, ranks, retrieval
+
+FEWEST_DOCUMENTS = 2
+"""Candidates below which retrieval says nothing: a source with fewer is passed over."""
+
+
+@dataclass(frozen=True)
+class SourceScores(Retrieval):
+    """Retrieval on the held-out pairs of one source. Averages over queries, from 0 to 1."""
+
+    source: str
+    queries: int
+    """Different query texts."""
+    documents: int
+    """Different document texts: the candidates of every query."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out pairs of one source as a retrieval task: Q and N different texts, P different pairs."""
+
+    source: str
+    queries: list[str]
+    documents: list[str]
+    pair_queries: np.ndarray
+    """(P,) int64, ascending, from 0 to Q - 1."""
+    pair_documents: np.ndarray
+    """(P,) int64, ascending within a query: the documents that are relevant to it."""
+
+    def scores(self, pair_ranks: np.ndarray) -> SourceScores:
+        values = asdict(retrieval(pair_ranks, self.pair_queries))
+        return SourceScores(
+            source=self.source, queries=len(self.queries), documents=len(self.documents), **values
+        )
+
+
+def evaluate(
+    store: Store, embed: Callable[[list[str]], np.ndarray], limit: int, sources: Sequence[str] = ()
+) -> tuple[SourceScores, ...]:
+    """Scores of an embedding model on at most `limit` held-out pairs of each source (all when none is named).
+
+    `embed` gives (n, D) normalised float32 vectors of n texts. A source with fewer than two held-out
+    documents has no scores (see `skipped_sources`). Raises RunError when a vector is not finite.
+    """
+    return tuple(_score(task, embed) for task in held_out(store, limit, sources))
+
+
+def _score(task: HeldOut, embed: Callable[[list[str]], np.ndarray]) -> SourceScores:
+    q_QD, d_ND = embed(task.queries), embed(task.documents)
+    if not (np.isfinite(q_QD).all() and np.isfinite(d_ND).all()):
+        raise RunError(f"the model's embeddings of held-out texts of {task.source} are not finite")
+
+    def similarity(start: int, stop: int) -> np.ndarray:
+        return q_QD[start:stop] @ d_ND.T
+
+    return task.scores(ranks(similarity, len(d_ND), task.pair_queries, task.pair_documents))
+
+
+def held_out(store: Store, limit: int, sources: Sequence[str] = ()) -> Iterator[HeldOut]:
+    """The retrieval tasks of the sources, in store order, without those that are too small."""
+    for info in store.manifest.sources:
+        if not sources or info.name in sources:
+            task = _task(store, info.name, limit)
+            if len(task.documents) >= FEWEST_DOCUMENTS:
+                yield task
+
+
+def skipped_sources(store: Store, limit: int, sources: Sequence[str] = ()) -> tuple[str, ...]:
+    """Names of the sources that `evaluate` passes over."""
+    scored = {task.source for task in held_out(store, limit, sources)}
+    names = [info.name for info in store.manifest.sources if not sources or info.name in sources]
+    return tuple(name for name in names if name not in scored)
+
+
+def _task(store: Store, source: str, limit: int) -> HeldOut:
+    rows = store.read_held_out(source, limit)
+    queries, query_of_row = _unique(rows["query_hash"].to_numpy())
+    documents, document_of_row = _unique(rows["document_hash"].to_numpy())
+    pairs = np.unique(np.stack([query_of_row, document_of_row]), axis=1)
+    return HeldOut(
+        source,
+        rows["query"].take(queries).to_pylist(),
+        rows["document"].take(documents).to_pylist(),
+        pairs[0],
+        pairs[1],
+    )
+
+
+def _unique(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows at which each different text stands first, ascending, and the number of each row's text."""
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    number = np.empty(len(order), np.int64)
+    number[order] = np.arange(len(order))
+    return first[order], number[inverse]
+
+
+def mean_scores(scores: Sequence[SourceScores]) -> SourceScores:
+    """The average over sources, each with the same weight; queries and documents are sums."""
+    if not scores:
+        raise ValueError("no source has scores")
+    metrics = ("ndcg_at_10", "mrr_at_10", "recall_at_1", "recall_at_10")
+    return SourceScores(
+        source="mean",
+        queries=sum(row.queries for row in scores),
+        documents=sum(row.documents for row in scores),
+        **{name: float(np.mean([getattr(row, name) for row in scores])) for name in metrics},
+    )
+
+
+def scores_table(
+    before: Sequence[SourceScores],
+    after: Sequence[SourceScores],
+    bm25: Sequence[SourceScores],
+    skipped: Sequence[str] = (),
+) -> Table:
+    """Scores in percent by source: nDCG@10 before and after training beside BM25, then the other metrics."""
+    caption = (
+        f"without scores, having fewer than two held-out documents: {', '.join(skipped)}" if skipped else None
+    )
+    table = Table(title="held-out retrieval, %", caption=caption, box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("\nsource", overflow="fold")
+    table.add_column("\ndocs", justify="right")
+    for heading in ("nDCG@10\nbefore", "\nafter", "\nBM25", "MRR@10\nafter", "\nBM25"):
+        table.add_column(heading, justify="right")
+    for heading in ("R@1\nafter", "R@10\nafter"):
+        table.add_column(heading, justify="right")
+    rows = list(zip(before, after, bm25, strict=True))
+    for b, a, m in rows:
+        table.add_row(*_cells(b, a, m), end_section=a is after[-1])
+    if len(rows) > 1:
+        table.add_row(*_cells(mean_scores(before), mean_scores(after), mean_scores(bm25)), style="bold")
+    return table
+
+
+def _cells(before: SourceScores, after: SourceScores, bm25: SourceScores) -> list[Text | str]:
+    def percent(value: float, rival: float = 1.0) -> Text:
+        return Text(f"{100 * value:.1f}", style="green" if value > rival else "")
+
+    return [
+        after.source,
+        f"{after.documents:,}",
+        percent(before.ndcg_at_10),
+        percent(after.ndcg_at_10, bm25.ndcg_at_10),
+        percent(bm25.ndcg_at_10, after.ndcg_at_10),
+        percent(after.mrr_at_10, bm25.mrr_at_10),
+        percent(bm25.mrr_at_10, after.mrr_at_10),
+        percent(after.recall_at_1),
+        percent(after.recall_at_10),
+    ]

@@ -1,0 +1,195 @@
+"""What a run will take, before it is started: tokens, memory of a worker, time.
+
+Memory follows from sizes and is close; time rests on a stated share of the device's peak and is rough.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import transformers
+from rich.table import Table
+
+from gte_ray.config import Config, ModelConfig
+from gte_ray.data.plan import StepPlan
+from gte_ray.data.store import Store
+
+A100_FLOPS = 312e12
+"""Peak of one A100 in fp16 or bf16, operations per second (NVIDIA's data sheet)."""
+A100_UTILISATION = 0.35
+"""Share of the peak that encoders of these sizes are taken to reach; an assumption, not a measurement."""
+CHARACTERS_PER_TOKEN = 4.5
+"""English text under a WordPiece vocabulary of 30,000 entries; used where the store has no token ids."""
+SAMPLE_ROWS = 512
+"""Rows of each source that text lengths are estimated from."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a backbone that count."""
+
+    hidden_size: int
+    layers: int
+    intermediate_size: int
+    vocab_size: int
+    known: bool
+    """False where the base model could not be reached and the recipe's sizes stand in."""
+
+    @property
+    def layer_parameters(self) -> int:
+        h, i = self.hidden_size, self.intermediate_size
+        return self.layers * (4 * h * h + 2 * h * i + 9 * h + i)
+
+    @property
+    def parameters(self) -> int:
+        return self.layer_parameters + (self.vocab_size + 512 + 2 + 2) * self.hidden_size
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Per run where nothing else is said; bytes and seconds."""
+
+    shape: Shape
+    tokens_per_text: float
+    tokens: float
+    state_bytes: float
+    """Weights, gradients and optimizer state of one worker."""
+    activation_bytes: float
+    """Kept and current activations of one worker."""
+    loss_bytes: float
+    """Gathered embeddings and one tile of similarities of one worker."""
+    seconds: float
+    assumption: str
+
+    @property
+    def worker_bytes(self) -> float:
+        return self.state_bytes + self.activation_bytes + self.loss_bytes
+
+
+def forecast(config: Config, store: Store, plan: StepPlan) -> Forecast:
+    """The forecast of a run; reads a few hundred rows of each source."""
+    shape = model_shape(config.model)
+    lengths = np.array([_tokens_per_text(config, store, source.name) for source in plan.sources])
+    tokens_per_text = float(plan.source_steps() @ lengths / plan.steps)
+    tokens = 2.0 * tokens_per_text * plan.global_batch * plan.steps
+    flops_per_second, assumption = _speed(config)
+    return Forecast(
+        shape=shape,
+        tokens_per_text=tokens_per_text,
+        tokens=tokens,
+        state_bytes=_state_bytes(config, shape),
+        activation_bytes=_activation_bytes(config, shape, tokens / plan.steps),
+        loss_bytes=_loss_bytes(config, shape),
+        seconds=_flops(config, shape, tokens, plan.steps) / (flops_per_second * config.hardware.workers),
+        assumption=assumption,
+    )
+
+
+def model_shape(model: ModelConfig) -> Shape:
+    """The sizes of the base model, or the recipe's where it cannot be reached."""
+    given = Shape(model.hidden_size, model.layers, model.intermediate_size, model.vocab_size, True)
+    if model.base == "scratch":
+        return given
+    try:
+        loaded = transformers.AutoConfig.from_pretrained(model.base, trust_remote_code=False)
+    except (OSError, ValueError):
+        return Shape(given.hidden_size, given.layers, given.intermediate_size, given.vocab_size, False)
+    intermediate = getattr(loaded, "intermediate_size", 4 * loaded.hidden_size)
+    return Shape(loaded.hidden_size, loaded.num_hidden_layers, intermediate, loaded.vocab_size, True)
+
+
+def _tokens_per_text(config: Config, store: Store, source: str) -> float:
+    rows = min(SAMPLE_ROWS, store.source(source).rows)
+    texts = store.read_rows(source, 0, rows, ["query", "document"])
+    characters = [len(text) for name in ("query", "document") for text in texts.column(name).to_pylist()]
+    return float(np.minimum(np.array(characters) / CHARACTERS_PER_TOKEN + 2, config.data.max_length).mean())
+
+
+def _state_bytes(config: Config, shape: Shape) -> float:
+    half = config.training.precision != "fp32"
+    shards = config.hardware.workers if config.hardware.zero_stage == 1 else 1
+    weights_and_gradients = (2 + 2) if half else (4 + 4)
+    # The fp32 master copy and AdamW's two moments.
+    return shape.parameters * (weights_and_gradients + 12 / shards)
+
+
+def _activation_bytes(config: Config, shape: Shape, step_tokens: float) -> float:
+    unit = 4 if config.training.precision == "fp32" else 2
+    # Inputs of each matrix product, GELU and normalisation of a layer; attention itself keeps no matrix.
+    per_layer = unit * (9 * shape.hidden_size + 2 * shape.intermediate_size)
+    if config.hardware.gradient_checkpointing:
+        per_token = shape.layers * unit * shape.hidden_size + per_layer
+    else:
+        per_token = shape.layers * per_layer
+    local = step_tokens / config.hardware.workers
+    kept = min(local, config.hardware.graph_tokens)
+    current = min(local - kept, config.hardware.micro_batch_tokens)
+    return per_token * (kept + current)
+
+
+def _loss_bytes(config: Config, shape: Shape) -> float:
+    batch = config.training.global_batch
+    embeddings = 2 * batch * shape.hidden_size * 4 * 2  # queries and documents with their gradients
+    return embeddings + 4 * (batch / config.hardware.workers) * min(config.hardware.loss_tile, batch) * 2
+
+
+def _flops(config: Config, shape: Shape, tokens: float, steps: int) -> float:
+    forward = 2 * shape.layer_parameters
+    passes = 3.0 + (1.0 if config.hardware.gradient_checkpointing else 0.0)
+    kept = min(1.0, config.hardware.graph_tokens * config.hardware.workers * steps / tokens)
+    passes += 1.0 - kept  # the second forward pass of gradient caching
+    batch = config.training.global_batch
+    directions = len(config.objective.directions)
+    loss = steps * directions * batch * batch * shape.hidden_size * 2 * 3
+    return forward * passes * tokens + loss
+
+
+def _speed(config: Config) -> tuple[float, str]:
+    """Operations per second of one worker, and the words that say where they come from."""
+    if config.hardware.gpu:
+        return (
+            A100_FLOPS * A100_UTILISATION,
+            f"A100s at {A100_UTILISATION:.0%} of their peak, reading of data hidden",
+        )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.hardware.threads)
+    rate = _matrix_rate()
+    torch.set_num_threads(threads)
+    return 0.4 * rate, f"this CPU at 40% of the {rate / 1e9:,.0f} GFLOP/s of its matrix product"
+
+
+def _matrix_rate(size: int = 768, repeats: int = 12) -> float:
+    a, b = torch.rand(size, size), torch.rand(size, size)
+    a @ b
+    begun = time.perf_counter()
+    for _ in range(repeats):
+        a @ b
+    return repeats * 2 * size**3 / (time.perf_counter() - begun)
+
+
+def forecast_table(config: Config, result: Forecast) -> Table:
+    """The forecast for the eye."""
+    table = Table(title="forecast", title_justify="left", show_header=False)
+    shape = result.shape
+    size = f"{shape.parameters / 1e6:,.1f} M"
+    if not shape.known:
+        size += f" (recipe's sizes: {config.model.base} cannot be reached from here)"
+    rows = [
+        ("parameters", size),
+        ("steps", f"{config.training.steps:,} of {config.training.global_batch:,} pairs"),
+        ("tokens", f"{result.tokens / 1e9:,.3f} billion, about {result.tokens_per_text:.0f} a text"),
+        ("memory of a worker", f"{result.worker_bytes / 2**30:,.1f} GiB"),
+        ("  weights, gradients, optimizer", f"{result.state_bytes / 2**30:,.1f} GiB"),
+        ("  activations", f"{result.activation_bytes / 2**30:,.1f} GiB"),
+        ("  embeddings and loss", f"{result.loss_bytes / 2**30:,.1f} GiB"),
+        ("time", f"{_duration(result.seconds)} on {config.hardware.workers} worker(s)"),
+        ("  assuming", result.assumption),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} hours" if seconds >= 7200 else f"{seconds / 60:,.1f} minutes"

@@ -1,0 +1,75 @@
+"""python -m gte_ray.prepare: makes a pair store of files, or of the built-in corpus."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from gte_ray.console import run_command, start_ray
+from gte_ray.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Prepares sources of text pairs into a pair store; sources that are finished are not done again."""
+
+    store: tyro.conf.Positional[str]
+    """Folder or URI of the store."""
+    source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """NAME=GLOB:TASK, or NAME=GLOB:TASK:QUERY_COLUMN,DOCUMENT_COLUMN; once for each source. Parquet, JSON
+    Lines, CSV or TSV."""
+    builtin: bool = False
+    """Prepare the corpus that is on every machine: texts of the installed packages."""
+    held_out: float = 0.02
+    """Share of the queries that is set aside for evaluation."""
+    seed: int = 0
+    """Seed of the row order and of the held-out split."""
+    tokenizer: str = ""
+    """Hugging Face id or folder of a tokenizer whose ids the store is to hold."""
+    vocabulary: int = 0
+    """Train a WordPiece vocabulary of this many entries on the store and keep its ids."""
+    ids_length: int = 512
+    """Tokens of a text that ids are kept for, special tokens included."""
+    verbose: bool = False
+    """Show Ray's logs."""
+
+
+def main() -> None:
+    arguments = tyro.cli(Arguments, prog="python -m gte_ray.prepare")
+    if bool(arguments.source) == arguments.builtin:
+        raise UsageError("either --source (once or more) or --builtin is needed")
+    if arguments.tokenizer and arguments.vocabulary:
+        raise UsageError("--tokenizer and --vocabulary exclude each other")
+    if arguments.vocabulary and arguments.vocabulary < 100:
+        raise UsageError(f"--vocabulary is {arguments.vocabulary}; allowed is at least 100 entries")
+    from gte_ray.data.builtin import prepare_builtin
+    from gte_ray.data.ids import Ids
+    from gte_ray.data.prepare import prepare
+    from gte_ray.data.sources import parse_source
+    from gte_ray.mixture import store_table
+    from gte_ray.progress import PreparingProgress
+
+    sources = [parse_source(text) for text in arguments.source]
+    ids = None
+    if arguments.tokenizer or arguments.vocabulary:
+        ids = Ids(arguments.tokenizer, arguments.vocabulary, arguments.ids_length)
+    console = Console()
+    start_ray(1, arguments.verbose)
+    with PreparingProgress(console) as progress:
+        if arguments.builtin:
+            store = prepare_builtin(arguments.store, ids, progress.report)
+        else:
+            store = prepare(
+                arguments.store,
+                sources,
+                seed=arguments.seed,
+                held_out_share=arguments.held_out,
+                ids=ids,
+                report=progress.report,
+            )
+    console.print(store_table(store))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,153 @@
+"""A run before its first step: config, store, plan, tokenizer and folder brought together and checked."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from gte_ray import storage
+from gte_ray.config import Config, from_dict
+from gte_ray.data.ids import train_vocabulary
+from gte_ray.data.plan import PlanSource, StepPlan
+from gte_ray.data.store import Store, open_store
+from gte_ray.data.stream import StreamConfig
+from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
+from gte_ray.errors import RunError, UsageError
+
+CONFIG_FILE = "config.json"
+RESULTS_FILE = "results.json"
+MODEL_FOLDER = "model"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A config that has met its store: everything that is fixed before the first step."""
+
+    config: Config
+    store: Store
+    plan: StepPlan
+    fingerprint: str
+    folder: str
+
+    @property
+    def name(self) -> str:
+        return self.config.run.name
+
+    @property
+    def model_folder(self) -> str:
+        return storage.join(self.folder, MODEL_FOLDER)
+
+
+def plan_run(config: Config) -> Run:
+    """Opens the store and plans the run. Raises UsageError or RunError in one sentence."""
+    store = open_store(config.data.store)
+    plan = plan_steps(config, store)
+    contents = store.fingerprint
+    if config.model.base == "scratch" and store.manifest.tokenizer is not None:
+        contents += store.manifest.tokenizer.fingerprint
+    fingerprint = config.fingerprint(contents)
+    name = config.run.name or f"{config.recipe}-{fingerprint[:8]}"
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, store=storage.absolute(config.data.store)),
+        run=dataclasses.replace(config.run, name=name, output=storage.absolute(config.run.output)),
+    )
+    return Run(config, store, plan, fingerprint, storage.join(config.run.output, name))
+
+
+def plan_steps(config: Config, store: Store) -> StepPlan:
+    """The step plan of `config` on `store`, over the sources that it names."""
+    chosen = [store.source(name) for name in config.data.sources] or list(store.manifest.sources)
+    usable = [PlanSource(source.name, source.rows) for source in chosen if source.rows > 0]
+    if not usable:
+        raise RunError(f"{store.uri}: no source has a pair to train on")
+    return StepPlan(
+        usable,
+        alpha=config.data.alpha,
+        global_batch=config.training.global_batch,
+        seed=config.seed,
+        steps=config.training.steps,
+    )
+
+
+def warnings(run: Run) -> list[str]:
+    """What a user should know and may well intend."""
+    batch = run.config.training.global_batch
+    small = [f"{source.name} ({source.rows:,})" for source in run.plan.sources if source.rows < batch]
+    found = []
+    if small:
+        found.append(
+            f"global batch {batch:,} is larger than these sources, whose pairs repeat within a batch: "
+            + ", ".join(small)
+        )
+    empty = [source.name for source in run.store.manifest.sources if source.rows == 0]
+    if empty:
+        found.append(f"sources without pairs to train on are left out: {', '.join(empty)}")
+    return found
+
+
+def open_run(run: Run, fresh: bool) -> None:
+    """Makes the run's folder, or checks that the one there is of this very run; `fresh` starts over."""
+    record = storage.join(run.folder, CONFIG_FILE)
+    if fresh:
+        storage.delete(run.folder)
+    elif storage.exists(record):
+        recorded = storage.read_json(record)
+        if recorded["fingerprint"] != run.fingerprint:
+            changed = differences(from_dict(recorded["config"]), run.config) or "the store's pairs differ"
+            raise UsageError(
+                f"--name {run.name}: a run of that name was made with other settings ({changed}); "
+                "give another --name, or --fresh to start over"
+            )
+    storage.write_json(record, {"fingerprint": run.fingerprint, "config": run.config.to_dict()})
+
+
+def differences(old: Config, new: Config) -> str:
+    """The fields of what is computed that differ, as `alpha 0.5 -> 1.0, ...`."""
+    changed = []
+    for section in ("data", "model", "objective", "training"):
+        before, after = getattr(old, section), getattr(new, section)
+        for field in dataclasses.fields(before):
+            one, other = getattr(before, field.name), getattr(after, field.name)
+            if one != other and field.name != "store":
+                changed.append(f"{field.name} {one} -> {other}")
+    if old.seed != new.seed:
+        changed.append(f"seed {old.seed} -> {new.seed}")
+    return ", ".join(changed)
+
+
+def resolve_tokenizer(run: Run) -> TextTokenizer:
+    """The tokenizer of the base model; for random weights the store's, or one trained on its texts."""
+    base, known = run.config.model.base, run.store.manifest.tokenizer
+    if base != "scratch":
+        return load_tokenizer(base)
+    if known is not None:
+        return run.store.load_tokenizer()
+    return train_vocabulary(run.store, run.config.model.vocab_size)
+
+
+def make_stream(run: Run, tokenizer: TextTokenizer) -> StreamConfig:
+    """The stream of `run`; RunError when the store's token ids are not of `tokenizer`."""
+    config, known = run.config, run.store.manifest.tokenizer
+    stored = known is not None and not config.hardware.retokenize
+    if stored:
+        remedy = "prepare the store with this tokenizer, or give --retokenize to use its texts"
+        if known.fingerprint != tokenizer.fingerprint:
+            raise RunError(
+                f"{run.store.uri}: its token ids are of another tokenizer ({known.fingerprint}) than that of "
+                f"{config.model.base} ({tokenizer.fingerprint}); {remedy}"
+            )
+        if known.max_length < config.data.max_length:
+            raise RunError(
+                f"{run.store.uri}: its token ids are cut at {known.max_length} tokens, below --max-length "
+                f"{config.data.max_length}; {remedy}"
+            )
+    return StreamConfig(
+        store=config.data.store,
+        sources=run.plan.sources,
+        alpha=config.data.alpha,
+        global_batch=config.training.global_batch,
+        seed=config.seed,
+        steps=config.training.steps,
+        max_length=config.data.max_length,
+        tokenizer=tokenizer,
+        stored_ids=stored,
+    )

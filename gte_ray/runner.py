@@ -1,0 +1,186 @@
+"""One pre-training run from config to scores, followed in MLflow: what the commands and ablations call."""
+
+import os
+import shlex
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+
+import ray
+from rich.console import Console
+
+from gte_ray import storage
+from gte_ray.card import CardSource, ModelCard
+from gte_ray.data.tokenize import TextTokenizer
+from gte_ray.errors import RunError
+from gte_ray.evaluation.final import Scores, evaluate_and_export
+from gte_ray.progress import TrainingProgress
+from gte_ray.run import RESULTS_FILE, Run, make_stream, resolve_tokenizer
+from gte_ray.tracking import TrackedRun, Tracker
+from gte_ray.train.launch import fit, last_checkpoint, next_step
+from gte_ray.train.loop import StepReport
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a finished run left."""
+
+    scores: Scores
+    model_folder: str
+    mlflow_run: str
+    """MLflow's id of the run; empty where MLflow could not be reached."""
+
+
+def finished(run: Run) -> Results | None:
+    """The results of a run that is done, None for one that is not."""
+    path = storage.join(run.folder, RESULTS_FILE)
+    if not storage.exists(path):
+        return None
+    saved = storage.read_json(path)
+    return Results(Scores.from_dict(saved["scores"]), saved["model_folder"], saved["mlflow_run"])
+
+
+def execute(
+    run: Run, console: Console, stopped: threading.Event, parent_run_id: str | None = None
+) -> Results:
+    """Trains `run` from its last checkpoint, exports and scores the model, and records all of it.
+
+    Ray must be initialised. `stopped` is set by whoever interrupts: the run is then marked as killed rather
+    than failed. Raises RunError in one sentence; the last good checkpoint stays.
+    """
+    done = finished(run)
+    if done is not None:
+        return done
+    tokenizer = resolve_tokenizer(run)
+    stream = make_stream(run, tokenizer)
+    tracker = _track(run, console, parent_run_id)
+    try:
+        start = next_step(run.folder)
+        with TrainingProgress(console, stream.steps, start) as progress:
+
+            def on_reports(reports: list[StepReport]) -> None:
+                progress.show(reports)
+                for report in reports:
+                    tracker.log_step(report.step, step_metrics(report))
+
+            if start < stream.steps:
+                outcome = fit(run.config, stream, run.folder, on_reports)
+                if outcome.diverged:
+                    raise RunError(outcome.diverged)
+        console.print("exporting the model and scoring it on held-out pairs")
+        scores = _finish(run, stream.tokenizer)
+    except Exception:
+        tracker.finish("KILLED" if stopped.is_set() else "FAILED", timeout_s=5.0)
+        raise
+    return _record(run, scores, tracker, console)
+
+
+def step_metrics(report: StepReport) -> dict[str, float]:
+    """What MLflow keeps of a step, by the names that it shows."""
+    m = report.metrics
+    seconds = max(report.seconds, 1e-9)
+    return {
+        "loss": m.loss,
+        f"loss/{report.source}": m.loss,
+        "accuracy": m.accuracy,
+        "learning_rate": m.learning_rate,
+        "gradient_norm": m.grad_norm,
+        "loss_scale": m.loss_scale,
+        "skipped": float(m.overflow),
+        "pairs_per_second": m.pairs / seconds,
+        "tokens_per_second": m.tokens / seconds,
+        "waiting_share": report.waited / seconds,
+        "padding_share": 1 - m.tokens / m.computed_tokens,
+        "masked_share": m.masked_share,
+    }
+
+
+def command_line() -> str:
+    """The command that runs, as a person would type it."""
+    main = getattr(sys.modules["__main__"], "__spec__", None)
+    program = f"python -m {main.name}" if main is not None else f"python {sys.argv[0]}"
+    return shlex.join([*program.split(), *sys.argv[1:]])
+
+
+def _track(run: Run, console: Console, parent_run_id: str | None) -> Tracker:
+    config = run.config
+    params = {
+        name: value
+        for section, part in config.to_dict().items()
+        for name, value in (part.items() if isinstance(part, dict) else [(section, part)])
+    }
+    tracked = TrackedRun(
+        key=f"{run.name}-{run.fingerprint}",
+        name=run.name,
+        experiment=config.run.experiment,
+        params=params,
+        tags={
+            "gte_ray.recipe": config.recipe,
+            "gte_ray.fingerprint": run.fingerprint,
+            "gte_ray.store": run.store.fingerprint,
+        },
+        parent_run_id=parent_run_id,
+    )
+    local = "://" not in run.folder
+    folder = run.folder if local else os.path.join(tempfile.gettempdir(), f"gte_ray-{run.name}")
+    return Tracker(
+        config.run.tracking_uri,
+        tracked,
+        os.path.join(folder, "mlflow-spool.jsonl"),
+        lambda message: console.print(f"warning: {message}", style="yellow"),
+    )
+
+
+def _finish(run: Run, tokenizer: TextTokenizer) -> Scores:
+    """Exports and scores in a Ray task, so that a model trained on GPUs is scored on one."""
+    result = last_checkpoint(run.folder)
+    if result is None:
+        raise RunError(f"{run.folder}: no checkpoint is left to export")
+    hardware = run.config.hardware
+    task = ray.remote(evaluate_and_export).options(
+        num_cpus=hardware.worker_cpus, num_gpus=1 if hardware.gpu else 0
+    )
+    try:
+        return ray.get(
+            task.remote(
+                run.config,
+                tokenizer,
+                result.checkpoint,
+                run.model_folder,
+                _card(run),
+            )
+        )
+    except ray.exceptions.RayTaskError as error:
+        raise RunError(f"the model could not be exported and scored: {error.cause}") from error
+
+
+def _card(run: Run) -> ModelCard:
+    shares = run.plan.source_steps() / run.plan.steps
+    return ModelCard(
+        name=run.name,
+        config=run.config,
+        fingerprint=run.fingerprint,
+        command=command_line(),
+        sources=tuple(
+            CardSource(source.name, run.store.source(source.name).task, source.rows, float(share))
+            for source, share in zip(run.plan.sources, shares, strict=True)
+        ),
+    )
+
+
+def _record(run: Run, scores: Scores, tracker: Tracker, console: Console) -> Results:
+    tracker.log_step(run.config.training.steps, scores.metrics())
+    results = Results(scores, run.model_folder, tracker.run_id(timeout_s=5.0) or "")
+    storage.write_json(
+        storage.join(run.folder, RESULTS_FILE),
+        {
+            "scores": scores.to_dict(),
+            "model_folder": results.model_folder,
+            "mlflow_run": results.mlflow_run,
+        },
+    )
+    unwritten = tracker.finish("FINISHED")
+    if unwritten:
+        console.print(f"warning: {unwritten}", style="yellow")
+    return results

@@ -1,0 +1,248 @@
+"""Runs in MLflow, written beside the training and never in its way.
+
+`Tracker` lives in the driver. Its methods put a record into a spool and return; a thread of its own imports
+MLflow (seconds), finds or makes the run, and writes records in groups. A server that is away costs one
+warning: the spool grows, the thread tries again, and what is left at the end is written by the next start.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from gte_ray.errors import UsageError
+from gte_ray.spool import Record, Spool
+
+if TYPE_CHECKING:
+    from gte_ray.mlflow_run import MlflowRun
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+LINGER_S = 0.3
+"""Wait for more records before a group is written: a call costs about 10 ms however little it holds."""
+GROUP = 500
+"""Records that are written together."""
+LONGEST_PAUSE_S = 30.0
+"""Between tries to reach a server that is away; the first pause is one second, and each is twice the last."""
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """Which MLflow run is meant."""
+
+    key: str
+    """Unique name, with the fingerprint: the same key goes on with the same MLflow run."""
+    name: str
+    """Name to show."""
+    experiment: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    parent_run_id: str | None = None
+    """MLflow id of the run that this one is shown under."""
+
+
+def resolve_uri(uri: str) -> str:
+    """`uri` with the path of an sqlite database made absolute; UsageError where MLflow cannot write."""
+    scheme, _, rest = uri.partition("://")
+    if uri.startswith("sqlite:///"):
+        return f"sqlite:///{os.path.abspath(os.path.expanduser(rest[1:]))}"
+    if not rest or re.split(r"[+-]", scheme)[0] not in ("http", "https", "postgresql", "mysql", "mssql"):
+        raise UsageError(
+            f"--tracking-uri is {without_password(uri)!r}; allowed is a server (http://host:5000) "
+            "or a database (sqlite:///mlflow.db, postgresql://...)"
+        )
+    return uri
+
+
+def without_password(text: str) -> str:
+    """`text` with the user and password of each URI in it blotted out."""
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
+
+
+def viewing_command(uri: str) -> str:
+    """What to type, or where to go, to look at the runs."""
+    if uri.startswith("http"):
+        return f"open {without_password(uri)}"
+    program = "mlflow" if shutil.which("mlflow") else f"{sys.executable} -m mlflow"
+    return f"{program} server --backend-store-uri {shlex.quote(without_password(resolve_uri(uri)))}"
+
+
+class Tracker:
+    """Writes one run to MLflow from a thread of its own; no method but `flush` and `finish` ever waits."""
+
+    def __init__(
+        self, uri: str, run: TrackedRun, spool: str, warn: Callable[[str], None], verbose: bool = False
+    ) -> None:
+        """`spool` is a local file in the run's folder. UsageError for a tracking URI that cannot be.
+
+        `warn` is called from the thread, with one sentence. `verbose` keeps MLflow's own log messages.
+        """
+        self.uri = resolve_uri(uri)
+        self._run = run
+        self._warn = warn
+        self._verbose = verbose
+        self._spool = Spool(spool)
+        self._mlflow: MlflowRun | None = None
+        self._opened = threading.Event()
+        self._written = threading.Condition()
+        self._hurry = threading.Event()
+        self._given_up = threading.Event()
+        self._status: Status | None = None
+        self._warned = False
+        self._last_error = ""
+        self.refused = 0
+        """Records that MLflow will never take."""
+        if self._spool.disk_error is not None:
+            warn(f"{spool}: what MLflow has not yet taken cannot be kept there ({self._spool.disk_error})")
+        self._add("params", {_key(k): str(v) for k, v in run.params.items()})
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._thread.start()
+
+    def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Metrics of a step. What MLflow has for the same metric at this or a later step is left as it is."""
+        self._add("metrics", {_key(k): float(v) for k, v in metrics.items()}, step)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Parameters. One that MLflow holds with another value stays; the new value becomes a tag."""
+        self._add("params", {_key(k): str(v) for k, v in params.items()})
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        self._add("tags", {_key(k): str(v) for k, v in tags.items()})
+
+    def log_artifact(self, path: str, folder: str = "") -> None:
+        """A file or a folder with all that is in it, copied to `folder` of the run's artifacts later."""
+        self._add("artifact", {"path": os.path.abspath(path), "folder": folder})
+
+    def run_id(self, timeout_s: float = 0.0) -> str | None:
+        """MLflow's id of the run, None where MLflow has not been reached by then."""
+        self._opened.wait(timeout_s)
+        return self._mlflow.run_id if self._mlflow is not None else None
+
+    def flush(self, timeout_s: float) -> bool:
+        """Waits until all is written; whether it is."""
+        self._hurry.set()
+        with self._written:
+            written = self._written.wait_for(
+                lambda: self._opened.is_set() and not len(self._spool), timeout_s
+            )
+        self._hurry.clear()
+        return written
+
+    def finish(self, status: Status = "FINISHED", timeout_s: float = 20.0) -> str:
+        """Writes what is left, closes the run, and says in a sentence what could not be written ("" if all).
+
+        Returns after `timeout_s` at the latest. What could not be written stays in the spool.
+        """
+        self._status = status
+        self._hurry.set()
+        with self._spool.wakes:
+            self._spool.wakes.notify_all()
+        self._thread.join(timeout_s)
+        self._given_up.set()
+        left = len(self._spool)
+        self._spool.close()
+        if self._thread.is_alive():
+            return (
+                f"MLflow at {without_password(self.uri)} could not be written to "
+                f"({self._last_error or 'no answer'}): {left} records are kept in {self._spool.path} "
+                "and are written when the same run is started again"
+            )
+        if self.refused:
+            return f"MLflow refused {self.refused} records, which are lost ({self._last_error})"
+        return ""
+
+    def _add(self, kind: Any, values: dict[str, Any], step: int = 0) -> None:
+        if values:
+            self._spool.add(Record(kind, values, step, time.time_ns() // 1_000_000))
+
+    def _work(self) -> None:
+        pause = 1.0
+        while not self._given_up.is_set():
+            try:
+                if self._mlflow is None:
+                    self._mlflow = self._open()
+                    self._opened.set()
+                if self._write_group(self._mlflow):
+                    return
+                pause = 1.0
+            except Exception as error:  # Whatever a network, a server or a database throws: training goes on.
+                self._away(error)
+                self._given_up.wait(min(pause, 1.0) if self._hurry.is_set() else pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _open(self) -> "MlflowRun":
+        from gte_ray.mlflow_run import MlflowRun
+
+        if self.uri.startswith("sqlite:///"):
+            os.makedirs(os.path.dirname(self.uri.removeprefix("sqlite:///")), exist_ok=True)
+        run = self._run
+        tags = {_key(k): str(v) for k, v in run.tags.items()}
+        if run.parent_run_id:
+            tags["mlflow.parentRunId"] = run.parent_run_id
+        return MlflowRun(self.uri, run.experiment, run.key, run.name, tags, self._warn, self._verbose)
+
+    def _away(self, error: Exception) -> None:
+        from gte_ray.mlflow_run import is_gone
+
+        if is_gone(error):
+            self._mlflow = None  # Another database than before: the run is made again there.
+        self._last_error = _sentence(error)
+        if not self._warned:
+            self._warned = True
+            self._warn(
+                f"MLflow at {without_password(self.uri)} cannot be written to ({self._last_error}); "
+                "training goes on, and what is logged is written later"
+            )
+
+    def _write_group(self, mlflow: "MlflowRun") -> bool:
+        """Waits for records and writes them; True when the run is finished and closed."""
+        with self._spool.wakes:
+            self._spool.wakes.wait_for(lambda: len(self._spool) > 0 or self._status is not None)
+        if self._status is None:
+            self._hurry.wait(LINGER_S)
+        group = self._spool.first(GROUP)
+        if group:
+            self._write(mlflow, group)
+            self._spool.done(len(group))
+        finished = self._status is not None and not len(self._spool)
+        if finished:
+            mlflow.close(self._status or "FINISHED")
+        with self._written:
+            self._written.notify_all()
+        return finished
+
+    def _write(self, mlflow: "MlflowRun", group: list[Record]) -> None:
+        """Writes the group; where MLflow refuses something in it, all but that."""
+        from gte_ray.mlflow_run import is_refusal
+
+        try:
+            mlflow.write(group)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            if len(group) > 1:
+                for record in group:
+                    self._write(mlflow, [record])
+            else:
+                self.refused += 1
+                self._last_error = _sentence(error)
+
+
+def _key(name: str) -> str:
+    """`name` with each character that MLflow allows in no key replaced."""
+    return re.sub(r"[^\w\-./: ]", "_", name)[:250]
+
+
+def _sentence(error: Exception) -> str:
+    """The innermost cause of an error, on one line."""
+    cause: BaseException = error
+    while cause.__cause__ is not None or (cause.__context__ is not None and not cause.__suppress_context__):
+        cause = cause.__cause__ or cause.__context__ or cause
+    text = without_password(" ".join(str(cause).split()))
+    return f"{type(cause).__name__}: {text}"[:200]

@@ -1,0 +1,135 @@
+"""Starts the workers and follows them: the driver's half of training."""
+
+import functools
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ray
+import ray.data
+import ray.train
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from gte_ray import storage
+from gte_ray.config import Config
+from gte_ray.data.stream import PlanDataConfig, StreamConfig, placeholders
+from gte_ray.errors import RunError
+from gte_ray.train.loop import Outcome, StepReport, train
+
+CHECKPOINTS = "checkpoints"
+"""Folder of a run's checkpoints, inside the run's own."""
+
+# `ray.train.report` returns at the controller's next poll; the default of 2 s would stall short runs.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+
+
+@ray.remote(num_cpus=0)
+class Board:
+    """Where rank 0 leaves its reports and the driver picks them up."""
+
+    def __init__(self) -> None:
+        self.reports: list[StepReport] = []
+
+    def push(self, reports: list[StepReport]) -> None:
+        self.reports += reports
+
+    def drain(self) -> list[StepReport]:
+        reports, self.reports = self.reports, []
+        return reports
+
+
+def last_checkpoint(run_folder: str) -> ray.train.Result | None:
+    """The last registered checkpoint of a run with its metrics (`step`), None where there is none."""
+    filesystem, path = storage.resolve(storage.join(run_folder, CHECKPOINTS))
+    try:
+        result = ray.train.Result.from_path(path, storage_filesystem=filesystem)
+    except RuntimeError:  # Ray's answer for a run without checkpoints
+        return None
+    return result if result.checkpoint is not None else None
+
+
+def next_step(run_folder: str) -> int:
+    """First step that no checkpoint of the run covers."""
+    result = last_checkpoint(run_folder)
+    return 0 if result is None else result.metrics["step"] + 1
+
+
+def fit(
+    config: Config, stream: StreamConfig, run_folder: str, on_reports: Callable[[list[StepReport]], None]
+) -> Outcome:
+    """Trains from the run's last checkpoint to its last step, through failures of workers and nodes.
+
+    `on_reports` is called from another thread, in the order of the steps. Raises RunError when training
+    failed more often than `run.max_failures`.
+    """
+    hardware, run = config.hardware, config.run
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    filesystem, path = storage.resolve(run_folder)
+    board = Board.remote()
+    trainer = TorchTrainer(
+        functools.partial(train, config, stream, board),
+        scaling_config=ScalingConfig(
+            num_workers=hardware.workers,
+            use_gpu=hardware.gpu,
+            resources_per_worker={"CPU": hardware.worker_cpus, **({"GPU": 1} if hardware.gpu else {})},
+        ),
+        torch_config=TorchConfig(backend="nccl" if hardware.gpu else "gloo"),
+        run_config=RunConfig(
+            name=CHECKPOINTS,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            checkpoint_config=CheckpointConfig(num_to_keep=run.checkpoints_kept),
+            failure_config=FailureConfig(max_failures=run.max_failures),
+        ),
+        datasets=placeholders(stream, hardware.workers),
+        dataset_config=PlanDataConfig(stream, functools.partial(next_step, run_folder)),
+    )
+    with _Follower(board, on_reports):
+        try:
+            return trainer.fit().return_value
+        except TrainingFailedError as error:
+            raise RunError(_reason(error)) from error
+
+
+def _reason(error: TrainingFailedError) -> str:
+    """One sentence: the first worker's failure rather than Ray's account of all of them."""
+    failures = getattr(error, "worker_failures", {})
+    cause: Any = next(iter(failures.values()), error)
+    last_line = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
+    return f"training failed: {last_line}"
+
+
+class _Follower:
+    """While the `with` block lasts, hands new reports on from the board."""
+
+    def __init__(
+        self,
+        board: Any,
+        on_reports: Callable[[list[StepReport]], None],
+        every_seconds: float = 0.3,
+    ):
+        self.board, self.on_reports, self.every_seconds = board, on_reports, every_seconds
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.done.set()
+        self.thread.join(timeout=30)
+
+    def _follow(self) -> None:
+        while not self.done.wait(self.every_seconds):
+            self._hand_on()
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        reports = ray.get(self.board.drain.remote())
+        if reports:
+            self.on_reports(reports)

@@ -1,0 +1,142 @@
+"""What each worker runs: batches in, steps, checkpoints out. The same for any number of workers."""
+
+import json
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.train import CheckpointUploadMode
+from ray.train.torch import get_device
+
+from gte_ray.config import Config
+from gte_ray.data.stream import Batches, StreamConfig
+from gte_ray.data.tokenize import TextTokenizer
+from gte_ray.errors import RunError
+from gte_ray.model.encoder import build_encoder
+from gte_ray.train.engine import Engine
+from gte_ray.train.step import StepMetrics, TrainingDiverged, train_step
+
+STATE_FILE = "state.json"
+"""In each checkpoint: the step that it was made after."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What rank 0 tells of one step."""
+
+    step: int
+    source: str
+    seconds: float
+    """Wall time since the step before."""
+    waited: float
+    """Seconds of it that went into waiting for data."""
+    metrics: StepMetrics
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a worker's loop ended."""
+
+    last_step: int
+    """Last step that was done, counted from 0; -1 for none."""
+    diverged: str = ""
+    """The sentence that says where the loss turned NaN, empty when it did not."""
+
+
+def train(config: Config, stream: StreamConfig, board: Any) -> Outcome:
+    """Trains from the last checkpoint to the last step; `board` (an actor) is told of each step."""
+    context = ray.train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    torch.set_num_threads(config.hardware.threads)
+    checkpoint = ray.train.get_checkpoint()
+    step = -1 if checkpoint is None else _last_step(checkpoint)
+    batches = Batches(stream, world_size, step + 1)
+    engine = _build_engine(config, stream.tokenizer, checkpoint)
+    reporter = _Reporter(board, rank)
+    try:
+        for batch in batches:
+            metrics = train_step(engine, batch, config)
+            step = batch.step
+            reporter.add(step, batch.source, batches.waited, metrics)
+            if (step + 1) % config.run.checkpoint_every == 0 or step + 1 == stream.steps:
+                reporter.flush()
+                _checkpoint(engine, step)
+    except TrainingDiverged as error:
+        # All ranks see the same loss, so all return: a restart would only diverge again.
+        reporter.flush()
+        return Outcome(step, str(error))
+    return Outcome(step)
+
+
+def _build_engine(
+    config: Config, tokenizer: TextTokenizer, checkpoint: ray.train.Checkpoint | None
+) -> Engine:
+    encoder = build_encoder(
+        config.model, tokenizer.vocab_size, tokenizer.pad_id, config.data.max_length, config.seed
+    )
+    engine = Engine(encoder, config, get_device())
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            engine.load(folder)
+    return engine
+
+
+def _last_step(checkpoint: ray.train.Checkpoint) -> int:
+    """The step that `checkpoint` was made after, read without downloading the rest of it."""
+    path = f"{checkpoint.path}/{STATE_FILE}"
+    try:
+        with checkpoint.filesystem.open_input_stream(path) as state:
+            return json.loads(state.read())["step"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"checkpoint {checkpoint.path} cannot be continued: {error}") from error
+
+
+def _checkpoint(engine: Engine, step: int) -> None:
+    # Ray uploads the folder while training goes on, and removes it afterwards.
+    folder = tempfile.mkdtemp(prefix=f"gte_ray-step-{step}-")
+    try:
+        engine.save(folder)
+        if ray.train.get_context().get_world_rank() == 0:
+            (Path(folder) / STATE_FILE).write_text(json.dumps({"step": step}))
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise RunError(f"checkpoint of step {step} could not be written to {folder}: {error}") from error
+    ray.train.report(
+        {"step": step},  # where a restart begins to stream
+        checkpoint=ray.train.Checkpoint.from_directory(folder),
+        checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
+    )
+
+
+class _Reporter:
+    """Rank 0 tells the board of the steps, a few at a time and without waiting for it."""
+
+    def __init__(self, board: Any, rank: int, every_seconds: float = 0.25):
+        self.board = board if rank == 0 else None
+        self.every_seconds = every_seconds
+        self.reports: list[StepReport] = []
+        self.last_step = self.sent = time.perf_counter()
+
+    def add(self, step: int, source: str, waited: float, metrics: StepMetrics) -> None:
+        if self.board is None:
+            return
+        now = time.perf_counter()
+        self.reports.append(StepReport(step, source, now - self.last_step, waited, metrics))
+        self.last_step = now
+        if now - self.sent >= self.every_seconds:
+            self._send()
+
+    def flush(self) -> None:
+        """Returns when the board has all steps: one that is in a checkpoint is never done again."""
+        if self.board is not None:
+            ray.get(self._send())
+
+    def _send(self) -> Any:
+        reports, self.reports, self.sent = self.reports, [], time.perf_counter()
+        return self.board.push.remote(reports)

@@ -1,0 +1,153 @@
+"""One training step (section 3.4), on one rank: the same on any number of ranks and in any micro-batches."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gte_ray.config import Config
+from gte_ray.data.batch import PairBatch
+from gte_ray.errors import RunError
+from gte_ray.model.encoder import Encoder
+from gte_ray.model.gather import Rows, gather, spread, sum_over_ranks
+from gte_ray.model.loss import Columns, Loss, contrastive_loss
+from gte_ray.model.microbatch import MicroBatch, join
+from gte_ray.train.engine import Engine
+from gte_ray.train.optimizer import learning_rate
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """Figures of one step over all ranks."""
+
+    loss: float
+    """Mean over the pairs (eq. 5)."""
+    accuracy: float
+    """Share of the queries that no document of the batch is closer to than their own."""
+    masked_share: float
+    """Share of the in-batch negatives that were masked as duplicates."""
+    grad_norm: float
+    """Before clipping; not finite where the step was skipped."""
+    learning_rate: float
+    overflow: bool
+    """Whether fp16 gradients overflowed, so that the step was skipped."""
+    loss_scale: float
+    """Scale of the loss under fp16, else 1."""
+    tokens: int
+    """Real tokens of all texts."""
+    computed_tokens: int
+    """The same with padding."""
+    pairs: int
+
+
+class TrainingDiverged(RunError):
+    """The loss or the gradient is no number any more; the weights are those before the step."""
+
+    def __init__(self, what: str, step: int, source: str):
+        super().__init__(what, step, source)
+        self.step, self.source = step, source
+
+    def __str__(self) -> str:
+        return (
+            f"training diverged: the {self.args[0]} of step {self.step} (source {self.source}) is not finite"
+        )
+
+
+def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
+    """Contrasts the pairs of all ranks, whose shards of one step `batch` is one of, and updates the weights.
+
+    Raises TrainingDiverged, on all ranks alike and before the weights change, when the loss is not finite.
+    """
+    encoder = engine.encoder
+    texts = join(batch.queries, batch.documents)
+    parts = encoder.micro_batches(texts, config.hardware.micro_batch_tokens)
+    rows = spread(len(batch.queries), engine.device)
+
+    # All embeddings first; what does not fit graph_tokens leaves no graph (gradient caching).
+    seeds = [_seed(config.seed, batch.step, len(rows.counts), rows.rank, k) for k in range(len(parts))]
+    kept = _count_within([encoder.computed_tokens(p) for p in parts], config.hardware.graph_tokens)
+    outputs = [_encode(encoder, part, seeds[k], k < kept) for k, part in enumerate(parts)]
+
+    # The loss over all ranks' pairs, and its gradient with respect to the embeddings.
+    embeddings = torch.empty(len(texts), encoder.dimensions, device=engine.device)
+    for part, output in zip(parts, outputs, strict=True):
+        embeddings[_index(part, engine.device)] = output.detach()
+    result = _loss(embeddings.requires_grad_(), batch, rows, config)
+    totals = _totals(result, batch, parts, encoder)
+    if not math.isfinite(totals[0]):
+        raise TrainingDiverged("loss", batch.step, batch.source)
+    (gradient,) = torch.autograd.grad(result.loss, embeddings)
+
+    # From the embeddings on into the weights, micro-batch by micro-batch, with the same dropout as before.
+    for k, part in enumerate(parts):
+        output = outputs[k] if k < kept else _encode(encoder, part, seeds[k], True)
+        engine.backward((output * gradient[_index(part, engine.device)]).sum())
+        outputs[k] = output = None  # its graph is not needed any more
+
+    rate = learning_rate(batch.step, config.training)
+    info = engine.step(rate)
+    if info.overflow and config.training.precision != "fp16":
+        raise TrainingDiverged("gradient", batch.step, batch.source)
+    loss, accuracy, masked_share, *counts = totals
+    tokens, computed_tokens, pairs = (round(count) for count in counts)
+    return StepMetrics(
+        loss, accuracy, masked_share, info.grad_norm, rate, info.overflow, info.loss_scale,
+        tokens, computed_tokens, pairs,
+    )  # fmt: skip
+
+
+def _seed(seed: int, step: int, ranks: int, rank: int, part: int) -> int:
+    """63 bits that dropout starts from: a pure function of where in the run it is."""
+    digest = hashlib.blake2b(f"{seed} {step} {ranks} {rank} {part}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def _count_within(costs: list[int], budget: int) -> int:
+    """How many of the first `costs` stay within `budget` together."""
+    return int(np.searchsorted(np.cumsum(costs), budget, side="right"))
+
+
+def _encode(encoder: Encoder, part: MicroBatch, seed: int, with_graph: bool) -> Tensor:
+    torch.manual_seed(seed)  # of the CPU and of the device, so the second pass drops what the first dropped
+    with torch.set_grad_enabled(with_graph):
+        return encoder(part)
+
+
+def _index(part: MicroBatch, device: torch.device) -> Tensor:
+    return torch.from_numpy(part.rows).to(device)
+
+
+def _loss(embeddings: Tensor, batch: PairBatch, rows: Rows, config: Config) -> Loss:
+    queries, documents = embeddings.split(rows.local)
+
+    def hashes(values: np.ndarray) -> Tensor:
+        return gather(torch.from_numpy(values.view(np.int64)).to(embeddings.device), rows)
+
+    columns = Columns(
+        queries=gather(queries, rows),
+        documents=gather(documents, rows),
+        query_hashes=hashes(batch.query_hashes),
+        document_hashes=hashes(batch.document_hashes),
+    )
+    return contrastive_loss(
+        queries,
+        documents,
+        columns,
+        rows.offset,
+        temperature=config.objective.temperature,
+        directions=config.objective.directions,
+        mask_duplicates=config.objective.mask_duplicates,
+        tile=config.hardware.loss_tile,
+    )
+
+
+def _totals(result: Loss, batch: PairBatch, parts: list[MicroBatch], encoder: Encoder) -> list[float]:
+    """Loss, accuracy, masked share, tokens, computed tokens and pairs of all ranks, in one reduction."""
+    tokens = sum(part.tokens for part in parts)
+    computed = sum(encoder.computed_tokens(part) for part in parts)
+    counts = result.loss.new_tensor([tokens, computed, len(batch.queries)], dtype=torch.float64)
+    shares = torch.stack([share.detach().double() for share in result])
+    return sum_over_ranks(torch.cat([shares, counts])).tolist()

@@ -1,0 +1,188 @@
+"""The tiled loss against the printed formula, against sentence-transformers, and by its properties."""
+
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from torch import Tensor
+
+from gte_ray.config import IMPROVED, VANILLA
+from gte_ray.model.loss import Columns, Loss, contrastive_loss
+
+SUBSETS = [("q2d", *rest) for k in range(4) for rest in itertools.combinations(IMPROVED[1:], k)]
+
+
+def unit(n: int, seed: int, dtype=torch.float64) -> Tensor:
+    return F.normalize(torch.randn(n, 6, generator=torch.Generator().manual_seed(seed), dtype=dtype), dim=-1)
+
+
+def distinct(n: int, first: int) -> Tensor:
+    return torch.arange(first, first + n)
+
+
+def columns_of(q: Tensor, d: Tensor, **more) -> Columns:
+    return Columns(q, d, **{"query_hashes": distinct(len(q), 0), "document_hashes": distinct(len(d), 100)} | more)
+
+
+def loss_of(columns: Columns, start=0, stop=None, temperature=0.1, directions=IMPROVED, mask=False, tile=3) -> Loss:
+    own = slice(start, stop)
+    return contrastive_loss(
+        columns.queries[own],
+        columns.documents[own],
+        columns,
+        start,
+        temperature=temperature,
+        directions=directions,
+        mask_duplicates=mask,
+        tile=tile,
+    )
+
+
+def formula(c: Columns, i: int, temperature: float, directions, masked=frozenset(), masked_negatives=frozenset()):
+    """-log of the softmax for pair i, summand by summand as eq. 6 prints it; `masked` are pairs left out."""
+    q, d, z = c.queries, c.documents, []
+    js = [j for j in range(len(q)) if j not in masked]
+    if "q2d" in directions:
+        z += [q[i] @ d[j] for j in js]
+    if "q2q" in directions:
+        z += [q[i] @ q[j] for j in js if j != i]
+    if "d2q" in directions:
+        z += [q[j] @ d[i] for j in js]
+    if "d2d" in directions:
+        z += [d[j] @ d[i] for j in js if j != i]
+    for k in range(0 if c.negatives is None else len(c.negatives)):
+        if k in masked_negatives:
+            continue
+        z += [q[i] @ c.negatives[k]]
+        if "d2d" in directions and c.negative_owners[k] != i:
+            z += [c.negatives[k] @ d[i]]
+    return -math.log(math.exp(q[i] @ d[i] / temperature) / sum(math.exp(x / temperature) for x in z))
+
+
+@pytest.mark.parametrize("directions", SUBSETS, ids=lambda d: "+".join(d))
+def test_equals_the_formula_written_naively(directions):
+    c = columns_of(unit(7, 1), unit(7, 2))
+    expected = sum(formula(c, i, 0.1, directions) for i in range(7)) / 7
+    assert loss_of(c, directions=directions).loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_local_rows_of_a_larger_batch_add_up_to_the_whole():
+    c = columns_of(unit(7, 1), unit(7, 2))
+    parts = [loss_of(c, start, stop) for start, stop in ((0, 3), (3, 4), (4, 7))]
+    whole = loss_of(c)
+    assert sum(p.loss for p in parts).item() == pytest.approx(whole.loss.item(), rel=1e-12)
+    assert sum(p.correct for p in parts).item() == pytest.approx(whole.correct.item())
+
+
+@pytest.mark.parametrize("directions", [IMPROVED, VANILLA, ("q2d", "d2q")])
+@pytest.mark.parametrize("negatives", [False, True])
+def test_gradients_of_rows_columns_and_negatives(directions, negatives):
+    q, d, rows_q, rows_d, extra = (unit(n, s).requires_grad_() for n, s in ((5, 1), (5, 2), (3, 3), (3, 4), (4, 5)))
+
+    def loss(rows_q, rows_d, q, d, extra):
+        more = {"negatives": extra, "negative_hashes": distinct(4, 200), "negative_owners": distinct(4, 1)}
+        c = columns_of(q, d, **more if negatives else {})
+        return contrastive_loss(
+            rows_q, rows_d, c, 1, temperature=0.2, directions=directions, mask_duplicates=True, tile=2
+        ).loss
+
+    inputs = (rows_q, rows_d, q, d, extra.detach() if not negatives else extra)
+    assert torch.autograd.gradcheck(loss, inputs)
+
+
+@pytest.mark.parametrize("negatives", [0, 1, 2])
+def test_equals_sentence_transformers(negatives):
+    inputs = [(3 * unit(6, s)).requires_grad_() for s in range(2 + negatives)]  # it normalises by itself
+    theirs = MultipleNegativesRankingLoss(
+        torch.nn.Identity(),
+        scale=100.0,
+        directions=("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"),
+        partition_mode="joint",
+    ).compute_loss_from_embeddings(inputs, None)
+    q, d, *extra = [F.normalize(x, dim=-1) for x in inputs]
+    more = {}
+    if negatives:
+        more["negatives"] = torch.cat(extra)
+        more["negative_hashes"] = distinct(6 * negatives, 200)
+        more["negative_owners"] = distinct(6, 0).repeat(negatives)
+    ours = loss_of(columns_of(q, d, **more), temperature=0.01, mask=True, tile=4).loss
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-10)
+    for a, b in zip(torch.autograd.grad(ours, inputs), torch.autograd.grad(theirs, inputs), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
+
+
+def test_pairs_that_share_a_text_are_no_negatives_of_each_other():
+    # 0 and 1 share a query, 2 and 3 a document, 4's query is 5's document; 6 is a pair of twice one text.
+    c = columns_of(
+        unit(8, 1),
+        unit(8, 2),
+        query_hashes=torch.tensor([1, 1, 3, 4, 5, 6, 7, 8]),
+        document_hashes=torch.tensor([11, 12, 13, 13, 15, 5, 7, 18]),
+        negatives=unit(3, 3),
+        negative_hashes=torch.tensor([13, 7, 99]),
+        negative_owners=torch.tensor([0, 2, 6]),
+    )
+    masked = {0: {1}, 1: {0}, 2: {3}, 3: {2}, 4: {5}, 5: {4}}
+    negatives = {2: {0}, 3: {0}, 6: {1}}
+    for i in range(8):
+        expected = formula(c, i, 0.1, IMPROVED, masked.get(i, set()), negatives.get(i, set()))
+        found = loss_of(c, i, i + 1, mask=True)
+        assert found.loss.item() * 8 == pytest.approx(expected, rel=1e-12)
+        count = len(masked.get(i, ())) + len(negatives.get(i, ()))
+        assert found.masked.item() == pytest.approx(count / (8 * (7 + 3)))
+    unmasked = loss_of(c, 0, 1, mask=False)
+    assert unmasked.loss.item() * 8 == pytest.approx(formula(c, 0, 0.1, IMPROVED), rel=1e-12)
+    assert unmasked.masked == 0
+
+
+def test_batch_of_one_text_masks_everything():
+    same = torch.zeros(5, dtype=torch.int64)
+    found = loss_of(columns_of(unit(5, 1), unit(5, 2), query_hashes=same), mask=True)
+    assert found.masked == 1
+    assert found.loss.item() == pytest.approx(math.log(2))  # the positive, twice
+
+
+def test_float32_at_the_papers_temperature_neither_overflows_nor_underflows():
+    """Logits up to 100, all in one direction: exp(100) is no float32."""
+    q = unit(4, 1, torch.float32).requires_grad_()
+    c = columns_of(q, q, query_hashes=distinct(4, 0), document_hashes=distinct(4, 50))
+    found = loss_of(c, temperature=0.01).loss
+    (gradient,) = torch.autograd.grad(found, q)
+    opposite = loss_of(columns_of(q, -q), temperature=0.01).loss
+    exact = loss_of(columns_of(q.detach().double(), -q.detach().double()), temperature=0.01).loss
+    assert found.item() == pytest.approx(math.log(2), abs=1e-5)
+    assert torch.isfinite(gradient).all()
+    assert opposite.item() == pytest.approx(exact.item(), rel=1e-6)
+
+
+def test_half_precision_is_computed_in_float32():
+    q, d = unit(5, 1).half().requires_grad_(), unit(5, 2).half()
+    found = loss_of(columns_of(q, d), temperature=0.01).loss
+    exact = loss_of(columns_of(q.detach().double(), d.double()), temperature=0.01).loss
+    found.backward()
+    assert found.dtype == torch.float32
+    assert q.grad is not None and q.grad.dtype == torch.float16
+    assert found.item() == pytest.approx(exact.item(), rel=1e-5)
+
+
+def test_accuracy_counts_queries_whose_document_is_the_closest():
+    eye = torch.eye(4, 6, dtype=torch.float64)
+    documents = eye[[0, 1, 3, 2]]  # the last two are closest to each other's
+    assert loss_of(columns_of(eye, documents)).correct.item() == 0.5
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(1, 9), seed=st.integers(0, 99), tile=st.integers(1, 12), data=st.data())
+def test_neither_order_nor_tile_matters(n, seed, tile, data):
+    order = data.draw(st.permutations(range(n)))
+    texts = torch.tensor(data.draw(st.lists(st.integers(0, 2 * n), min_size=2 * n, max_size=2 * n)))
+    q, d = unit(n, seed), unit(n, seed + 1000)
+    one = loss_of(Columns(q, d, texts[:n], texts[n:]), mask=True, tile=100)
+    other = loss_of(Columns(q[order], d[order], texts[:n][order], texts[n:][order]), mask=True, tile=tile)
+    for a, b in zip(one, other, strict=True):
+        assert a.item() == pytest.approx(b.item(), rel=1e-10, abs=1e-12)

@@ -1,0 +1,58 @@
+"""Every command answers bad flags in one sentence and with exit code 2."""
+
+import subprocess
+import sys
+
+import pytest
+
+from gte_ray.flags import defaults, parse
+from gte_ray.pretrain import Arguments
+from gte_ray.recipes import recipe
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "gte_ray.pretrain", *arguments], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_a_flag_overrides_its_field_and_nothing_else():
+    parsed = parse(Arguments, "prog", ["--recipe", "gte-base", "--store", "s3://b/s", "--alpha", "0.3"])
+    expected = recipe("gte-base", "s3://b/s")
+    assert parsed.config.data.alpha == 0.3
+    assert parsed.config.training == expected.training
+    assert parsed.config.model == expected.model
+    assert not parsed.fresh
+
+
+def test_the_tracking_server_may_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    assert defaults([]).run.tracking_uri == "http://mlflow:5000"
+    parsed = parse(Arguments, "prog", ["--tracking-uri", "sqlite:///a.db"])
+    assert parsed.config.run.tracking_uri == "sqlite:///a.db"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--recipe", "nope"], "--recipe is 'nope'; allowed are tiny, gte-small, gte-base, gte-large"),
+        (["--alpha", "-1"], "--alpha is -1.0; allowed is a number of at least 0"),
+        (["--alpha", "much"], "Error parsing --alpha: could not convert string to float: 'much'"),
+        (["--global-batch", "1"], "--global-batch is 1; allowed is at least 2 pairs"),
+        (["--nonsense", "3"], "Unrecognized options: --nonsense"),
+        (["--zero-stage", "2"], "--zero-stage is 2; allowed is 0 or 1"),
+    ],
+)
+def test_usage_errors(arguments, sentence):
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert sentence in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+
+
+def test_help_shows_units_and_defaults():
+    result = run("--recipe", "gte-base", "--help")
+    assert result.returncode == 0
+    text = " ".join(result.stdout.replace("│", " ").split())
+    assert "Pairs of one step over all workers together. (default: 16384)" in text
+    assert "--micro-batch-tokens INT" in text

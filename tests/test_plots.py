@@ -1,0 +1,50 @@
+"""Pictures: the smoothing against what it has to keep, and files that are what they say."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from gte_ray.evaluation.heldout import SourceScores
+from gte_ray.plots import _smooth, loss_curve, scores_plot
+
+
+def row(source, value):
+    return SourceScores(
+        source=source,
+        queries=5,
+        documents=9,
+        ndcg_at_10=value,
+        mrr_at_10=value,
+        recall_at_1=0,
+        recall_at_10=1,
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 40, 5_000])
+def test_smoothing_keeps_a_straight_line_and_removes_noise(count):
+    x = np.arange(count)
+    at, line = _smooth(x, 3 - 0.5 * x)
+    np.testing.assert_allclose(line, 3 - 0.5 * at, atol=1e-6)
+    if count == 5_000:
+        noise = np.random.default_rng(0).normal(size=count)
+        assert np.abs(_smooth(x, 3 + noise)[1] - 3).max() < 0.3
+
+
+@pytest.mark.parametrize("steps", [0, 1, 300])
+def test_loss_curve(tmp_path, steps):
+    sources = [("code", "qa", "news")[step % 3] for step in range(steps)]
+    losses = [float("nan") if step == 7 else 1 / (step + 1) for step in range(steps)]
+    png, svg = loss_curve(range(steps), losses, sources, str(tmp_path / "plots/loss"))
+    assert imread(png).std() > 0.01
+    first = Path(svg).read_bytes()
+    loss_curve(range(steps), losses, sources, str(tmp_path / "plots/loss"))
+    assert Path(svg).read_bytes() == first and first.startswith(b"<?xml")
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_scores_plot(tmp_path, count):
+    rows = [row(f"source-{i}", i / 12) for i in range(count)]
+    png, svg = scores_plot(rows, rows[::-1] if count == 1 else rows, rows, str(tmp_path / "scores"))
+    assert imread(png).std() > 0.01 and Path(svg).read_text().count("<g id=") > 10

@@ -1,0 +1,96 @@
+"""Small runs, and processes to do them in, for the tests of the training step."""
+
+import os
+import pickle
+import socket
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from gte_ray.config import Config, DataConfig, HardwareConfig, ModelConfig, ObjectiveConfig, TrainingConfig
+from gte_ray.data.batch import PairBatch, TokenLists
+from gte_ray.model.encoder import Encoder, build_encoder
+
+VOCABULARY, LENGTH = 60, 24
+CPU = torch.device("cpu")
+
+
+def tiny(dropout: float = 0.0, **hardware: Any) -> Config:
+    """A run of six steps of a model of two layers; the gradient norm is far above the clipping bound."""
+    return Config(
+        recipe="test",
+        data=DataConfig("store", max_length=LENGTH),
+        model=ModelConfig(
+            "scratch", hidden_size=32, layers=2, heads=2, intermediate_size=48, dropout=dropout
+        ),
+        objective=ObjectiveConfig(),
+        training=TrainingConfig(steps=6, global_batch=11, learning_rate=1e-3, warmup=0.4, precision="fp32"),
+        hardware=HardwareConfig(gpu=False, **hardware),
+        seed=5,
+    )
+
+
+def with_precision(config: Config, precision: Any) -> Config:
+    return replace(config, training=replace(config.training, precision=precision))
+
+
+def encoder_of(config: Config) -> Encoder:
+    return build_encoder(config.model, VOCABULARY, 0, LENGTH, config.seed)
+
+
+def pairs(step: int, n: int = 11) -> PairBatch:
+    """A step's pairs, of mixed lengths; one query occurs twice, and one text as a query and as a document."""
+    random = np.random.default_rng(step)
+    texts = [random.integers(3, VOCABULARY, random.integers(2, LENGTH + 1)) for _ in range(2 * n)]
+    texts[4] = texts[1]
+    texts[n + 7] = texts[2]
+    hashes = np.array([zlib.crc32(text.tobytes()) for text in texts], np.uint64)
+    return PairBatch(step, "source", lists(texts[:n]), lists(texts[n:]), hashes[:n], hashes[n:])
+
+
+def lists(texts: list[np.ndarray]) -> TokenLists:
+    offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
+    return TokenLists(np.concatenate(texts).astype(np.int32), offsets)
+
+
+def texts_of(tokens: TokenLists) -> list[np.ndarray]:
+    return np.split(tokens.values, tokens.offsets[1:-1])
+
+
+def shard(batch: PairBatch, rank: int, ranks: int) -> PairBatch:
+    """Neighbouring rows for each rank, by one more or less where they do not divide."""
+    n = len(batch.queries)
+    own = slice(rank * n // ranks, (rank + 1) * n // ranks)
+    return PairBatch(
+        batch.step,
+        batch.source,
+        lists(texts_of(batch.queries)[own]),
+        lists(texts_of(batch.documents)[own]),
+        batch.query_hashes[own],
+        batch.document_hashes[own],
+    )
+
+
+def on_ranks(ranks: int, function: Callable[..., Any], folder: Path, *args: Any) -> list[Any]:
+    """What `function(rank, *args)` returned in each of `ranks` processes that are joined by gloo."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(_enter, (ranks, port, function, folder, args), nprocs=ranks)
+    return [pickle.loads((folder / f"{function.__name__}-{rank}").read_bytes()) for rank in range(ranks)]
+
+
+def _enter(rank: int, ranks: int, port: int, function: Callable[..., Any], folder: Path, args: Any) -> None:
+    os.environ["LOCAL_RANK"] = str(rank)
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
+    result = function(rank, *args)
+    (folder / f"{function.__name__}-{rank}").write_bytes(pickle.dumps(result))
+    dist.destroy_process_group()
