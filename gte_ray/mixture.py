@@ -69,7 +69,7 @@ def batch_table(store: Store, plan: StepPlan, step: int, shown: int) -> Table:
         )
     ]
     table = Table(
-        title=f"step {step} of {plan.steps}: {len(rows):,} pairs of {batch.source}, first {min(shown, len(rows))}",
+        title=f"step {step} of {plan.steps}: {len(rows):,} pairs of {batch.source}",
         title_justify="left",
         show_lines=True,
     )

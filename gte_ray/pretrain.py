@@ -71,7 +71,7 @@ def _dry_run(run: "Run", console: Console) -> None:
 
 
 def _train(run: "Run", fresh: bool, console: Console, stopped: threading.Event) -> None:
-    from gte_ray.evaluation.heldout import scores_table
+    from gte_ray.evaluation.heldout import scores_table, skipped_sources
     from gte_ray.run import open_run
     from gte_ray.runner import execute, finished
     from gte_ray.tracking import viewing_command
@@ -88,7 +88,9 @@ def _train(run: "Run", fresh: bool, console: Console, stopped: threading.Event) 
     results = known or execute(run, console, stopped)
     scores = results.scores
     if scores.after:
-        console.print(scores_table(scores.before, scores.after, scores.bm25))
+        names = [source.name for source in run.plan.sources]
+        skipped = skipped_sources(run.store, run.config.run.eval_limit, names)
+        console.print(scores_table(scores.before, scores.after, scores.bm25, skipped))
     console.print(f"model   {results.model_folder}")
     console.print(f"MLflow  {viewing_command(run.config.run.tracking_uri)}")
 

@@ -15,30 +15,32 @@ from gte_ray.errors import UsageError
 
 
 def tiny(store: str) -> Config:
-    """Three minutes on two CPU cores, from random weights: small enough to see everything work."""
+    """A few minutes on two CPU cores, from random weights: small enough to see everything work."""
     return Config(
         recipe="tiny",
-        data=DataConfig(store=store, alpha=0.5, max_length=128),
+        data=DataConfig(store=store, alpha=0.5, max_length=64),
         model=ModelConfig(
             base="scratch",
             vocab_size=16_384,
-            hidden_size=256,
+            hidden_size=128,
             layers=2,
-            heads=4,
-            intermediate_size=1_024,
+            heads=2,
+            intermediate_size=512,
             dropout=0.0,
         ),
         objective=ObjectiveConfig(),
-        training=TrainingConfig(steps=400, global_batch=512, learning_rate=1e-3, precision="fp32"),
+        training=TrainingConfig(
+            steps=250, global_batch=512, learning_rate=2e-3, warmup=0.1, precision="fp32"
+        ),
         hardware=HardwareConfig(
             workers=1,
             gpu=False,
             threads=2,
             micro_batch_tokens=8_192,
             graph_tokens=65_536,
-            loss_tile=1_024,
+            loss_tile=512,
         ),
-        run=RunConfig(checkpoint_every=100, eval_limit=500),
+        run=RunConfig(checkpoint_every=50, eval_limit=500),
     )
 
 

@@ -127,8 +127,9 @@ def resolve_tokenizer(run: Run) -> TextTokenizer:
 def make_stream(run: Run, tokenizer: TextTokenizer) -> StreamConfig:
     """The stream of `run`; RunError when the store's token ids are not of `tokenizer`."""
     config, known = run.config, run.store.manifest.tokenizer
-    stored = known is not None and not config.hardware.retokenize
-    if stored:
+    stored = False
+    if known is not None and not config.hardware.retokenize:
+        stored = True
         remedy = "prepare the store with this tokenizer, or give --retokenize to use its texts"
         if known.fingerprint != tokenizer.fingerprint:
             raise RunError(

@@ -15,11 +15,16 @@ from gte_ray.card import CardSource, ModelCard
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
 from gte_ray.evaluation.final import Scores, evaluate_and_export
+from gte_ray.history import History
+from gte_ray.plots import loss_curve, scores_plot
 from gte_ray.progress import TrainingProgress
 from gte_ray.run import RESULTS_FILE, Run, make_stream, resolve_tokenizer
-from gte_ray.tracking import TrackedRun, Tracker
+from gte_ray.tracking import TrackedRun, Tracker, without_password
 from gte_ray.train.launch import fit, last_checkpoint, next_step
 from gte_ray.train.loop import StepReport
+
+SPOOL = "mlflow-spool.jsonl"
+"""What MLflow has not taken yet, in the run's local folder."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,9 @@ def finished(run: Run) -> Results | None:
     path = storage.join(run.folder, RESULTS_FILE)
     if not storage.exists(path):
         return None
+    if os.path.exists(os.path.join(_local_folder(run), SPOOL)):
+        # What MLflow has not taken yet is written now.
+        _track(run, Console(), None).finish("FINISHED")
     saved = storage.read_json(path)
     return Results(Scores.from_dict(saved["scores"]), saved["model_folder"], saved["mlflow_run"])
 
@@ -49,18 +57,16 @@ def execute(
     Ray must be initialised. `stopped` is set by whoever interrupts: the run is then marked as killed rather
     than failed. Raises RunError in one sentence; the last good checkpoint stays.
     """
-    done = finished(run)
-    if done is not None:
-        return done
-    tokenizer = resolve_tokenizer(run)
-    stream = make_stream(run, tokenizer)
     tracker = _track(run, console, parent_run_id)
+    history = History(os.path.join(_local_folder(run), "history.jsonl"))
     try:
+        stream = make_stream(run, resolve_tokenizer(run))
         start = next_step(run.folder)
         with TrainingProgress(console, stream.steps, start) as progress:
 
             def on_reports(reports: list[StepReport]) -> None:
                 progress.show(reports)
+                history.append(reports)
                 for report in reports:
                     tracker.log_step(report.step, step_metrics(report))
 
@@ -73,6 +79,7 @@ def execute(
     except Exception:
         tracker.finish("KILLED" if stopped.is_set() else "FAILED", timeout_s=5.0)
         raise
+    _plot(run, scores, history, tracker)
     return _record(run, scores, tracker, console)
 
 
@@ -110,6 +117,7 @@ def _track(run: Run, console: Console, parent_run_id: str | None) -> Tracker:
         for section, part in config.to_dict().items()
         for name, value in (part.items() if isinstance(part, dict) else [(section, part)])
     }
+    params["tracking_uri"] = without_password(config.run.tracking_uri)
     tracked = TrackedRun(
         key=f"{run.name}-{run.fingerprint}",
         name=run.name,
@@ -122,14 +130,36 @@ def _track(run: Run, console: Console, parent_run_id: str | None) -> Tracker:
         },
         parent_run_id=parent_run_id,
     )
-    local = "://" not in run.folder
-    folder = run.folder if local else os.path.join(tempfile.gettempdir(), f"gte_ray-{run.name}")
     return Tracker(
         config.run.tracking_uri,
         tracked,
-        os.path.join(folder, "mlflow-spool.jsonl"),
+        os.path.join(_local_folder(run), SPOOL),
         lambda message: console.print(f"warning: {message}", style="yellow"),
     )
+
+
+def _local_folder(run: Run) -> str:
+    """Where files of the run that grow line by line are: its own folder, if that is on this machine."""
+    if "://" not in run.folder:
+        return run.folder
+    folder = os.path.join(tempfile.gettempdir(), f"gte_ray-{run.name}-{run.fingerprint}")
+    os.makedirs(folder, exist_ok=True)
+    return folder
+
+
+def _plot(run: Run, scores: Scores, history: History, tracker: Tracker) -> None:
+    folder = os.path.join(_local_folder(run), "plots")
+    os.makedirs(folder, exist_ok=True)
+    steps, sources, losses = [], [], []
+    for step, source, loss in history.read():
+        steps.append(step)
+        sources.append(source)
+        losses.append(loss)
+    if steps:
+        loss_curve(steps, losses, sources, os.path.join(folder, "loss"))
+    if scores.after:
+        scores_plot(scores.before, scores.after, scores.bm25, os.path.join(folder, "scores"))
+    tracker.log_artifact(folder, "plots")
 
 
 def _finish(run: Run, tokenizer: TextTokenizer) -> Scores:

@@ -26,3 +26,6 @@ def ray_local():
         )
     yield
     ray.shutdown()
+
+
+from tests.data.conftest import tiny_store  # noqa: E402, F401

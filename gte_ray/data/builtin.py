@@ -24,15 +24,15 @@ from gte_ray.data.store import ROW_GROUP_ROWS, Store
 from gte_ray.data.tasks import run_tasks
 
 TASK_OF = {
-    "docstring_code": "code",
-    "comment_code": "code",
-    "docstring_body": "web-page",
-    "readme_heading_section": "web-page",
-    "name_description": "knowledge-base",
-    "parameter_description": "knowledge-base",
-    "package_summary_description": "knowledge-base",
-    "reference_target": "hyperlink",
-    "help_topic": "others",
+    "functions": "code",
+    "comments": "code",
+    "docstrings": "web-page",
+    "readmes": "web-page",
+    "names": "knowledge-base",
+    "parameters": "knowledge-base",
+    "packages": "knowledge-base",
+    "references": "hyperlink",
+    "help": "others",
 }
 """The sources and the task type of Table 1 that each is closest to."""
 HELD_OUT_SHARE = 0.05

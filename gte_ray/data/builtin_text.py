@@ -56,7 +56,7 @@ def file_pairs(text: str) -> Iterator[SourcePair]:
         name = target.rsplit(".", 1)[-1]
         document = described.get(name, "")
         if document and paragraph not in document:
-            yield from _pair("reference_target", _flat(_REFERENCE.sub(r"\1", paragraph)), document)
+            yield from _pair("references", _flat(_REFERENCE.sub(r"\1", paragraph)), document)
     yield from _comment_pairs(text, lines)
 
 
@@ -78,12 +78,12 @@ def _docstring_pairs(
 ) -> Iterator[SourcePair]:
     code = _code_without_docstring(node, lines)
     if not isinstance(node, ast.ClassDef) and len(node.body) > 1:
-        yield from _pair("docstring_code", _flat(summary), code)
-    yield from _pair("docstring_body", _flat(summary), body)
+        yield from _pair("functions", _flat(summary), code)
+    yield from _pair("docstrings", _flat(summary), body)
     kind = "class" if isinstance(node, ast.ClassDef) else "function"
-    yield from _pair("name_description", f"{kind} {_words(qualified)}", summary)
+    yield from _pair("names", f"{kind} {_words(qualified)}", summary)
     for name, description in _parameters(body):
-        yield from _pair("parameter_description", f"{_words(name)} of {_words(qualified)}", description)
+        yield from _pair("parameters", f"{_words(name)} of {_words(qualified)}", description)
 
 
 def _code_without_docstring(node: Documented, lines: list[str]) -> str:
@@ -131,7 +131,7 @@ def _comment_pairs(text: str, lines: list[str]) -> Iterator[SourcePair]:
             code.append(line)
         if len(code) >= 2:
             comment = " ".join(comments[number] for number in range(start, end))
-            yield from _pair("comment_code", comment, cleandoc("\n" + "\n".join(code)))
+            yield from _pair("comments", comment, cleandoc("\n" + "\n".join(code)))
 
 
 def distribution_pairs(distribution: Distribution) -> Iterator[SourcePair]:
@@ -142,14 +142,15 @@ def distribution_pairs(distribution: Distribution) -> Iterator[SourcePair]:
     longest = max((body for _, body in sections), key=len, default="")
     if len(summary) >= SHORTEST_QUERY:
         first = next((body for _, body in sections if len(body) > 200), longest)
-        yield from _pair("package_summary_description", f"{name}: {summary}", first)
+        yield from _pair("packages", f"{name}: {summary}", first)
     for heading, body in sections:
-        yield from _pair("readme_heading_section", f"{name}: {heading}" if heading else summary, body)
+        yield from _pair("readmes", f"{name}: {heading}" if heading else summary, body)
 
 
 def _sections(description: str) -> Iterator[tuple[str, str]]:
     """Headings of Markdown and reStructuredText with the text below each."""
-    heading, body = "", []
+    heading = ""
+    body: list[str] = []
     lines = description.replace("\r", "").splitlines()
     for number, line in enumerate(lines):
         below = lines[number + 1] if number + 1 < len(lines) else ""
@@ -172,10 +173,10 @@ def topic_pairs() -> Iterator[SourcePair]:
         for heading, body in sections:
             for number, paragraph in enumerate(body.split("\n\n")):
                 if heading and number == 0:
-                    yield from _pair("help_topic", f"{name}: {heading}", paragraph)
+                    yield from _pair("help", f"{name}: {heading}", paragraph)
                 else:
                     first, _, rest = _flat(paragraph).partition(". ")
-                    yield from _pair("help_topic", first, rest)
+                    yield from _pair("help", first, rest)
 
 
 def _split(docstring: str) -> tuple[str, str]:

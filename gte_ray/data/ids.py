@@ -47,7 +47,7 @@ class Ids:
 
 
 def add_ids(store: Store, ids: Ids, report: Report) -> Manifest:
-    """The manifest of `store` with token ids in all parts; sources that have these ids are left as they are."""
+    """The manifest of `store` with token ids in all parts; sources that have them are left as they are."""
     known = store.manifest.tokenizer
     if ids.vocabulary and known and (known.vocabulary, known.max_length) == (ids.vocabulary, ids.max_length):
         return store.manifest

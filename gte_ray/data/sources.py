@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -144,7 +145,8 @@ def read_file(uri: str, columns: tuple[str, str] | None) -> Iterator[Chunk]:
         filesystem, path = storage.resolve(uri)
         stream = filesystem.open_input_stream(path, compression="detect")
         # Bytes that are no UTF-8 become lone surrogates, which the check for text finds and counts.
-        text = io.TextIOWrapper(io.BufferedReader(stream, 2**20), encoding="utf-8", errors="surrogateescape", newline="")  # fmt: skip
+        buffered = io.BufferedReader(stream, 2**20)
+        text = io.TextIOWrapper(buffered, encoding="utf-8", errors="surrogateescape", newline="")
         rows = _json_rows(text, columns, uri) if kind == "json" else _csv_rows(text, columns, uri, kind)
     try:
         yield from _chunks(rows)
@@ -193,7 +195,7 @@ def _from_object(
         texts = value["set"]
         if len(texts) < 2:
             yield "not a pair", ""
-        for query, document in zip(texts, texts[1:], strict=False):
+        for query, document in pairwise(texts):
             yield (query, document, ()), "{set}"
     elif "query" in value and isinstance(value.get("pos"), list):
         negatives = value.get("neg") or ()
@@ -231,11 +233,14 @@ def _chunks(rows: Iterator[tuple[Triple | str, str]]) -> Iterator[Chunk]:
     dropped: Counter[str] = Counter()
     size, layout = 0, ""
     for item, found in rows:
-        reason = item if isinstance(item, str) else _flaw(item)
-        if reason:
-            dropped[reason] += 1
+        if isinstance(item, str):
+            dropped[item] += 1
             continue
         query, document, others = item
+        flaw = _text_flaw(query) or _text_flaw(document)
+        if flaw:
+            dropped[flaw] += 1
+            continue
         queries.append(query)
         documents.append(document)
         negatives.append([text for text in others if not _text_flaw(text)])
@@ -256,10 +261,6 @@ def _table(queries: list[str], documents: list[str], negatives: list[list[str]])
             "negatives": pa.array(negatives, pa.list_(pa.large_string())),
         }
     )
-
-
-def _flaw(item: Triple) -> str:
-    return _text_flaw(item[0]) or _text_flaw(item[1])
 
 
 def _text_flaw(text: Any) -> str:

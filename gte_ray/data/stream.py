@@ -230,7 +230,7 @@ class Batches:
     """Inside a Ray Train worker: this rank's shards of steps start, start + 1, ... to the last.
 
     A thread begins to read at once, while the worker still builds its model, and stays two steps ahead.
-    Iterating raises RuntimeError when a step does not come in its turn: going on would train on another order.
+    Iterating raises RuntimeError when a step does not come in its turn: it would train on another order.
     """
 
     def __init__(self, stream: StreamConfig, world_size: int, start: int):

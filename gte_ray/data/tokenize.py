@@ -127,8 +127,8 @@ def load_tokenizer(name: str) -> TextTokenizer:
             loaded = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{name}: no tokenizer could be loaded; a Hugging Face id that can be reached from here, or a "
-                f"folder with a tokenizer.json, is allowed ({str(error).splitlines()[0]})"
+                f"{name}: no tokenizer could be loaded; a Hugging Face id that can be reached from here, or "
+                f"a folder with a tokenizer.json, is allowed ({str(error).splitlines()[0]})"
             ) from error
     if not loaded.is_fast or loaded.pad_token_id is None:
         raise RunError(f"{name}: needs a tokenizer.json and a padding token")

@@ -184,6 +184,6 @@ class _Tile:
         for name, (a, b) in self.kinds.items():
             of_rows[a].addcmul_(self.logits[name] @ self.columns[b], self.scale[:, None])
             of_columns[b].addmm_(self.logits[name].T, weighted[a])
-        queries, documents = self.rows
-        of_rows[0].sub_(documents, alpha=1 / self.temperature)
-        of_rows[1].sub_(queries, alpha=1 / self.temperature)
+        # The positive's, which is in the numerator too.
+        of_rows[0].sub_(self.columns[1][self.own], alpha=1 / self.temperature)
+        of_columns[1][self.own] -= self.rows[0] / self.temperature

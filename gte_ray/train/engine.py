@@ -242,7 +242,8 @@ def _options(config: Config) -> dict[str, Any]:
         "gradient_allreduce_op": "sum",  # see gather.py
         "gradient_clipping": training.max_grad_norm if stage else 0.0,
         "fp16": {"enabled": training.precision == "fp16"},
-        "bf16": {"enabled": training.precision == "bf16"},
+        # Otherwise DeepSpeed 0.19.8 adds the sum so far again with every micro-batch.
+        "bf16": {"enabled": training.precision == "bf16", "immediate_grad_update": True},
         "data_types": {"grad_accum_dtype": "fp32"},
     }
 

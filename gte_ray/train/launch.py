@@ -28,9 +28,8 @@ os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 
 
-@ray.remote(num_cpus=0)
 class Board:
-    """Where rank 0 leaves its reports and the driver picks them up."""
+    """An actor: where rank 0 leaves its reports and the driver picks them up."""
 
     def __init__(self) -> None:
         self.reports: list[StepReport] = []
@@ -70,7 +69,7 @@ def fit(
     hardware, run = config.hardware, config.run
     ray.data.DataContext.get_current().enable_progress_bars = False
     filesystem, path = storage.resolve(run_folder)
-    board = Board.remote()
+    board = ray.remote(num_cpus=0)(Board).remote()
     trainer = TorchTrainer(
         functools.partial(train, config, stream, board),
         scaling_config=ScalingConfig(

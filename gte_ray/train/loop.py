@@ -138,5 +138,6 @@ class _Reporter:
             ray.get(self._send())
 
     def _send(self) -> Any:
+        assert self.board is not None
         reports, self.reports, self.sent = self.reports, [], time.perf_counter()
         return self.board.push.remote(reports)

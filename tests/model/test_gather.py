@@ -29,7 +29,7 @@ def gather_on_rank(rank: int):
     everything = gather(local, rows)
     use(everything, rank).backward()
     total = sum_over_ranks(torch.tensor([1.0, rank]))
-    hashes = gather(torch.tensor([2**62 + rank] * COUNTS[rank]), rows)
+    hashes = gather(torch.tensor([2**62 + rank] * COUNTS[rank], dtype=torch.int64), rows)
     return rows, everything.detach(), local.grad, total, hashes
 
 

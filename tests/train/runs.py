@@ -1,5 +1,6 @@
 """Small runs, and processes to do them in, for the tests of the training step."""
 
+import multiprocessing
 import os
 import pickle
 import socket
@@ -83,7 +84,9 @@ def on_ranks(ranks: int, function: Callable[..., Any], folder: Path, *args: Any)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.spawn(_enter, (ranks, port, function, folder, args), nprocs=ranks)
+    # Processes are forked from one that has imported everything, which takes longer than a test does.
+    multiprocessing.set_forkserver_preload(["gte_ray.train.step", "deepspeed"])
+    mp.start_processes(_enter, (ranks, port, function, folder, args), ranks, start_method="forkserver")
     return [pickle.loads((folder / f"{function.__name__}-{rank}").read_bytes()) for rank in range(ranks)]
 
 

@@ -1,0 +1,117 @@
+"""The tiled loss against a naive one: time and extra memory, forward and backward.
+
+python benchmarks/loss.py [--pairs-in-batch 4096] [--dimensions 384] [--tile ROWS] [--threads 2]
+"""
+
+import argparse
+import ctypes
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gte_ray.config import IMPROVED, HardwareConfig
+from gte_ray.model.loss import Columns, contrastive_loss
+
+TEMPERATURE = 0.01
+
+
+def naive_loss(q: Tensor, d: Tensor) -> Tensor:
+    """Eqs. 5 and 6 with whole matrices and autograd."""
+    own = torch.eye(len(q), dtype=torch.bool)
+    q2d = q @ d.T / TEMPERATURE
+    q2q = (q @ q.T / TEMPERATURE).masked_fill(own, -torch.inf)
+    d2d = (d @ d.T / TEMPERATURE).masked_fill(own, -torch.inf)
+    d2q = d @ q.T / TEMPERATURE
+    return (torch.cat([q2d, q2q, d2q, d2d], dim=1).logsumexp(1) - q2d.diagonal()).mean()
+
+
+def tiled_loss(q: Tensor, d: Tensor, tile: int) -> Tensor:
+    """The trainer's, duplicates masked; there is a pair of them."""
+    hashes = torch.arange(2 * len(q))
+    hashes[1] = 0
+    return contrastive_loss(
+        q,
+        d,
+        Columns(q, d, hashes[: len(q)], hashes[len(q) :]),
+        0,
+        temperature=TEMPERATURE,
+        directions=IMPROVED,
+        mask_duplicates=True,
+        tile=tile,
+    ).loss
+
+
+def best_seconds(functions: list[Callable[[], None]], repeats: int) -> list[float]:
+    """The best time of each; they take turns, so that a busy machine is busy for all."""
+    best = [float("inf")] * len(functions)
+    for _ in range(repeats):
+        for i, function in enumerate(functions):
+            begun = time.perf_counter()
+            function()
+            best[i] = min(best[i], time.perf_counter() - begun)
+    return best
+
+
+def extra_bytes(function: Callable[[], None]) -> int:
+    """Most memory of this process during the call, beyond what it had before (Linux with glibc)."""
+    ctypes.CDLL(None).malloc_trim(0)  # memory that was freed but kept would hide what the call takes
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # sets the peak back to now
+    before = _status("VmRSS")
+    function()
+    return _status("VmHWM") - before
+
+
+def _status(field: str) -> int:
+    with open("/proc/self/status") as file:
+        return next(1024 * int(line.split()[1]) for line in file if line.startswith(field))
+
+
+def measure(
+    n: int = 4096, dimensions: int = 384, tile: int = HardwareConfig().loss_tile, threads: int = 2, repeats: int = 5
+) -> list[dict]:
+    """One row for time and one for memory, as `make bench` prints them."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    raw = torch.randn(2, n, dimensions)
+    q, d = (F.normalize(x, dim=-1).requires_grad_() for x in raw)
+
+    def run(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], None]:
+        return lambda: torch.autograd.grad(loss(q, d), (q, d)) and None
+
+    naive, tiled = run(naive_loss), run(lambda q, d: tiled_loss(q, d, tile))
+    naive(), tiled()
+    naive_seconds, tiled_seconds = best_seconds([naive, tiled], repeats)
+    naive_bytes, tiled_bytes = extra_bytes(naive), extra_bytes(tiled)
+    time_ratio, memory_ratio = tiled_seconds / naive_seconds, tiled_bytes / naive_bytes
+    where = f"N = {n:,}, D = {dimensions}, {tile} rows a tile"
+    return [
+        {
+            "what": f"loss, time against the naive one ({where})",
+            "figure": f"{time_ratio:.2f} x ({tiled_seconds:.2f} s : {naive_seconds:.2f} s)",
+            "value": time_ratio,
+            "reach": "<= 1.2 x",
+            "holds": "yes" if time_ratio <= 1.2 else "no",
+        },
+        {
+            "what": f"loss, extra memory against the naive one ({where})",
+            "figure": f"1/{1 / memory_ratio:.0f} ({tiled_bytes / 2**20:.0f} MiB : {naive_bytes / 2**20:.0f} MiB)",
+            "value": memory_ratio,
+            "reach": "<= 1/8",
+            "holds": "yes" if memory_ratio <= 1 / 8 else "no",
+        },
+    ]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs-in-batch", type=int, default=4096)
+    parser.add_argument("--dimensions", type=int, default=384)
+    parser.add_argument("--tile", type=int, default=HardwareConfig().loss_tile)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    for row in measure(given.pairs_in_batch, given.dimensions, given.tile, given.threads):
+        print(f"{row['what']:75} {row['figure']:28} reach {row['reach']:9} holds: {row['holds']}")

@@ -1,0 +1,150 @@
+"""A run that is killed at any moment ends with the losses of one that was not. Real Ray, real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gte_ray.config import Config
+from gte_ray.recipes import recipe
+
+STEPS = 24
+
+
+def tiny_run(store: str, output: Path, workers: int = 1) -> Config:
+    """A model of a few thousand weights on the test store, checkpointed every five steps."""
+    config = recipe("tiny", store)
+    return replace(
+        config,
+        data=replace(config.data, max_length=16),
+        model=replace(
+            config.model, hidden_size=16, layers=1, heads=2, intermediate_size=32, dropout=0.0
+        ),
+        training=replace(config.training, steps=STEPS, global_batch=12, learning_rate=1e-3),
+        hardware=replace(
+            config.hardware, workers=workers, threads=1, worker_cpus=0.5, micro_batch_tokens=64, graph_tokens=64
+        ),
+        run=replace(
+            config.run,
+            output=str(output),
+            name="run",
+            checkpoint_every=5,
+            tracking_uri=f"sqlite:///{output}/mlflow.db",
+        ),
+    )
+
+
+DRIVER = """
+import json, os, sys, threading, time
+from gte_ray.config import from_dict
+from gte_ray.console import start_ray
+from gte_ray.run import make_stream, plan_run, resolve_tokenizer
+from gte_ray.train.launch import fit
+config, record, pause = from_dict(json.loads(sys.argv[1])), sys.argv[2], float(sys.argv[3])
+start_ray(3, False)
+run = plan_run(config)
+def on_reports(reports):
+    with open(record, "a") as file:
+        for report in reports:
+            file.write(json.dumps([report.step, report.source, report.metrics.loss]) + "\\n")
+print(fit(run.config, make_stream(run, resolve_tokenizer(run)), run.folder, on_reports))
+"""
+
+
+class Training:
+    """A driver in a process of its own, whose reports come by a file."""
+
+    def __init__(self, config: Config, record: Path):
+        self.record = record
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, json.dumps(config.to_dict()), str(record), "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    def wait_for_step(self, step: int, seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if any(seen >= step for seen, _, _ in reports(self.record)):
+                return
+            time.sleep(0.05)
+        pytest.fail(f"step {step} was not reached: {self.process.communicate()[0]}")
+
+    def finish(self) -> str:
+        output, _ = self.process.communicate(timeout=200)
+        assert self.process.returncode == 0, output
+        return output
+
+
+def reports(record: Path) -> list[tuple[int, str, float]]:
+    if not record.exists():
+        return []
+    return [tuple(json.loads(line)) for line in record.read_text().splitlines() if line.endswith("]")]
+
+
+def losses(record: Path) -> dict[int, tuple[str, float]]:
+    """Source and loss of each step; a step that was done twice must have come out the same."""
+    found: dict[int, tuple[str, float]] = {}
+    for step, source, loss in reports(record):
+        if step in found:
+            assert found[step][0] == source
+            assert found[step][1] == pytest.approx(loss, abs=1e-4)
+        found[step] = (source, loss)
+    return found
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_store, tmp_path_factory) -> dict[int, tuple[str, float]]:
+    folder = tmp_path_factory.mktemp("whole")
+    Training(tiny_run(tiny_store, folder), folder / "reports").finish()
+    found = losses(folder / "reports")
+    assert sorted(found) == list(range(STEPS))
+    assert found[STEPS - 1][1] < found[0][1]  # it learns, so equal losses mean equal weights
+    return found
+
+
+def assert_same(record: Path, expected: dict[int, tuple[str, float]]) -> None:
+    found = losses(record)
+    assert sorted(found) == sorted(expected)
+    for step, (source, loss) in expected.items():
+        assert found[step][0] == source
+        assert found[step][1] == pytest.approx(loss, abs=1e-4)
+
+
+@pytest.mark.parametrize(("workers", "afterwards"), [(1, 1), (2, 1)])
+def test_a_killed_driver_goes_on(tiny_store, tmp_path, uninterrupted, workers, afterwards):
+    record = tmp_path / "reports"
+    first = Training(tiny_run(tiny_store, tmp_path, workers), record)
+    first.wait_for_step(11)
+    first.process.send_signal(signal.SIGKILL)
+    first.process.communicate()
+    before = len(reports(record))
+    Training(tiny_run(tiny_store, tmp_path, afterwards), record).finish()
+    resumed_at = reports(record)[before][0]
+    assert 0 < resumed_at <= 12
+    assert resumed_at % 5 == 0
+    assert_same(record, uninterrupted)
+
+
+def test_a_killed_worker_is_replaced(tiny_store, tmp_path, uninterrupted):
+    record = tmp_path / "reports"
+    training = Training(tiny_run(tiny_store, tmp_path, workers=2), record)
+    training.wait_for_step(7)
+    workers = [
+        child
+        for child in psutil.Process(training.process.pid).children(recursive=True)
+        if "RayTrainWorker" in " ".join(child.cmdline())
+    ]
+    assert len(workers) == 2
+    workers[0].kill()
+    training.finish()
+    assert_same(record, uninterrupted)
