@@ -71,7 +71,11 @@ def _status(field: str) -> int:
 
 
 def measure(
-    n: int = 4096, dimensions: int = 384, tile: int = HardwareConfig().loss_tile, threads: int = 2, repeats: int = 5
+    n: int = 4096,
+    dimensions: int = 384,
+    tile: int = HardwareConfig().loss_tile,
+    threads: int = 2,
+    repeats: int = 5,
 ) -> list[dict]:
     """One row for time and one for memory, as `make bench` prints them."""
     torch.set_num_threads(threads)
@@ -107,7 +111,9 @@ def measure(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs-in-batch", type=int, default=4096)
     parser.add_argument("--dimensions", type=int, default=384)
     parser.add_argument("--tile", type=int, default=HardwareConfig().loss_tile)

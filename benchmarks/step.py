@@ -90,7 +90,9 @@ def peer_step(config: Config, batch: PairBatch, **mini_batches: int) -> Callable
     """A step of sentence-transformers: loss, backward, clipping, AdamW."""
     encoder = build_encoder(config.model, VOCABULARY, PAD, LENGTH, config.seed)
     hidden = config.model.hidden_size
-    model = SentenceTransformer(modules=[Backbone(encoder), modules.Pooling(hidden, "mean"), modules.Normalize()])
+    model = SentenceTransformer(
+        modules=[Backbone(encoder), modules.Pooling(hidden, "mean"), modules.Normalize()]
+    )
     loss = losses.CachedMultipleNegativesRankingLoss(
         model,
         scale=1 / config.objective.temperature,
@@ -206,7 +208,9 @@ def _row(what: str, value: float, reach: float | None, figure: str) -> dict:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", default="")
     for name, default in (("layers", 4), ("hidden", 256), ("batch", 512), ("threads", 2), ("repeats", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)

@@ -38,6 +38,8 @@ def start_ray(cpus: float, verbose: bool) -> None:
     if ray.is_initialized():
         return
     if not verbose:
+        import ray.data  # sets its own logger up when it is imported, so it has to be first
+
         for name in ("ray.data", "ray.train", "ray.tune"):
             logging.getLogger(name).setLevel(logging.ERROR)
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")

@@ -21,8 +21,9 @@ class Arguments:
     Lines, CSV or TSV."""
     builtin: bool = False
     """Prepare the corpus that is on every machine: texts of the installed packages."""
-    held_out: float = 0.02
-    """Share of the queries that is set aside for evaluation."""
+    held_out: float | None = None
+    """Share of the queries that is set aside for evaluation; 0.02, or 0.05 of the built-in corpus, if not
+    given."""
     seed: int = 0
     """Seed of the row order and of the held-out split."""
     tokenizer: str = ""
@@ -43,7 +44,7 @@ def main() -> None:
         raise UsageError("--tokenizer and --vocabulary exclude each other")
     if arguments.vocabulary and arguments.vocabulary < 100:
         raise UsageError(f"--vocabulary is {arguments.vocabulary}; allowed is at least 100 entries")
-    from gte_ray.data.builtin import prepare_builtin
+    from gte_ray.data.builtin import HELD_OUT_SHARE, prepare_builtin
     from gte_ray.data.ids import Ids
     from gte_ray.data.prepare import prepare
     from gte_ray.data.sources import parse_source
@@ -58,17 +59,21 @@ def main() -> None:
     start_ray(1, arguments.verbose)
     with PreparingProgress(console) as progress:
         if arguments.builtin:
-            store = prepare_builtin(arguments.store, ids, progress.report)
+            share = HELD_OUT_SHARE if arguments.held_out is None else arguments.held_out
+            store = prepare_builtin(arguments.store, ids, progress.report, arguments.seed, share)
         else:
             store = prepare(
                 arguments.store,
                 sources,
                 seed=arguments.seed,
-                held_out_share=arguments.held_out,
+                held_out_share=0.02 if arguments.held_out is None else arguments.held_out,
                 ids=ids,
                 report=progress.report,
             )
     console.print(store_table(store))
+    empty = [source.name for source in store.manifest.sources if source.rows == 0]
+    if empty:
+        console.print(f"warning: no pair to train on in {', '.join(empty)}", style="yellow")
 
 
 if __name__ == "__main__":

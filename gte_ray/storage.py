@@ -37,6 +37,11 @@ def join(uri: str, *names: str) -> str:
     return "/".join([uri.rstrip("/"), *names])
 
 
+def name(uri: str) -> str:
+    """The last path component."""
+    return uri.rstrip("/").rsplit("/", 1)[-1]
+
+
 def exists(uri: str) -> bool:
     filesystem, path = resolve(uri)
     return filesystem.get_file_info(path).type != fs.FileType.NotFound

@@ -1,5 +1,6 @@
 """The commands as a person runs them, on a small store: output, exit codes, what is left behind."""
 
+import importlib
 import json
 import os
 import re
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from gte_ray.console import run_command
+
 SMALL = [
     *("--steps", "8", "--global-batch", "16", "--hidden-size", "16", "--layers", "1", "--heads", "2"),
     *("--intermediate-size", "32", "--vocab-size", "300", "--max-length", "16", "--checkpoint-every", "4"),
@@ -19,16 +22,37 @@ SMALL = [
 ]
 
 
-def command(module: str, *arguments: str, cwd: Path, timeout: float = 200) -> subprocess.CompletedProcess:
+def command(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    """The command in a process and a Ray of its own."""
     environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
     return subprocess.run(
         [sys.executable, "-m", f"gte_ray.{module}", *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
-        timeout=timeout,
+        timeout=250,
         env=environment | {"COLUMNS": "160"},
     )
+
+
+@pytest.fixture
+def here(ray_local, workplace, monkeypatch, capsys):
+    """Runs a command's main in this process, on the Ray that is there: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(workplace)
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(module: str, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        code = 0
+        try:
+            run_command(importlib.import_module(f"gte_ray.{module}").main)
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -70,85 +94,93 @@ def test_mlflow_has_each_step_once_and_the_scores(workplace, finished):
     assert run.info.status == "FINISHED"
     losses = client.get_metric_history(run.info.run_id, "loss")
     assert sorted(metric.step for metric in losses) == list(range(8))
-    wanted = {"accuracy", "learning_rate", "gradient_norm", "pairs_per_second", "padding_share", "masked_share"}
+    wanted = {
+        "accuracy",
+        "learning_rate",
+        "gradient_norm",
+        "pairs_per_second",
+        "padding_share",
+        "masked_share",
+    }
     assert wanted <= set(run.data.metrics)
     assert "heldout/mean/ndcg_at_10" in run.data.metrics
     assert run.data.params["global_batch"] == "16"
     assert {artifact.path for artifact in client.list_artifacts(run.info.run_id)} >= {"plots"}
 
 
-def test_a_finished_run_is_not_run_again(workplace, finished):
-    again = command("pretrain", "--store", "store", *SMALL, "--name", "run", cwd=workplace)
-    assert again.returncode == 0
-    assert "run run is finished; --fresh trains it anew" in again.stdout
-    assert "step 8/8" not in again.stdout
-    assert f"model   {workplace}/runs/run/model" in again.stdout
+def test_a_finished_run_is_not_run_again(workplace, finished, here):
+    code, out, _ = here("pretrain", "--store", "store", *SMALL, "--name", "run")
+    assert code == 0
+    assert "run run is finished; --fresh trains it anew" in out
+    assert "step 8/8" not in out
+    assert f"model   {workplace}/runs/run/model" in out
 
 
-def test_the_same_name_for_another_run_is_refused(workplace, finished):
-    other = command("pretrain", "--store", "store", *SMALL, "--name", "run", "--alpha", "1", cwd=workplace)
-    assert other.returncode == 2
-    assert "made with other settings (alpha 0.5 -> 1.0)" in other.stderr
+def test_the_same_name_for_another_run_is_refused(workplace, finished, here):
+    code, _, err = here("pretrain", "--store", "store", *SMALL, "--name", "run", "--alpha", "1")
+    assert code == 2
+    assert "made with other settings (alpha 0.5 -> 1.0)" in err
     assert (workplace / "runs/run/model/model.safetensors").exists()
 
 
-def test_dry_run_forecasts_and_starts_nothing(workplace):
-    result = command(
-        "pretrain", "--recipe", "gte-base", "--store", "store", "--retokenize", "--dry-run", cwd=workplace
-    )
-    assert result.returncode == 0, result.stderr
-    assert "learning_rate=0.0002" in result.stdout
-    assert "memory of a worker" in result.stdout
-    assert re.search(r"parameters .*1\d\d\.\d M", result.stdout)
-    assert not (workplace / "runs" / "gte-base").exists()
+def test_dry_run_forecasts_and_starts_nothing(workplace, here):
+    code, out, err = here("pretrain", "--recipe", "gte-base", "--store", "store", "--retokenize", "--dry-run")
+    assert code == 0, err
+    assert "learning_rate=0.0002" in out
+    assert "memory of a worker" in out
+    assert re.search(r"parameters .*1\d\d\.\d M", out)
+    assert not list((workplace / "runs").glob("gte-base*"))
 
 
-def test_show_the_mixture_and_a_batch(workplace):
-    mixture = command("show", "store", "--recipe", "gte-base", cwd=workplace)
-    assert mixture.returncode == 0
-    assert re.search(r"large +│ others", mixture.stdout)
-    assert "100.0%" in mixture.stdout
-    batch = command("show", "store", "--step", "3", "--global-batch", "4", cwd=workplace)
-    assert re.search(r"step 3 of \d+: 4 pairs of (large|middle|small)", batch.stdout)
-    outside = command("show", "store", "--step", "100000", cwd=workplace)
-    assert outside.returncode == 2
-    assert "--step is 100000; allowed is 0 to" in outside.stderr
+def test_show_the_mixture_and_a_batch(here):
+    code, out, _ = here("show", "store", "--recipe", "gte-base")
+    assert code == 0
+    assert re.search(r"large +│ others", out)
+    assert "100.0%" in out
+    code, out, _ = here("show", "store", "--step", "3", "--global-batch", "4")
+    assert code == 0
+    assert re.search(r"step 3 of \d+: 4 pairs of (large|middle|small)", out)
+    code, _, err = here("show", "store", "--step", "100000")
+    assert code == 2
+    assert "--step is 100000; allowed is 0 to" in err
 
 
-def test_diverging_stops_with_step_and_source_and_keeps_the_checkpoint(workplace):
-    result = command(
-        "pretrain", "--store", "store", *SMALL, "--name", "wild", "--max-grad-norm", "0",
-        "--learning-rate", "1e36", "--checkpoint-every", "1", "--warmup", "0", cwd=workplace,
+def test_diverging_without_mlflow_loses_nothing(workplace, here):
+    """Stops with step and source named, keeps the last checkpoint, and keeps what MLflow could not take."""
+    code, out, err = here(
+        "pretrain", "--store", "store", *SMALL, "--name", "wild", "--tracking-uri", "http://127.0.0.1:9",
+        "--max-grad-norm", "0", "--learning-rate", "1e36", "--checkpoint-every", "1", "--warmup", "0",
     )  # fmt: skip
-    assert result.returncode == 1
-    assert re.search(r"error: training diverged: .* of step \d+ \(source \w+\) is not finite", result.stderr)
-    assert "Traceback" not in result.stderr
-    kept = list((workplace / "runs/wild/checkpoints").glob("checkpoint_*/model.safetensors"))
-    assert kept
-
-
-def test_training_goes_on_without_mlflow(workplace):
-    away = ["--tracking-uri", "http://127.0.0.1:9"]
-    result = command("pretrain", "--store", "store", *SMALL, "--name", "alone", *away, cwd=workplace)
-    assert result.returncode == 0, result.stderr
-    assert "cannot be written to" in " ".join(result.stdout.split())
-    spool = workplace / "runs/alone/mlflow-spool.jsonl"
-    steps = [json.loads(line)["step"] for line in spool.read_text().splitlines() if '"loss"' in line]
-    assert steps == list(range(8))
+    assert code == 1
+    assert re.search(r"error: training diverged: .* of step \d+ \(source \w+\) is not finite", err)
+    assert "cannot be written to" in " ".join(out.split())
+    folder = workplace / "runs/wild"
+    kept = [
+        json.loads(path.read_text())["step"] for path in folder.glob("checkpoints/checkpoint_*/state.json")
+    ]
+    spooled = [
+        json.loads(line)["step"]
+        for line in (folder / "mlflow-spool.jsonl").read_text().splitlines()
+        if '"loss"' in line
+    ]
+    assert spooled
+    assert spooled == list(range(len(spooled)))
+    assert max(kept) == spooled[-1]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "code", "sentence"),
     [
-        (["--store", "nowhere"], "nowhere: the pair store is missing"),
-        (["--store", "store", "--sources", "nope"], "there is no source 'nope'; there are large, middle, small"),
-        (["--store", "store", "--base", "no/such-model", *SMALL], "no/such-model"),
-        (["--store", "store", "--max-length", "64"], "its token ids are cut at 24 tokens"),
-        (["--store", "store", "--tracking-uri", "what"], "--tracking-uri is 'what'"),
+        (["--store", "nowhere"], 1, "nowhere: the pair store is missing"),
+        (["--store", "store", "--sources", "nope"], 1, "no source 'nope'; there are large, middle, small"),
+        (["--store", "store", "--base", "no/such-model", *SMALL], 1, "no/such-model"),
+        (["--store", "store", "--max-length", "64"], 1, "its token ids are cut at 24 tokens"),
+        (["--store", "store", "--tracking-uri", "what"], 2, "--tracking-uri is 'what'"),
+        (["--store", "s9://bucket/store"], 2, "s9://bucket/store: not a location that can be opened"),
     ],
 )
-def test_bad_input_in_one_sentence(workplace, arguments, sentence):
-    result = command("pretrain", *arguments, cwd=workplace)
-    assert result.returncode in (1, 2)
-    assert sentence in " ".join(result.stderr.split())
-    assert "Traceback" not in result.stderr
+def test_bad_input_in_one_sentence(here, arguments, code, sentence):
+    found, _, err = here("pretrain", *arguments)
+    assert found == code
+    assert sentence in " ".join(err.split())
+    assert "Traceback" not in err

@@ -5,6 +5,7 @@ imported. The same environment gives the same pairs.
 """
 
 import hashlib
+import sys
 import sysconfig
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,10 +16,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from gte_ray import storage
+from gte_ray.data import builtin_text
 from gte_ray.data.builtin_text import SourcePair, distribution_pairs, file_pairs, topic_pairs
 from gte_ray.data.ids import Ids, Report
-from gte_ray.data.prepare import prepare
-from gte_ray.data.sort import write_parquet
+from gte_ray.data.prepare import prepare, unfinished
+from gte_ray.data.sort import digest, write_parquet
 from gte_ray.data.sources import SourceSpec
 from gte_ray.data.store import ROW_GROUP_ROWS, Store
 from gte_ray.data.tasks import run_tasks
@@ -39,26 +41,40 @@ HELD_OUT_SHARE = 0.05
 """Share of the queries for evaluation: the sources are small."""
 PACKAGE_FILES = 50
 """Most files of one package, so that the largest do not outweigh all others."""
-TASK_FILES = 100
+TASK_FILES = 150
 """Files that one task reads."""
 LARGEST_FILE = 400_000
 """Bytes above which a file is taken to be generated."""
 
 
-def prepare_builtin(uri: str, ids: Ids | None, report: Report) -> Store:
-    """Extracts the built-in corpus and prepares it into the store at `uri`. Ray must be initialised."""
+def prepare_builtin(
+    uri: str, ids: Ids | None, report: Report, seed: int = 0, held_out_share: float = HELD_OUT_SHARE
+) -> Store:
+    """Extracts the built-in corpus and prepares it into the store at `uri`, where that is not yet done.
+
+    Ray must be initialised. Raises what `prepare` raises.
+    """
     raw = storage.join(uri, ".builtin")
-    storage.delete(raw)
-    units: list[list[str]] = [["metadata"]]
-    for files in package_files():
-        units += [files[i : i + TASK_FILES] for i in range(0, len(files), TASK_FILES)]
-    extract = partial(_extract, folder=raw)
-    for found in run_tasks(list(enumerate(units)), extract):
-        report("reading installed packages", found["pairs"])
-    sources = [SourceSpec(name, f"{raw}/{name}-*.parquet", task) for name, task in TASK_OF.items()]
-    store = prepare(uri, sources, held_out_share=HELD_OUT_SHARE, ids=ids, report=report)
+    stamp = environment_stamp()
+    sources = [
+        SourceSpec(name, f"{raw}/{name}-*.parquet", task, stamp=stamp) for name, task in TASK_OF.items()
+    ]
+    if unfinished(uri, sources, seed, held_out_share):
+        storage.delete(raw)
+        files = [file for group in package_files() for file in group]
+        units = [["metadata"], *(files[i : i + TASK_FILES] for i in range(0, len(files), TASK_FILES))]
+        for found in run_tasks(list(enumerate(units)), partial(_extract, folder=raw)):
+            report("reading installed packages", found["pairs"])
+    store = prepare(uri, sources, seed=seed, held_out_share=held_out_share, ids=ids, report=report)
     storage.delete(raw)
     return store
+
+
+def environment_stamp() -> str:
+    """16 hex digits of all that the corpus is made of: Python, the packages, and the code that reads them."""
+    packages = sorted({(d.metadata["Name"], d.version) for d in distributions()})
+    code = [hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in (__file__, builtin_text.__file__)]
+    return digest(sys.version, packages, code)
 
 
 def package_files() -> list[list[str]]:

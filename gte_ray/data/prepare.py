@@ -6,37 +6,51 @@ shuffle. Both passes are Ray Data over units of bounded size, so memory does not
 Data's own hash repartition holds all rows in its aggregators until the last one has come.)
 
 Nothing is visible before the manifest, which is written last; a finished source has a `source.json`, and is
-not done again while its input stays as it is.
+not done again while its input stays as it is. Folders that the manifest names are never written to while it
+names them: changed pairs go to a folder of another name, and the old one is deleted after the new manifest.
 """
 
-import hashlib
-import json
+import dataclasses
+import errno
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 from gte_ray import storage
+from gte_ray.data.finished import delete_folder, finished_source, write_manifest
 from gte_ray.data.ids import Ids, Report, add_ids
 from gte_ray.data.sort import SortedRun, digest, merge_range, sort_file
 from gte_ray.data.sources import SourceSpec, check_file
-from gte_ray.data.store import (
-    MANIFEST,
-    SOURCE_FILE,
-    Manifest,
-    Part,
-    SourceInfo,
-    Store,
-    open_store,
-    source_from_dict,
-)
+from gte_ray.data.store import SOURCE_FILE, Manifest, Part, SourceInfo, Store, open_store
 from gte_ray.data.tasks import run_tasks
-from gte_ray.errors import UsageError
+from gte_ray.errors import RunError, UsageError
 
 PART_ROWS = 131_072
 """Pairs of a part, on average: what a task of the second pass holds in memory."""
 VERSION = 1
 """Of the bytes that preparing writes; a finished source of another version is done again."""
+CHECKS_AT_ONCE = 16
+"""Input files that are looked at together before the work: remote ones answer slowly."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """What shapes a store besides its pairs."""
+
+    seed: int
+    held_out_share: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.held_out_share < 1:
+            raise UsageError(
+                f"--held-out is {self.held_out_share}; allowed is a share from 0 up to, not including, 1"
+            )
+        if not 0 <= self.seed < 2**64:
+            raise UsageError(f"--seed is {self.seed}; allowed is a whole number from 0 to 2^64 - 1")
 
 
 def prepare(
@@ -53,7 +67,7 @@ def prepare(
     With `ids` the store holds token ids too.
 
     Ray must be initialised. Raises UsageError for settings out of range, RunError for input that cannot be
-    read, with the file's name; what was finished stays.
+    read, with the file's name, and for a full disk; what was finished stays.
     """
     names = Counter(source.name for source in sources)
     twice = [name for name, count in names.items() if count > 1]
@@ -61,98 +75,148 @@ def prepare(
         raise UsageError(
             f"--source: {'name given twice: ' + twice[0] if twice else 'at least one is needed'}"
         )
-    if not 0 <= held_out_share < 1:
-        raise UsageError(f"--held-out is {held_out_share}; allowed is a share from 0 up to, not including, 1")
-    inputs = {source.name: _list_input(source, seed, held_out_share) for source in sources}
-    infos = []
-    for source in sources:
-        files, fingerprint = inputs[source.name]
-        info = _finished(uri, source.name, fingerprint)
-        infos.append(info or _prepare_source(uri, source, files, fingerprint, seed, held_out_share, report))
-    manifest = Manifest(seed, held_out_share, tuple(infos))
-    if ids is not None:
-        manifest = add_ids(Store(uri, manifest), ids, report)
-    _write_manifest(uri, manifest)
+    split = Split(seed, held_out_share)
+    with _full_disk_in_one_sentence(uri):
+        # All input is looked at before the first source is begun.
+        inputs = [_list_input(uri, source, split) for source in sources]
+        infos = [found.finished or _prepare_source(uri, found, split, report) for found in inputs]
+        manifest = Manifest(seed, held_out_share, tuple(infos))
+        if ids is not None:
+            manifest = add_ids(Store(uri, manifest), ids, report)
+        write_manifest(uri, manifest)
     return open_store(uri)
 
 
-def _write_manifest(uri: str, manifest: Manifest) -> None:
-    """Makes the store visible as `manifest` says, then deletes what no longer belongs to it."""
-    storage.write_json(storage.join(uri, MANIFEST), manifest.to_dict())
-    used = {part.path.split("/")[0] for source in manifest.sources for part in source.parts}
-    used |= {manifest.tokenizer.folder} if manifest.tokenizer else set()
-    known = {source.name for source in manifest.sources} | {"tokenizer"}
-    for folder in storage.folders(uri):
-        if folder not in used and folder.rsplit("-", 1)[0] in known:
-            storage.delete(storage.join(uri, folder))
+def unfinished(uri: str, sources: Sequence[SourceSpec], seed: int, held_out_share: float) -> list[SourceSpec]:
+    """Those of `sources`, all with stamps, that an earlier call of prepare did not finish."""
+    split = Split(seed, held_out_share)
+    return [
+        source
+        for source in sources
+        if finished_source(uri, source.name, _of_input(_fingerprint(source, [], split))) is None
+    ]
 
 
-def _list_input(source: SourceSpec, seed: int, held_out_share: float) -> tuple[list[str], str]:
-    """The files of a source, checked, and the fingerprint of all that shapes its part of the store."""
-    files = source.files()
-    for uri in files:
-        check_file(uri, source.columns)
-    facts = [VERSION, asdict(source), seed, held_out_share, storage.stamps(files)]
-    return files, hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+@contextmanager
+def _full_disk_in_one_sentence(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RunError(
+            f"{uri}: no space is left on the device; finished sources are kept, and the same command goes on"
+        ) from error
 
 
-def _finished(uri: str, name: str, fingerprint: str) -> SourceInfo | None:
-    for folder in storage.folders(uri):
-        record = storage.join(uri, folder, SOURCE_FILE)
-        if folder.rsplit("-", 1)[0] == name and storage.exists(record):
-            info = source_from_dict(storage.read_json(record))
-            if info.input_fingerprint == fingerprint:
-                return info
-    return None
+@dataclass(frozen=True)
+class Input:
+    """The input of a source."""
+
+    source: SourceSpec
+    files: list[str]
+    fingerprint: str
+    """Of the files and of all settings that shape the output."""
+    finished: SourceInfo | None
+    """What an earlier call made of just this; None where it is still to be done."""
 
 
-def _prepare_source(
-    uri: str,
-    source: SourceSpec,
-    files: list[str],
-    fingerprint: str,
-    seed: int,
-    held_out_share: float,
-    report: Report,
-) -> SourceInfo:
-    scratch = storage.join(uri, f".sorting-{source.name}")
+def _list_input(uri: str, source: SourceSpec, split: Split) -> Input:
+    """The files of a source; those of one that is not finished are checked."""
+    files = [] if source.stamp else source.files()
+    fingerprint = _fingerprint(source, files, split)
+    finished = finished_source(uri, source.name, _of_input(fingerprint))
+    if finished is None:
+        files = files or source.files()
+        with ThreadPoolExecutor(CHECKS_AT_ONCE) as pool:
+            list(pool.map(partial(check_file, columns=source.columns), files))
+    return Input(source, files, fingerprint, finished)
+
+
+def _fingerprint(source: SourceSpec, files: list[str], split: Split) -> str:
+    identity: dict[str, Any] = asdict(source)
+    if source.stamp:
+        del identity["glob"]  # the stamp stands for the files, wherever they are
+    return digest(VERSION, identity, storage.stamps(files), asdict(split))
+
+
+def _of_input(fingerprint: str) -> Callable[[SourceInfo], bool]:
+    return lambda info: info.input_fingerprint == fingerprint
+
+
+def _prepare_source(uri: str, found: Input, split: Split, report: Report) -> SourceInfo:
+    scratch = storage.join(uri, f".sorting-{found.source.name}")
     storage.delete(scratch)
-    sort = partial(sort_file, columns=source.columns, scratch=scratch, seed=seed)
+    try:
+        info = _sort(uri, found, scratch, split, report)
+    finally:
+        storage.delete(scratch)  # also when the disk is full: this may be what fills it
+    storage.write_json(storage.join(uri, info.folder, SOURCE_FILE), asdict(info))
+    return info
+
+
+def _sort(uri: str, found: Input, scratch: str, split: Split, report: Report) -> SourceInfo:
+    """Both passes over a source."""
+    source = found.source
     runs = []
-    for run in run_tasks(files, sort):
+    task = partial(sort_file, columns=source.columns, scratch=scratch, seed=split.seed)
+    for run in run_tasks(found.files, task):
         runs.append(SortedRun(**run))
         report(f"reading {source.name}", runs[-1].rows)
     rows = sum(run.rows for run in runs)
-    checksum = sum(run.checksum for run in runs) % 2**64
-    folder = f"{source.name}-{digest(checksum, rows, seed, held_out_share)[:8]}"
-    storage.delete(storage.join(uri, folder))
+    pairs = digest(sum(run.checksum for run in runs) % 2**64, rows, asdict(split))
+    # Files may change in time and name and hold the same pairs.
+    info = finished_source(uri, source.name, lambda info: info.input_pairs == pairs)
+    if info is None:
+        info = _merge(uri, source, [run.path for run in runs if run.rows], rows, pairs, split, report)
+    dropped = sum((Counter(run.dropped) for run in runs), Counter())
+    read = rows + dropped.total()
+    dropped["duplicate"] = rows - info.rows - info.held_out
+    return dataclasses.replace(
+        info,
+        task=source.task,
+        read=read,
+        dropped={reason: count for reason, count in sorted(dropped.items()) if count},
+        reader="; ".join(sorted({layout for run in runs for layout in run.layout.split("; ") if layout})),
+        input_fingerprint=found.fingerprint,
+    )
+
+
+def _merge(
+    uri: str, source: SourceSpec, paths: list[str], rows: int, pairs: str, split: Split, report: Report
+) -> SourceInfo:
+    """The second pass: `rows` pairs in sorted runs to the parts of a source."""
+    folder = f"{source.name}-{pairs[:8]}"
+    delete_folder(uri, folder)
     parts = max(1, -(-rows // PART_ROWS))
-    paths = [run.path for run in runs if run.rows]
-    merge = partial(
-        merge_range, uri=uri, folder=folder, paths=paths, parts=parts, seed=seed, held_out=held_out_share
+    task = partial(
+        merge_range,
+        uri=uri,
+        folder=folder,
+        paths=paths,
+        parts=parts,
+        seed=split.seed,
+        held_out=split.held_out_share,
     )
     merged = []
-    for part in run_tasks(list(range(parts)), merge):
+    for part in run_tasks(list(range(parts)), task):
         merged.append(part)
         report(f"sorting {source.name}", part["rows"] + part["held_out"])
     merged.sort(key=lambda part: part["index"])
-    dropped = sum((Counter(run.dropped) for run in runs), Counter())
-    dropped["duplicate"] = rows - sum(part["rows"] + part["held_out"] for part in merged)
-    info = SourceInfo(
+    return SourceInfo(
         name=source.name,
         task=source.task,
         rows=sum(part["rows"] for part in merged),
         held_out=sum(part["held_out"] for part in merged),
-        read=rows + sum(run_dropped for run in runs for run_dropped in run.dropped.values()),
-        dropped={reason: count for reason, count in sorted(dropped.items()) if count},
-        reader=", ".join(sorted({run.layout for run in runs if run.layout})),
-        input_fingerprint=fingerprint,
-        content=digest(*(part["content"] for part in merged)),
+        read=rows,
+        dropped={},
+        reader="",
+        input_fingerprint="",
+        # With the numbers of rows on both sides of the split, which tell which side a pair is on.
+        content=digest(*((part["content"], part["rows"], part["held_out"]) for part in merged)),
         parts=tuple(Part(part["path"], part["rows"], part["bytes"]) for part in merged),
         held_out_parts=tuple(
             Part(part["held_out_path"], part["held_out"], part["held_out_bytes"]) for part in merged
         ),
+        input_pairs=pairs,
     )
-    storage.write_json(storage.join(uri, folder, SOURCE_FILE), asdict(info))
-    storage.delete(scratch)
-    return info

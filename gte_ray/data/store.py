@@ -87,6 +87,13 @@ class SourceInfo:
     held_out_parts: tuple[Part, ...]
     tokenizer: TokenizerInfo | None = None
     """Whose ids the parts hold, in columns `query_ids` and `document_ids`; None where they hold none."""
+    input_pairs: str = ""
+    """Of the pairs as they were read, with duplicates, and of the seed and the held-out share."""
+
+    @property
+    def folder(self) -> str:
+        """Relative to the store."""
+        return self.parts[0].path.split("/")[0]
 
     @property
     def bytes(self) -> int:
@@ -209,13 +216,16 @@ def open_store(uri: str, check: bool = True) -> Store:
         raise RunError(f"{uri}: the pair store {found} (no {MANIFEST})") from error
     except ValueError as error:
         raise RunError(f"{path}: not a manifest ({error})") from error
-    if not isinstance(value, dict) or "version" not in value:
+    if not isinstance(value, dict) or not isinstance(value.get("version"), int):
         raise RunError(f"{path}: not a manifest of a pair store")
     if value["version"] > VERSION:
         raise RunError(
             f"{path}: is of version {value['version']}, newer than this gte_ray reads ({VERSION}); upgrade it"
         )
-    store = Store(uri, Manifest.from_dict(value))
+    try:
+        store = Store(uri, Manifest.from_dict(value))
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path}: not a manifest of version {VERSION} ({error})") from error
     for source in store.manifest.sources if check else ():
         _check(store, source)
     return store

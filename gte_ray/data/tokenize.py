@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 from tokenizers import (
-    Encoding,
     Tokenizer,
     decoders,
     models,
@@ -26,7 +25,7 @@ from gte_ray import storage
 from gte_ray.data.batch import TokenLists
 from gte_ray.errors import RunError
 
-CHARACTERS_PER_TOKEN = 8
+CHARACTERS_PER_TOKEN = 6
 """Characters of a text that are looked at first for each token that is kept."""
 ALPHABET = 1_000
 """Characters of a trained vocabulary; rarer ones are unknown."""
@@ -47,6 +46,9 @@ class TextTokenizer:
         bare = self._tokenizer.encode("a", add_special_tokens=False).ids
         wrapped = self._tokenizer.encode("a", add_special_tokens=True).ids
         start = next(i for i in range(len(wrapped)) if wrapped[i : i + len(bare)] == bare)
+        # An added token such as [SEP] is several words where a cut goes through it.
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        self._open_words = 1 + max((len(token.content) for token in added), default=0)
         self.prefix = wrapped[:start]
         self.suffix = wrapped[start + len(bare) :]
 
@@ -60,12 +62,19 @@ class TextTokenizer:
         ids: list[list[int]] = [[] for _ in whole]
         open_texts, characters = list(range(len(whole))), CHARACTERS_PER_TOKEN * limit
         while open_texts:
-            cut = [whole[i][:characters] for i in open_texts]
-            encodings = self._tokenizer.encode_batch_fast(cut, add_special_tokens=False)
-            again = []
-            for i, encoding in zip(open_texts, encodings, strict=True):
+            uncut = [i for i in open_texts if len(whole[i]) <= characters]
+            cut = [i for i in open_texts if len(whole[i]) > characters]
+            encodings = self._tokenizer.encode_batch_fast([whole[i] for i in uncut], add_special_tokens=False)
+            for i, encoding in zip(uncut, encodings, strict=True):
                 ids[i] = encoding.ids[:limit]
-                if len(whole[i]) > characters and _whole_tokens(encoding) < limit:
+            # The fast variant leaves out which word each token is of.
+            encodings = self._tokenizer.encode_batch(
+                [whole[i][:characters] for i in cut], add_special_tokens=False
+            )
+            again = []
+            for i, encoding in zip(cut, encodings, strict=True):
+                ids[i] = encoding.ids[:limit]
+                if _whole_tokens(encoding.word_ids, self._open_words) < limit:
                     again.append(i)
             open_texts, characters = again, 2 * characters
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
@@ -99,10 +108,10 @@ class TextTokenizer:
             (Path(folder) / name).write_bytes(content)
 
 
-def _whole_tokens(encoding: Encoding) -> int:
-    """Tokens before the last word, which cutting the text may have cut."""
-    words = encoding.word_ids
-    return next((i for i in range(len(words) - 1, -1, -1) if words[i] != words[-1]), -1) + 1
+def _whole_tokens(words: Sequence[int | None], open_words: int) -> int:
+    """Tokens before the last words, which the whole text may have otherwise."""
+    known = [word for word in words if word is not None]
+    return sum(word <= known[-1] - open_words for word in known)
 
 
 @lru_cache(maxsize=4)
@@ -118,12 +127,11 @@ def load_tokenizer(name: str) -> TextTokenizer:
     import transformers  # seconds: only the driver needs it, not the tasks that tokenise
 
     with tempfile.TemporaryDirectory() as scratch:
-        folder = name
-        if "://" in name:
-            filesystem, path = storage.resolve(name)
-            fs.copy_files(path, scratch, source_filesystem=filesystem)
-            folder = scratch
+        folder = scratch if "://" in name else name
         try:
+            if "://" in name:
+                filesystem, path = storage.resolve(name)
+                fs.copy_files(path, scratch, source_filesystem=filesystem)
             loaded = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise RunError(

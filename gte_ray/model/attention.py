@@ -57,7 +57,8 @@ def packed_attention(
     q_THE, k_THE, v_THE = (x[0].transpose(0, 1) for x in (query, key, value))
     if query.is_cuda and dropout == 0 and query.dtype in (torch.float16, torch.bfloat16):
         n, longest = layout.boundaries, layout.longest
-        return varlen_attn(q_THE, k_THE, v_THE, n, n, longest, longest, scale=scaling)[None], None
+        attended: Tensor = varlen_attn(q_THE, k_THE, v_THE, n, n, longest, longest, scale=scaling)  # type: ignore[assignment]
+        return attended[None], None
     return _by_length(q_THE, k_THE, v_THE, layout, dropout, scaling)[None], None
 
 

@@ -33,7 +33,7 @@ POSITIONS = 512
 class Encoder(nn.Module):
     """Micro-batches in, unit vectors out."""
 
-    def __init__(self, backbone: nn.Module, pad_id: int, packed: bool):
+    def __init__(self, backbone: Any, pad_id: int, packed: bool):
         super().__init__()
         self.backbone: Any = backbone
         self.pad_id = pad_id
@@ -114,7 +114,7 @@ def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, max_length:
     return Encoder(backbone, pad_id, packed=backbone.config.model_type in PACKABLE)
 
 
-def _scratch(config: ModelConfig, vocab_size: int, pad_id: int, max_length: int, seed: int) -> nn.Module:
+def _scratch(config: ModelConfig, vocab_size: int, pad_id: int, max_length: int, seed: int) -> Any:
     shape = BertConfig(
         vocab_size=vocab_size,
         hidden_size=config.hidden_size,
@@ -137,7 +137,7 @@ def _pretrained(config: ModelConfig, seed: int) -> Any:
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
             if hasattr(shape, name):
                 setattr(shape, name, config.dropout)
-        kind = MODEL_MAPPING[type(shape)]
+        kind: Any = MODEL_MAPPING[type(shape)]
         pooler = "add_pooling_layer" in inspect.signature(kind).parameters
         # The seed is for weights that the folder lacks, so that every worker starts from the same ones.
         with _quiet_transformers(), torch.random.fork_rng():

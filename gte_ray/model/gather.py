@@ -86,7 +86,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat([part[:n] for part, n in zip(parts, rows.counts, strict=True)])
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):  # type: ignore[override]
+    def backward(ctx, gradient: Tensor):
         rows = ctx.rows
         own = gradient.new_empty(_largest(gradient, rows))
         dist.reduce_scatter(own, [_padded(part, rows) for part in gradient.split(rows.counts)])

@@ -159,7 +159,7 @@ class _Tile:
         if duplicates is None:
             return 0
         row, column = duplicates.of_rows(rows)
-        for name, logits in self.logits.items():
+        for logits in self.logits.values():
             inside = column < logits.shape[1]
             logits[row[inside], column[inside]] = -torch.inf
         return len(row)

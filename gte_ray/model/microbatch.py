@@ -1,6 +1,7 @@
 """Texts cut into micro-batches of similar lengths, by a budget of tokens."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def micro_batches(tokens: TokenLists, budget: int, packed: bool) -> list[MicroBa
         raise ValueError(f"text {int(lengths.argmin())} has no tokens, so it has no embedding")
     order = np.argsort(-lengths, kind="stable")
     cuts = _cuts(lengths[order], budget, packed)
-    return [_take(tokens, order[start:stop]) for start, stop in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [_take(tokens, order[start:stop]) for start, stop in pairwise(cuts)]
 
 
 def _cuts(lengths: np.ndarray, budget: int, packed: bool) -> list[int]:

@@ -58,6 +58,16 @@ def next_step(run_folder: str) -> int:
     return 0 if result is None else result.metrics["step"] + 1
 
 
+def delete_orphans(run_folder: str) -> None:
+    """Deletes checkpoints that a crash left before Ray Train had registered them: nothing reads them."""
+    result = last_checkpoint(run_folder)
+    registered = {storage.name(kept.path) for kept, _ in result.best_checkpoints} if result else set()
+    folder = storage.join(run_folder, CHECKPOINTS)
+    for found in storage.folders(folder):
+        if found.startswith("checkpoint_") and found not in registered:
+            storage.delete(storage.join(folder, found))
+
+
 def fit(
     config: Config, stream: StreamConfig, run_folder: str, on_reports: Callable[[list[StepReport]], None]
 ) -> Outcome:
@@ -69,6 +79,7 @@ def fit(
     hardware, run = config.hardware, config.run
     ray.data.DataContext.get_current().enable_progress_bars = False
     filesystem, path = storage.resolve(run_folder)
+    delete_orphans(run_folder)
     board = ray.remote(num_cpus=0)(Board).remote()
     trainer = TorchTrainer(
         functools.partial(train, config, stream, board),

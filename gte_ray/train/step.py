@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,8 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
     embeddings = torch.empty(len(texts), encoder.dimensions, device=engine.device)
     for part, output in zip(parts, outputs, strict=True):
         embeddings[_index(part, engine.device)] = output.detach()
+    graphs = deque(outputs[:kept])
+    del outputs, output
     result = _loss(embeddings.requires_grad_(), batch, rows, config)
     totals = _totals(result, batch, parts, encoder)
     if not math.isfinite(totals[0]):
@@ -83,9 +86,9 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
 
     # From the embeddings on into the weights, micro-batch by micro-batch, with the same dropout as before.
     for k, part in enumerate(parts):
-        output = outputs[k] if k < kept else _encode(encoder, part, seeds[k], True)
+        output = graphs.popleft() if graphs else _encode(encoder, part, seeds[k], True)
         engine.backward((output * gradient[_index(part, engine.device)]).sum())
-        outputs[k] = output = None  # its graph is not needed any more
+        del output  # its graph is not needed any more
 
     rate = learning_rate(batch.step, config.training)
     info = engine.step(rate)

@@ -11,10 +11,11 @@ from gte_ray.data.ids import Ids
 from gte_ray.data.prepare import prepare
 from gte_ray.data.sources import SourceSpec
 
-WORDS = (
-    "river stone cloud paper engine window garden metal signal winter market planet copper forest "
-    "letter bridge Café naïve 東京 don't x-ray 42 3.14 colour"
-).split()
+WORDS = [
+    *("river", "stone", "cloud", "paper", "engine", "window", "garden", "metal", "signal", "winter"),
+    *("market", "planet", "copper", "forest", "letter", "bridge", "Café", "naïve", "東京", "don't", "x-ray"),
+    *("42", "3.14", "colour"),
+]
 
 
 def make_pairs(count: int, seed: int = 0, query_words: int = 5) -> list[tuple[str, str]]:

@@ -45,7 +45,11 @@ def one_by_one(encoder: Encoder, tokens: TokenLists) -> torch.Tensor:
 
 
 @settings(max_examples=15, deadline=None)
-@given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=9), budget=st.integers(1, 80), packed=st.booleans())
+@given(
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=9),
+    budget=st.integers(1, 80),
+    packed=st.booleans(),
+)
 def test_any_micro_batch_gives_the_embeddings_of_single_texts(encoder, lengths, budget, packed):
     tokens = texts_of_lengths(lengths)
     other = Encoder(encoder.backbone, PAD, packed)
@@ -70,7 +74,9 @@ def test_packed_and_padded_have_the_same_gradients(encoder):
 
 
 def test_encode_leaves_dropout_on_for_training_and_off_for_itself():
-    model = build_encoder(ModelConfig("scratch", 50, 24, 1, 2, 32, dropout=0.5), VOCABULARY, PAD, LENGTH, 0).train()
+    model = build_encoder(
+        ModelConfig("scratch", 50, 24, 1, 2, 32, dropout=0.5), VOCABULARY, PAD, LENGTH, 0
+    ).train()
     tokens = texts_of_lengths([5, 6])
     assert torch.equal(model.encode(tokens, 100), model.encode(tokens, 100))
     assert model.training
@@ -161,7 +167,7 @@ def test_what_cannot_be_loaded_is_said_in_one_sentence(tmp_path):
     with pytest.raises(RunError, match=r"base model '.*missing' cannot be loaded"):
         build_encoder(ModelConfig(str(tmp_path / "missing")), VOCABULARY, PAD, LENGTH, 0)
     folder = bert_folder(tmp_path / "bert")
-    with pytest.raises(RunError, match="max_length is 129, but .* has 128 positions"):
+    with pytest.raises(RunError, match=r"max_length is 129, but .* has 128 positions"):
         build_encoder(ModelConfig(folder), VOCABULARY, PAD, 129, 0)
-    with pytest.raises(RunError, match="tokenizer has 51 entries, but .* knows 50"):
+    with pytest.raises(RunError, match=r"tokenizer has 51 entries, but .* knows 50"):
         build_encoder(ModelConfig(folder), 51, PAD, LENGTH, 0)

@@ -26,10 +26,14 @@ def distinct(n: int, first: int) -> Tensor:
 
 
 def columns_of(q: Tensor, d: Tensor, **more) -> Columns:
-    return Columns(q, d, **{"query_hashes": distinct(len(q), 0), "document_hashes": distinct(len(d), 100)} | more)
+    return Columns(
+        q, d, **{"query_hashes": distinct(len(q), 0), "document_hashes": distinct(len(d), 100)} | more
+    )
 
 
-def loss_of(columns: Columns, start=0, stop=None, temperature=0.1, directions=IMPROVED, mask=False, tile=3) -> Loss:
+def loss_of(
+    columns: Columns, start=0, stop=None, temperature=0.1, directions=IMPROVED, mask=False, tile=3
+) -> Loss:
     own = slice(start, stop)
     return contrastive_loss(
         columns.queries[own],
@@ -43,7 +47,9 @@ def loss_of(columns: Columns, start=0, stop=None, temperature=0.1, directions=IM
     )
 
 
-def formula(c: Columns, i: int, temperature: float, directions, masked=frozenset(), masked_negatives=frozenset()):
+def formula(
+    c: Columns, i: int, temperature: float, directions, masked=frozenset(), masked_negatives=frozenset()
+):
     """-log of the softmax for pair i, summand by summand as eq. 6 prints it; `masked` are pairs left out."""
     q, d, z = c.queries, c.documents, []
     js = [j for j in range(len(q)) if j not in masked]
@@ -82,7 +88,9 @@ def test_local_rows_of_a_larger_batch_add_up_to_the_whole():
 @pytest.mark.parametrize("directions", [IMPROVED, VANILLA, ("q2d", "d2q")])
 @pytest.mark.parametrize("negatives", [False, True])
 def test_gradients_of_rows_columns_and_negatives(directions, negatives):
-    q, d, rows_q, rows_d, extra = (unit(n, s).requires_grad_() for n, s in ((5, 1), (5, 2), (3, 3), (3, 4), (4, 5)))
+    q, d, rows_q, rows_d, extra = (
+        unit(n, s).requires_grad_() for n, s in ((5, 1), (5, 2), (3, 3), (3, 4), (4, 5))
+    )
 
     def loss(rows_q, rows_d, q, d, extra):
         more = {"negatives": extra, "negative_hashes": distinct(4, 200), "negative_owners": distinct(4, 1)}

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,9 @@ def diverge_on_rank(rank: int, config: Config) -> tuple[str, int, str, bool]:
     before = [p.detach().clone() for p in encoder.parameters()]
     with pytest.raises(TrainingDiverged) as caught:
         train_step(engine, batch, config)
-    unchanged = all(torch.equal(a.nan_to_num(), p.nan_to_num()) for a, p in zip(before, encoder.parameters()))
+    unchanged = all(
+        torch.equal(a.nan_to_num(), p.nan_to_num()) for a, p in zip(before, encoder.parameters(), strict=True)
+    )
     return str(caught.value), caught.value.step, caught.value.source, unchanged
 
 
@@ -212,5 +215,5 @@ def test_learning_rate_rises_linearly_then_falls_to_nothing():
     assert rates[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
     assert rates[5] == 2.0
     assert rates[-1] == pytest.approx(2.0 / 95)
-    assert [a - b for a, b in zip(rates[5:], rates[6:], strict=False)] == pytest.approx([2.0 / 95] * 94)
+    assert [a - b for a, b in pairwise(rates[5:])] == pytest.approx([2.0 / 95] * 94)
     assert learning_rate(0, replace(training, warmup=0.0)) == 2.0

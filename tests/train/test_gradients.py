@@ -87,7 +87,9 @@ def run(rank: int, ranks: int, config: Config) -> tuple[Weights, list[StepMetric
 def run_unequal(rank: int, ranks: int, configs: list[Config]) -> list:
     """Each run with a budget of its own on each rank, so that the numbers of micro-batches differ."""
     return [
-        run(rank, ranks, replace(config, hardware=replace(config.hardware, micro_batch_tokens=24 + 40 * rank)))
+        run(
+            rank, ranks, replace(config, hardware=replace(config.hardware, micro_batch_tokens=24 + 40 * rank))
+        )
         for config in configs
     ]
 
@@ -101,7 +103,9 @@ def plain():
 def assert_same(found: tuple[Weights, list[StepMetrics], int], plain: tuple[Weights, list[float]]) -> None:
     weights, metrics, _ = found
     for name, expected in plain[0].items():
-        torch.testing.assert_close(weights[name], expected, rtol=0, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            weights[name], expected, rtol=0, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
     assert [m.loss for m in metrics] == pytest.approx(plain[1], abs=1e-4)
     assert all(m.pairs == 11 and m.masked_share == pytest.approx(4 / 110) for m in metrics)
     assert [m.learning_rate for m in metrics] == pytest.approx([0.5e-3, 1e-3, 1e-3, 0.75e-3, 0.5e-3])

@@ -1,0 +1,74 @@
+"""How fast the stream gives token ids, tokenising on the fly and from stored ids, under real Ray."""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import ray.data
+
+from gte_ray.console import start_ray
+from gte_ray.data.builtin import prepare_builtin
+from gte_ray.data.ids import Ids
+from gte_ray.data.plan import PlanSource
+from gte_ray.data.prepare import prepare
+from gte_ray.data.sources import SourceSpec
+from gte_ray.data.store import Store
+from gte_ray.data.stream import PlanDataConfig, StreamConfig
+
+BATCH, LENGTH = 2_048, 128
+
+
+def measure(pairs: str = "") -> list[dict[str, str]]:
+    """Pairs a second and core (of one task at a time), for both ways."""
+    start_ray(0, verbose=False)
+    with tempfile.TemporaryDirectory() as folder:
+        ids = Ids(vocabulary=16_384, max_length=LENGTH)
+        if pairs:
+            files = sorted(Path(pairs).glob("*.parquet"))
+            sources = [SourceSpec(path.stem, str(path), "others") for path in files]
+            store = prepare(f"{folder}/store", sources, ids=ids)
+        else:
+            store = prepare_builtin(f"{folder}/store", ids, lambda phase, count: None)
+        return [
+            _row("stream, tokenising on the fly", _rate(store, False, steps=12), 2_000),
+            _row("stream, from stored ids", _rate(store, True, steps=200), 20_000),
+        ]
+
+
+def _rate(store: Store, stored_ids: bool, steps: int) -> float:
+    """Pairs a second from the first batch to the last, divided by the cores that tasks may take."""
+    stream = StreamConfig(
+        store=store.uri,
+        sources=tuple(PlanSource(source.name, source.rows) for source in store.manifest.sources),
+        alpha=0.5,
+        global_batch=BATCH,
+        seed=1,
+        steps=steps,
+        max_length=LENGTH,
+        tokenizer=store.load_tokenizer(),
+        stored_ids=stored_ids,
+    )
+    (split,) = PlanDataConfig(stream, lambda: 0).configure({"pass-0": ray.data.range(1)}, 1, None, None)
+    rows = iter(split["pass-0"].iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=2))
+    begun = time.perf_counter()
+    count = sum(1 for _ in rows)
+    assert count == steps
+    cores = ray.cluster_resources()["CPU"]
+    return count * BATCH / (time.perf_counter() - begun) / cores
+
+
+def _row(what: str, rate: float, reach: int) -> dict[str, str]:
+    return {
+        "what": what,
+        "figure": f"{rate:,.0f} pairs/s per core, start included",
+        "reach": f">= {reach:,}",
+        "holds": "yes" if rate >= reach else "no",
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pairs", default="", help="folder of Parquet files with columns query, document")
+    for row in measure(parser.parse_args().pairs):
+        print(row)

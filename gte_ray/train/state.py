@@ -1,0 +1,84 @@
+"""The files of a training state: weights and AdamW's moments as safetensors, the rest as JSON."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gte_ray.errors import RunError
+from gte_ray.model.encoder import Encoder
+
+WEIGHTS_FILE = "model.safetensors"
+"""The encoder's weights by name, float32."""
+MOMENTS_FILE = "optimizer.safetensors"
+"""AdamW's moments by `exp_avg.` or `exp_avg_sq.` and the name of the weight, float32."""
+SCALARS_FILE = "engine.json"
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """What of the state is no tensor."""
+
+    adam_steps: float
+    """Updates that AdamW has made; steps that overflowed do not count."""
+    loss_scaler: dict[str, float] | None
+    """Fields of DeepSpeed's dynamic loss scaler; None without fp16."""
+
+
+class StateFiles:
+    """An opened training state; tensors are read one at a time."""
+
+    def __init__(self, scalars: Scalars, weights: Any, moments: Any):
+        self.scalars, self.weights, self.moments = scalars, weights, moments
+
+
+def write_state(
+    folder: str, weights: dict[str, Tensor], moments: dict[str, Tensor], scalars: Scalars
+) -> None:
+    """Writes the state into the local `folder`; raises OSError where that fails."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        save_file(weights, Path(folder) / WEIGHTS_FILE)
+        save_file(moments, Path(folder) / MOMENTS_FILE)
+        (Path(folder) / SCALARS_FILE).write_text(json.dumps(asdict(scalars)))
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+
+
+@contextmanager
+def open_state(folder: str) -> Iterator[StateFiles]:
+    """What `write_state` wrote; RunError when it is missing or broken, or does not fit what is done with it."""
+    with _named(folder), ExitStack() as stack:
+        scalars = Scalars(**json.loads((Path(folder) / SCALARS_FILE).read_text()))
+        weights, moments = (
+            stack.enter_context(safe_open(Path(folder) / name, "pt")) for name in (WEIGHTS_FILE, MOMENTS_FILE)
+        )
+        yield StateFiles(scalars, weights, moments)
+
+
+def load_weights(encoder: Encoder, folder: str) -> None:
+    """Gives `encoder` the weights of a checkpoint's local `folder`; raises RunError when they do not fit."""
+    with _named(folder), safe_open(Path(folder) / WEIGHTS_FILE, "pt") as file:
+        for name, parameter in encoder.named_parameters():
+            parameter.data.copy_(check_shape(name, file.get_tensor(name), parameter))
+
+
+def check_shape(name: str, value: Tensor, parameter: Tensor) -> Tensor:
+    """`value`, or ValueError when it is not of the parameter's shape."""
+    if value.shape != parameter.shape:
+        raise ValueError(f"{name} is {list(value.shape)}, the model has {list(parameter.shape)}")
+    return value
+
+
+@contextmanager
+def _named(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise RunError(f"checkpoint {folder} does not fit this run: {error}") from error

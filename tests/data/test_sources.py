@@ -1,0 +1,247 @@
+"""Every format and layout gives its pairs, and bad input a count or one sentence."""
+
+import csv
+import gzip
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from gte_ray.data.sources import SourceSpec, check_file, parse_source, read_file
+from gte_ray.data.store import TASKS
+from gte_ray.errors import RunError, UsageError
+
+PAIRS = [("what is a river", "water, that flows"), ("naïve", "東京\nsecond line"), ('a "quoted" one', "tab")]
+
+
+def read(path, columns=None):
+    """All pairs, all counts of what was dropped, and the layouts."""
+    check_file(str(path), columns)
+    chunks = list(read_file(str(path), columns))
+    rows = [tuple(row.values()) for chunk in chunks for row in chunk.table.to_pylist()]
+    dropped = {reason: count for chunk in chunks for reason, count in chunk.dropped.items()}
+    return rows, dropped, {chunk.layout for chunk in chunks if chunk.layout}
+
+
+def json_lines(*rows) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def comma_separated(*rows) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+def parquet(**columns) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+QUERIES, DOCUMENTS = map(list, zip(*PAIRS, strict=True))
+WITHOUT_BREAKS = [(q, d.replace("\n", " ")) for q, d in PAIRS]
+BOM = b"\xef\xbb\xbf"
+FILES = {
+    "lists.jsonl": json_lines(*map(list, PAIRS)),
+    "objects.jsonl": json_lines(*({"query": q, "document": d, "id": 1} for q, d in PAIRS)),
+    "byte-order-mark.jsonl": BOM + json_lines(*map(list, PAIRS)),
+    "packed.jsonl.gz": gzip.compress(json_lines(*map(list, PAIRS))),
+    "packed.json.zst": zstandard.compress(json_lines(*map(list, PAIRS))),
+    "comma.csv": comma_separated(("title", "body"), *PAIRS),
+    "byte-order-mark.csv": BOM + comma_separated(("title", "body"), *PAIRS),
+    "packed.csv.gz": gzip.compress(comma_separated(("title", "body"), *PAIRS)),
+    "any-two-names.csv": comma_separated(("left", "right"), *PAIRS),
+    "known-names.parquet": parquet(id=[1, 2, 3], Question=QUERIES, answer=DOCUMENTS),
+    "bytes.parquet": parquet(query=[q.encode() for q in QUERIES], document=DOCUMENTS),
+    "dictionary.parquet": parquet(
+        query=pa.array(QUERIES).dictionary_encode(), document=pa.array(DOCUMENTS, pa.large_string())
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_formats(name, tmp_path):
+    (tmp_path / name).write_bytes(FILES[name])
+    rows, dropped, _ = read(tmp_path / name)
+    assert rows == [(q, d, []) for q, d in PAIRS]
+    assert not dropped
+
+
+def test_tab_separated_files_carry_quotes_as_they_are(tmp_path):
+    path = tmp_path / "tab.tsv"
+    lines = ["query\tdocument", '"open quote\td1', '"whole" word\td2', "q3\td3"]
+    path.write_text("\n".join(lines) + "\n")
+    assert [row[:2] for row in read(path)[0]] == [tuple(line.split("\t")) for line in lines[1:]]
+
+
+LAYOUTS = {
+    "positives": (
+        [{"query": "q", "pos": ["d1", "d2"], "neg": ["n", None, "", 3]}, {"query": "r", "pos": ["e"]}],
+        [("q", "d1", ["n"]), ("q", "d2", ["n"]), ("r", "e", [])],
+    ),
+    "one negative as a text": (
+        [{"query": "q", "pos": ["d"], "neg": "abc"}, {"query": "r", "pos": ["e"], "neg": 5}],
+        [("q", "d", ["abc"]), ("r", "e", [])],
+    ),
+    "sets": ([{"set": ["a", "b", "c"]}], [("a", "b", []), ("b", "c", [])]),
+    "triples": ([["a", "b", "n"]], [("a", "b", ["n"])]),
+    "named triples": ([{"anchor": "a", "positive": "b", "negative": "n"}], [("a", "b", ["n"])]),
+    "keys in another order": ([{"x": "a", "y": "b"}, {"y": "d", "x": "c"}], [("a", "b", []), ("c", "d", [])]),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layouts_in_json_lines_and_parquet(name, tmp_path):
+    rows, expected = LAYOUTS[name]
+    (tmp_path / "file.jsonl").write_bytes(json_lines(*rows))
+    assert read(tmp_path / "file.jsonl")[0] == expected
+    if all(isinstance(row, dict) for row in rows) and "as a text" not in name:
+        lists = [[t for t in row.get("neg") or [] if not isinstance(t, int)] for row in rows]
+        columns = {key: [row.get(key) for row in rows] for key in rows[0]}
+        if "neg" in columns:
+            columns["neg"] = lists
+        (tmp_path / "file.parquet").write_bytes(parquet(**columns))
+        assert read(tmp_path / "file.parquet")[0] == expected
+
+
+def test_named_columns_are_taken_over_known_ones(tmp_path):
+    path = tmp_path / "file.parquet"
+    path.write_bytes(parquet(query=["no"], document=["no"], pos=[["no"]], a=["q"], b=["d"]))
+    assert read(path, ("a", "b")) == ([("q", "d", [])], {}, {"a, b"})
+
+
+def test_rows_that_are_no_pair_of_texts_are_counted(tmp_path):
+    path = tmp_path / "file.jsonl"
+    rows = [["q", None], ["", "d"], [" \n", "d"], ["q", 5], [["q"], "d"], ["alone"], [*"four"], 7, "text"]
+    deep = b"[" * 100_000 + b"\n"
+    broken = b'["q\xff", "d"]\n["q\\ud800", "d"]\n{"query": \n\n' + deep
+    path.write_bytes(json_lines(["q", "d"], *rows) + broken)
+    found, dropped, _ = read(path)
+    assert found == [("q", "d", [])]
+    expected = {"null": 1, "empty": 2, "not text": 2, "not a pair": 4, "not utf-8": 2, "not json": 2}
+    assert dropped == expected
+
+
+def test_an_incomplete_row_is_counted_and_does_not_stop_the_file(tmp_path):
+    path = tmp_path / "file.jsonl"
+    path.write_bytes(json_lines({"query": "q", "document": "d"}, {"query": "r"}, {"set": ["alone"]}))
+    assert read(path)[:2] == ([("q", "d", [])], {"null": 1, "not a pair": 1})
+    path = tmp_path / "file.csv"
+    path.write_text("query,document\nq,d\nshort\n\na,b,c\n")
+    assert read(path)[:2] == ([("q", "d", [])], {"not a pair": 2})
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary()])
+def test_parquet_bytes_that_are_no_utf8(kind, tmp_path):
+    offsets = np.array([0, 2, 3], np.int64 if kind == pa.large_string() else np.int32)
+    buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(b"a\xffb")]
+    bad = pa.Array.from_buffers(kind, 2, buffers)
+    (tmp_path / "plain.parquet").write_bytes(parquet(query=bad, document=["d1", "d2"]))
+    assert read(tmp_path / "plain.parquet")[:2] == ([("b", "d2", [])], {"not utf-8": 1})
+    if kind == pa.string():
+        lists = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), bad)
+        (tmp_path / "lists.parquet").write_bytes(parquet(query=["q1", "q2"], pos=lists))
+        assert read(tmp_path / "lists.parquet")[:2] == ([("q2", "b", [])], {"not utf-8": 1})
+
+
+def test_a_document_of_10_mb_and_chunks_of_bounded_size(tmp_path, monkeypatch):
+    path = tmp_path / "file.jsonl"
+    path.write_bytes(json_lines(["q", "x" * 10_000_000], ["r", "d"], ["", "d"]))
+    assert [len(d) for _, d, _ in read(path)[0]] == [10_000_000, 1]
+    monkeypatch.setattr("gte_ray.data.sources.CHUNK_CHARACTERS", 1_000)
+    chunks = list(read_file(str(path), None))
+    assert [len(chunk.table) for chunk in chunks] == [1, 1]
+    assert chunks[1].dropped == {"empty": 1}
+
+
+CUT = gzip.compress(json_lines(*([f"q{i}", np.random.default_rng(i).bytes(30).hex()] for i in range(4000))))
+PARQUET = parquet(query=QUERIES, document=DOCUMENTS)
+UNREADABLE = {
+    "cut.jsonl.gz": (CUT[: len(CUT) // 2], "cannot be read to its end"),
+    "not-packed.jsonl.gz": (json_lines(["q", "d"]), "cannot be read to its end"),
+    "cut.parquet": (PARQUET[:-20], "not a whole Parquet file"),
+    "empty.parquet": (b"", "not a whole Parquet file"),
+    "middle.parquet": (PARQUET[:10] + b"\xff" * 60 + PARQUET[70:], "cannot be read to its end"),
+    "three.jsonl": (json_lines({"a": "q", "b": "d", "c": "e"}), "columns a, b, c; name them"),
+    "two-choices.csv": (b"query,document,title,body\n1,2,3,4\n", "columns query, document, title, body"),
+    "one.parquet": (parquet(a=["q"]), "columns a; name them"),
+    "twice.csv": (b"query,query\nq,d\n", "columns query, query; name them"),
+    "array.json": (json.dumps([{"query": "q", "document": "d"}], indent=1).encode(), "is one JSON value"),
+    "array-in-a-line.json": (json.dumps([{"query": "q", "document": "d"}]).encode(), "is one JSON value"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_is_named(name, tmp_path):
+    content, message = UNREADABLE[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RunError, match=message) as caught:
+        read(tmp_path / name)
+    assert str(caught.value).startswith(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["file.parquet", "file.csv", "file.jsonl"])
+def test_named_columns_that_are_not_there_are_found_before_the_work(name, tmp_path):
+    content = {
+        "parquet": parquet(query=["q"], text=["d"]),
+        "csv": b"query,text\nq,d\n",
+        "jsonl": json_lines({"query": "q", "text": "d"}),
+    }
+    (tmp_path / name).write_bytes(content[name.split(".")[1]])
+    with pytest.raises(RunError, match="there is no column 'answer'; there are query, text"):
+        check_file(str(tmp_path / name), ("query", "answer"))
+
+
+def test_sources_as_flags():
+    assert parse_source("a.b-c=x/*.csv:code") == SourceSpec("a.b-c", "x/*.csv", "code")
+    assert parse_source("a=s3://b/x=1/*.parquet:news:first name,second") == SourceSpec(
+        "a", "s3://b/x=1/*.parquet", "news", "first name", "second"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x", "allowed is NAME=GLOB:TASK"),
+        ("a=b", "allowed is NAME=GLOB:TASK"),
+        ("a=b:poems", ", ".join(TASKS)),
+        ("a=b:code:query", ", ".join(TASKS)),
+        ("a=b:code:same,same", "two different names"),
+        ("..=b:code", "name is '..'; allowed are letters"),
+        (".builtin=b:code", "name is '.builtin'; allowed are letters"),
+    ],
+)
+def test_flags_that_are_no_source(text, message):
+    with pytest.raises(UsageError) as caught:
+        parse_source(text)
+    assert message in str(caught.value)
+
+
+def test_the_nine_tasks_of_table_1():
+    assert len(set(TASKS)) == 9
+
+
+def test_globs(tmp_path):
+    for name in ("b/2.jsonl", "a/1.jsonl", "a/notes.txt", "a/c/3.csv.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    found = SourceSpec("a", f"{tmp_path}/**/*", "code").files()
+    assert [path.removeprefix(f"{tmp_path}/") for path in found] == ["a/1.jsonl", "a/c/3.csv.gz", "b/2.jsonl"]
+    assert SourceSpec("a", f"file://{tmp_path}/a/*.jsonl", "code").files()
+    with pytest.raises(RunError, match=r"source a: no file matches .*\.txt; allowed are \.parquet"):
+        SourceSpec("a", f"{tmp_path}/a/*.txt", "code").files()
+
+
+def test_a_hub_that_cannot_be_reached(monkeypatch):
+    def away(pattern):
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr("gte_ray.storage.glob", away)
+    with pytest.raises(RunError, match=r"source a: hf://x/\* cannot be listed \(Name or service not known"):
+        SourceSpec("a", "hf://x/*", "code").files()
