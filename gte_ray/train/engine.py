@@ -5,32 +5,25 @@ DeepSpeed's own are pickles of each rank's shard: they run code when they are re
 takes a conversion by a separate tool. Whole tensors load at any world size, ZeRO stage and precision.
 """
 
-import json
 import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
-from pathlib import Path
+from contextlib import nullcontext, redirect_stdout
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gte_ray.config import Config
-from gte_ray.errors import RunError, UsageError
+from gte_ray.errors import UsageError
 from gte_ray.model.encoder import Encoder
 from gte_ray.train.optimizer import adamw
+from gte_ray.train.state import WEIGHTS_FILE, Scalars, check_shape, load_weights, open_state, write_state
 
-WEIGHTS_FILE = "model.safetensors"
-"""In each checkpoint: the encoder's weights, float32."""
-MOMENTS_FILE = "optimizer.safetensors"
-"""In each checkpoint: AdamW's moments of each weight, float32."""
-STATE_FILE = "engine.json"
-"""In each checkpoint: AdamW's step count and the loss scale."""
+__all__ = ["WEIGHTS_FILE", "Engine", "StepInfo", "load_weights"]
+
 MOMENTS = ("exp_avg", "exp_avg_sq")
 SCALER_FIELDS = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 
@@ -103,33 +96,24 @@ class Engine:
         if dist.get_rank() != 0:
             return
         scaler = self._scaler()
-        state = {
-            "adam_steps": float(next(iter(self._adamw.state.values()))["step"]),
-            "loss_scaler": scaler and {field: getattr(scaler, field) for field in SCALER_FIELDS},
-        }
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            save_file(weights, Path(folder) / WEIGHTS_FILE)
-            save_file(moments, Path(folder) / MOMENTS_FILE)
-            (Path(folder) / STATE_FILE).write_text(json.dumps(state))
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
+        fields = None if scaler is None else {field: getattr(scaler, field) for field in SCALER_FIELDS}
+        adam_steps = float(next(iter(self._adamw.state.values()))["step"])
+        write_state(folder, weights, moments, Scalars(adam_steps, fields))
 
     def load(self, folder: str) -> None:
         """Goes on from what `save` wrote, at any number of ranks; raises RunError when it does not fit."""
-        with _reading(folder):
-            state = json.loads((Path(folder) / STATE_FILE).read_text())
-            with safe_open(Path(folder) / WEIGHTS_FILE, "pt") as file:
-                for name, parameter in self._parameters.items():
-                    self._distribute(parameter, None, file.get_tensor(name))
-            with safe_open(Path(folder) / MOMENTS_FILE, "pt") as file:
-                for key, name, parameter in self._moments():
-                    self._distribute(parameter, key, file.get_tensor(f"{key}.{name}"))
-            self._set_adam_steps(state["adam_steps"])
+        with open_state(folder) as state:
+            for name, parameter in self._parameters.items():
+                value = check_shape(name, state.weights.get_tensor(name), parameter)
+                self._distribute(parameter, None, value.to(self.device))
+            for key, name, parameter in self._moments():
+                value = check_shape(name, state.moments.get_tensor(f"{key}.{name}"), parameter)
+                self._distribute(parameter, key, value.to(self.device))
+            self._set_adam_steps(state.scalars.adam_steps)
             scaler = self._scaler()
-            if scaler is not None and state["loss_scaler"] is not None:
+            if scaler is not None and state.scalars.loss_scaler is not None:
                 for field in SCALER_FIELDS:
-                    setattr(scaler, field, state["loss_scaler"][field])
+                    setattr(scaler, field, state.scalars.loss_scaler[field])
 
     def _moments(self) -> Iterator[tuple[str, str, nn.Parameter]]:
         for key in MOMENTS:
@@ -153,9 +137,6 @@ class Engine:
         """Gives the parameter, or this rank's part of its moment `key`, the whole `value`."""
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
-        if value.shape != parameter.shape:
-            raise ValueError(f"{list(value.shape)} in the file, {list(parameter.shape)} in the model")
-        value = value.to(self.device)
         if key is None:
             parameter.data.copy_(value)
         if not hasattr(parameter, "_hp_mapping"):
@@ -201,24 +182,6 @@ class _NotFinite(Exception):
     """The gradient has a NaN or an infinity."""
 
 
-def load_weights(encoder: Encoder, folder: str) -> None:
-    """Gives `encoder` the weights of a checkpoint's local `folder`; raises RunError when they do not fit."""
-    with _reading(folder), safe_open(Path(folder) / WEIGHTS_FILE, "pt") as file:
-        for name, parameter in encoder.named_parameters():
-            value = file.get_tensor(name)
-            if value.shape != parameter.shape:
-                raise ValueError(f"{name} is {list(value.shape)}, the model has {list(parameter.shape)}")
-            parameter.data.copy_(value)
-
-
-@contextmanager
-def _reading(folder: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise RunError(f"checkpoint {folder} does not fit this run: {error}") from error
-
-
 def _check(config: Config) -> None:
     stage, precision = config.hardware.zero_stage, config.training.precision
     if stage not in (0, 1):
@@ -262,6 +225,7 @@ def _import_deepspeed(device: torch.device, verbose: bool) -> Any:
     if not dist.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-    os.environ.setdefault("LOCAL_RANK", str(device.index or 0))
+    if device.index is not None or "LOCAL_RANK" not in os.environ:
+        os.environ["LOCAL_RANK"] = str(device.index or 0)  # where DeepSpeed reads which device is its own
     deepspeed.init_distributed(verbose=verbose)
     return deepspeed

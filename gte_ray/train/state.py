@@ -31,11 +31,13 @@ class Scalars:
     """Fields of DeepSpeed's dynamic loss scaler; None without fp16."""
 
 
+@dataclass(frozen=True)
 class StateFiles:
-    """An opened training state; tensors are read one at a time."""
+    """An opened training state; tensors are read one at a time, by `get_tensor(name)` of either file."""
 
-    def __init__(self, scalars: Scalars, weights: Any, moments: Any):
-        self.scalars, self.weights, self.moments = scalars, weights, moments
+    scalars: Scalars
+    weights: Any
+    moments: Any
 
 
 def write_state(
