@@ -30,7 +30,7 @@ def tiny(store: str) -> Config:
         ),
         objective=ObjectiveConfig(),
         training=TrainingConfig(
-            steps=250, global_batch=512, learning_rate=2e-3, warmup=0.1, precision="fp32"
+            steps=200, global_batch=512, learning_rate=2e-3, warmup=0.1, precision="fp32"
         ),
         hardware=HardwareConfig(
             workers=1,

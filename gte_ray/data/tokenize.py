@@ -27,6 +27,9 @@ from gte_ray.errors import RunError
 
 CHARACTERS_PER_TOKEN = 6
 """Characters of a text that are looked at first for each token that is kept."""
+MOST_CHARACTERS = 100_000
+"""Characters beyond which a text does not count, also where these give too few tokens: ten megabytes without a
+space are one word, and would take a minute."""
 ALPHABET = 1_000
 """Characters of a trained vocabulary; rarer ones are unknown."""
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -58,7 +61,8 @@ class TextTokenizer:
     def content_ids(self, texts: Sequence[str] | pa.Array, max_length: int) -> TokenLists:
         """Ids without special tokens, as many as leave room for them in `max_length` tokens."""
         limit = max_length - len(self.prefix) - len(self.suffix)
-        whole = texts.to_pylist() if isinstance(texts, pa.Array) else list(texts)
+        given = texts.to_pylist() if isinstance(texts, pa.Array) else texts
+        whole = [text[:MOST_CHARACTERS] for text in given]
         ids: list[list[int]] = [[] for _ in whole]
         open_texts, characters = list(range(len(whole))), CHARACTERS_PER_TOKEN * limit
         while open_texts:

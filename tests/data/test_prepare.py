@@ -271,12 +271,11 @@ def test_sources_given_twice_or_not_at_all(source, tmp_path):
         SourceSpec("pairs", source.glob, "poems")
 
 
-def fill_the_disk(unit):
-    raise OSError(errno.ENOSPC, "No space left on device")
-    yield
-
-
 def test_a_full_disk_is_one_sentence(source, tmp_path, monkeypatch):
+    def fill_the_disk(unit):
+        raise OSError(errno.ENOSPC, "No space left on device")
+        yield
+
     with pytest.raises(RunError, match="no space is left on the device"):
         list(run_tasks([1], fill_the_disk))
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
-from gte_ray.data.tokenize import TextTokenizer, load_tokenizer, train_wordpiece
+from gte_ray.data.tokenize import MOST_CHARACTERS, TextTokenizer, load_tokenizer, train_wordpiece
 from gte_ray.errors import RunError
 
 TEXTS = [text for pair in make_pairs(300) for text in pair]
@@ -110,6 +110,12 @@ def test_a_long_text_is_not_tokenised_whole(both, monkeypatch):
     monkeypatch.setattr(copy, "_tokenizer", Spy())
     copy.content_ids(["river stone cloud " * 600_000], 32)
     assert sum(seen) < 1_000
+
+
+def test_ten_megabytes_without_a_space_count_by_their_beginning(both):
+    tokenizer, reference = both
+    expected = reference.encode("x" * MOST_CHARACTERS, add_special_tokens=False).ids[:6]
+    assert lists(tokenizer.content_ids(["x" * 10_000_000], 8)) == [expected]
 
 
 def test_no_texts(both):
