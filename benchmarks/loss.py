@@ -44,7 +44,7 @@ def tiled_loss(q: Tensor, d: Tensor, tile: int) -> Tensor:
     ).loss
 
 
-def best_seconds(functions: list[Callable[[], None]], repeats: int) -> list[float]:
+def best_seconds(functions: list[Callable[[], object]], repeats: int) -> list[float]:
     """The best time of each; they take turns, so that a busy machine is busy for all."""
     best = [float("inf")] * len(functions)
     for _ in range(repeats):

@@ -37,6 +37,8 @@ def start_ray(cpus: float, verbose: bool) -> None:
 
     if ray.is_initialized():
         return
+    # After an interrupt has shut Ray down, a thread that still asks for it must not start another.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     if not verbose:
         import ray.data  # sets its own logger up when it is imported, so it has to be first
 

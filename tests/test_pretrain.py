@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,43 @@ def test_diverging_without_mlflow_loses_nothing(workplace, here):
     assert spooled
     assert spooled == list(range(len(spooled)))
     assert max(kept) == spooled[-1]
+
+
+def test_sigterm_ends_at_once_and_marks_the_run_as_killed(workplace):
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "gte_ray.pretrain",
+            "--store",
+            "store",
+            *SMALL,
+            "--steps",
+            "100000",
+            "--name",
+            "long",
+        ],
+        cwd=workplace,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")},
+    )
+    checkpoints = workplace / "runs/long/checkpoints"
+    deadline = time.monotonic() + 150
+    while not list(checkpoints.glob("checkpoint_*/state.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on from the last checkpoint" in stderr
+    assert "Traceback" not in stderr
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    experiment = client.get_experiment_by_name("gte_ray")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert runs["long"].info.status == "KILLED"
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ def packed_attention(
     q_THE, k_THE, v_THE = (x[0].transpose(0, 1) for x in (query, key, value))
     if query.is_cuda and dropout == 0 and query.dtype in (torch.float16, torch.bfloat16):
         n, longest = layout.boundaries, layout.longest
-        attended: Tensor = varlen_attn(q_THE, k_THE, v_THE, n, n, longest, longest, scale=scaling)  # type: ignore[assignment]
+        attended = varlen_attn(q_THE, k_THE, v_THE, n, n, longest, longest, scale=scaling)
+        assert isinstance(attended, Tensor)  # it gives more when more is asked for
         return attended[None], None
     return _by_length(q_THE, k_THE, v_THE, layout, dropout, scaling)[None], None
 
@@ -65,13 +66,15 @@ def packed_attention(
 def _by_length(
     q_THE: Tensor, k_THE: Tensor, v_THE: Tensor, layout: PackedLayout, dropout: float, scaling: float | None
 ) -> Tensor:
-    outputs, start = [], 0
-    for texts, length in layout.groups:
-        stop = start + texts * length
-        q, k, v = (x[start:stop].unflatten(0, (texts, length)).transpose(1, 2) for x in (q_THE, k_THE, v_THE))
+    # One split, not a slice for each group: the backward pass of a slice fills a tensor of all T tokens.
+    pieces = zip(
+        *(x.split([n * length for n, length in layout.groups]) for x in (q_THE, k_THE, v_THE)), strict=True
+    )
+    outputs = []
+    for (texts, length), piece in zip(layout.groups, pieces, strict=True):
+        q, k, v = (x.unflatten(0, (texts, length)).transpose(1, 2) for x in piece)
         attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
-        start = stop
     return torch.cat(outputs)
 
 

@@ -135,9 +135,12 @@ class _Follower:
         self.thread.join(timeout=30)
 
     def _follow(self) -> None:
-        while not self.done.wait(self.every_seconds):
+        try:
+            while not self.done.wait(self.every_seconds):
+                self._hand_on()
             self._hand_on()
-        self._hand_on()
+        except (ray.exceptions.RayError, ConnectionError):
+            return  # Ray was shut down by an interrupt; `fit` is where that is told
 
     def _hand_on(self) -> None:
         reports = ray.get(self.board.drain.remote())
