@@ -102,7 +102,7 @@ def test_the_order_of_sets_leaves_the_fingerprint():
     [
         ("data", {"alpha": 0.3}),
         ("data", {"sources": ("a",)}),
-        ("data", {"max_length": 64}),
+        ("data", {"max_length": 32}),
         ("model", {"layers": 3}),
         ("model", {"dropout": 0.2}),
         ("objective", {"directions": ("q2d",)}),

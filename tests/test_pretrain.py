@@ -214,7 +214,7 @@ def test_sigterm_ends_at_once_and_marks_the_run_as_killed(workplace):
         (["--store", "store", "--base", "no/such-model", *SMALL], 1, "no/such-model"),
         (["--store", "store", "--max-length", "64"], 1, "its token ids are cut at 24 tokens"),
         (["--store", "store", "--tracking-uri", "what"], 2, "--tracking-uri is 'what'"),
-        (["--store", "s9://bucket/store"], 2, "s9://bucket/store: not a location that can be opened"),
+        (["--store", "s9://bucket/store"], 2, "manifest.json: not a location that can be opened"),
     ],
 )
 def test_bad_input_in_one_sentence(here, arguments, code, sentence):

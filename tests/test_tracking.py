@@ -1,5 +1,6 @@
 """Tracking against a real MLflow: an sqlite database, and a server that comes late, fails and comes back."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import threading
 import time
 import urllib.request
 
+import psutil
 import pytest
 
 from gte_ray.errors import UsageError
@@ -267,8 +269,17 @@ class Server:
         raise TimeoutError("mlflow server did not start")
 
     def stop(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
+        """Kills the server with all its processes, some of which are in sessions of their own."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            leader = psutil.Process(self.process.pid)
+            processes = [*leader.children(recursive=True), leader]
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(processes, timeout=10)
         self.process.wait()
+        with pytest.raises(OSError):
+            urllib.request.urlopen(f"{self.uri}/health", timeout=1)
 
 
 def test_server_that_is_away_at_the_start_and_again_in_the_middle(folder):
