@@ -1,6 +1,6 @@
 """The tiled loss against a naive one: time and extra memory, forward and backward.
 
-python benchmarks/loss.py [--pairs-in-batch 4096] [--dimensions 384] [--tile ROWS] [--threads 2]
+python -m benchmarks.loss [--pairs-in-batch 4096] [--dimensions 384] [--tile ROWS] [--threads 2]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """One training step: against sentence-transformers' cached loss, its own overhead, its padding.
 
-python benchmarks/step.py [--pairs FOLDER_OF_PARQUET] [--layers 4 --hidden 256] [--batch 512] [--threads 2]
+python -m benchmarks.step [--pairs FOLDER_OF_PARQUET] [--layers 4 --hidden 256] [--batch 512] [--threads 2]
 
 Same weights, pairs, dropout, optimizer and threads for both. sentence-transformers cuts its mini-batches in
 the two ways that it offers, by rows and by tokens; the faster one counts.

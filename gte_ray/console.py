@@ -53,17 +53,34 @@ def start_ray(cpus: float, verbose: bool) -> None:
     ray.init(address="local", num_cpus=count, include_dashboard=False, **quiet)
 
 
-def until_interrupted(work: Callable[[threading.Event], None]) -> None:
+class Interruption:
+    """Tells a piece of work that it is interrupted, and knows what to do then."""
+
+    def __init__(self) -> None:
+        self.happened = threading.Event()
+        self._actions: list[Callable[[], object]] = []
+
+    def on_interrupt(self, action: Callable[[], object]) -> None:
+        """`action` is called when the work is interrupted, while all that it uses still runs."""
+        self._actions.append(action)
+
+    def interrupt(self) -> None:
+        self.happened.set()
+        for action in self._actions:
+            action()
+
+
+def until_interrupted(work: Callable[[Interruption], None]) -> None:
     """Runs `work` in a thread, so that Ctrl-C and SIGTERM act at once whatever it waits for.
 
-    The event that `work` is given is set when it is interrupted.
+    Some calls of Ray return at no signal, nor when Ray is shut down; the thread is then left behind.
     """
-    stopped = threading.Event()
+    interruption = Interruption()
     outcome: list[BaseException] = []
 
     def body() -> None:
         try:
-            work(stopped)
+            work(interruption)
         except BaseException as error:
             outcome.append(error)
 
@@ -79,9 +96,8 @@ def until_interrupted(work: Callable[[threading.Event], None]) -> None:
     except KeyboardInterrupt:
         import ray
 
-        stopped.set()
+        interruption.interrupt()
         ray.shutdown()
-        thread.join(10)
         raise
     if outcome:
         raise outcome[0]

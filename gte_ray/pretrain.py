@@ -1,6 +1,5 @@
 """python -m gte_ray.pretrain: pre-trains a text embedding model from a pair store (paper, section 3)."""
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,7 @@ from rich.console import Console
 from rich.pretty import Pretty
 
 from gte_ray.config import Config
-from gte_ray.console import run_command, start_ray, until_interrupted
+from gte_ray.console import Interruption, run_command, start_ray, until_interrupted
 from gte_ray.flags import BUILTIN_STORE, FlatConfig, parse
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def main() -> None:
         _dry_run(run, console)
         return
     start_ray(config.hardware.workers * config.hardware.worker_cpus, arguments.verbose)
-    until_interrupted(lambda stopped: _train(run, arguments.fresh, console, stopped))
+    until_interrupted(lambda interruption: _train(run, arguments.fresh, console, interruption))
 
 
 def _prepare_builtin(config: Config, console: Console) -> None:
@@ -70,7 +69,7 @@ def _dry_run(run: "Run", console: Console) -> None:
     console.print(forecast_table(run.config, forecast(run.config, run.store, run.plan)))
 
 
-def _train(run: "Run", fresh: bool, console: Console, stopped: threading.Event) -> None:
+def _train(run: "Run", fresh: bool, console: Console, interruption: Interruption) -> None:
     from gte_ray.evaluation.heldout import scores_table, skipped_sources
     from gte_ray.run import open_run
     from gte_ray.runner import execute, finished
@@ -85,7 +84,7 @@ def _train(run: "Run", fresh: bool, console: Console, stopped: threading.Event) 
             f"run {run.name}: {run.plan.steps:,} steps of {run.plan.global_batch:,} pairs "
             f"from {len(run.plan.sources)} sources on {run.config.hardware.workers} worker(s)"
         )
-    results = known or execute(run, console, stopped)
+    results = known or execute(run, console, interruption)
     scores = results.scores
     if scores.after:
         names = [source.name for source in run.plan.sources]

@@ -4,7 +4,6 @@ import os
 import shlex
 import sys
 import tempfile
-import threading
 from dataclasses import dataclass
 
 import ray
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from gte_ray import storage
 from gte_ray.card import CardSource, ModelCard
+from gte_ray.console import Interruption
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
 from gte_ray.evaluation.final import Scores, evaluate_and_export
@@ -50,14 +50,15 @@ def finished(run: Run) -> Results | None:
 
 
 def execute(
-    run: Run, console: Console, stopped: threading.Event, parent_run_id: str | None = None
+    run: Run, console: Console, interruption: Interruption, parent_run_id: str | None = None
 ) -> Results:
     """Trains `run` from its last checkpoint, exports and scores the model, and records all of it.
 
-    Ray must be initialised. `stopped` is set by whoever interrupts: the run is then marked as killed rather
-    than failed. Raises RunError in one sentence; the last good checkpoint stays.
+    Ray must be initialised. An interrupted run is marked as killed. Raises RunError in one sentence; the last
+    good checkpoint stays.
     """
     tracker = _track(run, console, parent_run_id)
+    interruption.on_interrupt(lambda: tracker.finish("KILLED", timeout_s=5.0))
     history = History(os.path.join(_local_folder(run), "history.jsonl"))
     try:
         stream = make_stream(run, resolve_tokenizer(run))
@@ -77,7 +78,8 @@ def execute(
         console.print("exporting the model and scoring it on held-out pairs")
         scores = _finish(run, stream.tokenizer)
     except Exception:
-        tracker.finish("KILLED" if stopped.is_set() else "FAILED", timeout_s=5.0)
+        if not interruption.happened.is_set():
+            tracker.finish("FAILED", timeout_s=5.0)
         raise
     _plot(run, scores, history, tracker)
     return _record(run, scores, tracker, console)

@@ -80,6 +80,16 @@ def test_ids_are_those_of_the_whole_text(both, texts, max_length):
     assert lists(tokenizer.content_ids(texts, max_length)) == expected
 
 
+@pytest.mark.parametrize("blanks", range(12))
+def test_a_cut_through_a_special_token(both, blanks):
+    """Where the last token kept is the special token: half of one is several words."""
+    tokenizer, reference = both
+    for special in ("[SEP]", "</s>"):
+        text = "river " * 9 + " " * blanks + f"{special} river" * 20
+        expected = reference.encode(text, add_special_tokens=False).ids[:10]
+        assert lists(tokenizer.content_ids([text], 12)) == [expected]
+
+
 @settings(max_examples=50, deadline=None)
 @given(texts=st.lists(long_texts, min_size=1, max_size=4), kept=st.integers(3, 40), used=st.integers(3, 40))
 def test_special_tokens_wrap_what_fits(both, texts, kept, used):
