@@ -20,8 +20,8 @@ from gte_ray.plots import loss_curve, scores_plot
 from gte_ray.progress import TrainingProgress
 from gte_ray.run import RESULTS_FILE, Run, make_stream, resolve_tokenizer
 from gte_ray.tracking import TrackedRun, Tracker, without_password
+from gte_ray.train.board import StepReport
 from gte_ray.train.launch import fit, last_checkpoint, next_step
-from gte_ray.train.loop import StepReport
 
 SPOOL = "mlflow-spool.jsonl"
 """What MLflow has not taken yet, in the run's local folder."""

@@ -66,6 +66,8 @@ class Engine:
             # DeepSpeed reduces inside step(), and without a wrapper of its own it keeps no gradient norm.
             self._adamw.register_step_pre_hook(self._clip)
         self._make_moments()
+        if (scaler := self._scaler()) is not None:
+            scaler.raise_error_at_min_scale = False  # the step tells, with its source
 
     @property
     def encoder(self) -> Encoder:

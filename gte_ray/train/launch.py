@@ -2,7 +2,6 @@
 
 import functools
 import os
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,8 @@ from gte_ray import storage
 from gte_ray.config import Config
 from gte_ray.data.stream import PlanDataConfig, StreamConfig, placeholders
 from gte_ray.errors import RunError
-from gte_ray.train.loop import Outcome, StepReport, train
+from gte_ray.train.board import Board, Follower, StepReport
+from gte_ray.train.loop import Outcome, train
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints, inside the run's own."""
@@ -26,20 +26,6 @@ CHECKPOINTS = "checkpoints"
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-
-
-class Board:
-    """An actor: where rank 0 leaves its reports and the driver picks them up."""
-
-    def __init__(self) -> None:
-        self.reports: list[StepReport] = []
-
-    def push(self, reports: list[StepReport]) -> None:
-        self.reports += reports
-
-    def drain(self) -> list[StepReport]:
-        reports, self.reports = self.reports, []
-        return reports
 
 
 def last_checkpoint(run_folder: str) -> ray.train.Result | None:
@@ -99,7 +85,7 @@ def fit(
         datasets=placeholders(stream, hardware.workers),
         dataset_config=PlanDataConfig(stream, functools.partial(next_step, run_folder)),
     )
-    with _Follower(board, on_reports):
+    with Follower(board, on_reports):
         try:
             return trainer.fit().return_value
         except TrainingFailedError as error:
@@ -112,37 +98,3 @@ def _reason(error: TrainingFailedError) -> str:
     cause: Any = next(iter(failures.values()), error)
     last_line = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
     return f"training failed: {last_line}"
-
-
-class _Follower:
-    """While the `with` block lasts, hands new reports on from the board."""
-
-    def __init__(
-        self,
-        board: Any,
-        on_reports: Callable[[list[StepReport]], None],
-        every_seconds: float = 0.3,
-    ):
-        self.board, self.on_reports, self.every_seconds = board, on_reports, every_seconds
-        self.done = threading.Event()
-        self.thread = threading.Thread(target=self._follow, daemon=True)
-
-    def __enter__(self) -> None:
-        self.thread.start()
-
-    def __exit__(self, *exception: object) -> None:
-        self.done.set()
-        self.thread.join(timeout=30)
-
-    def _follow(self) -> None:
-        try:
-            while not self.done.wait(self.every_seconds):
-                self._hand_on()
-            self._hand_on()
-        except (ray.exceptions.RayError, ConnectionError):
-            return  # Ray was shut down by an interrupt; `fit` is where that is told
-
-    def _hand_on(self) -> None:
-        reports = ray.get(self.board.drain.remote())
-        if reports:
-            self.on_reports(reports)

@@ -3,7 +3,6 @@
 import json
 import shutil
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,24 +18,12 @@ from gte_ray.data.stream import Batches, StreamConfig
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
 from gte_ray.model.encoder import build_encoder
+from gte_ray.train.board import Reporter
 from gte_ray.train.engine import Engine
-from gte_ray.train.step import StepMetrics, TrainingDiverged, train_step
+from gte_ray.train.step import TrainingDiverged, train_step
 
 STATE_FILE = "state.json"
 """In each checkpoint: the step that it was made after."""
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What rank 0 tells of one step."""
-
-    step: int
-    source: str
-    seconds: float
-    """Wall time since the step before."""
-    waited: float
-    """Seconds of it that went into waiting for data."""
-    metrics: StepMetrics
 
 
 @dataclass(frozen=True)
@@ -58,7 +45,7 @@ def train(config: Config, stream: StreamConfig, board: Any) -> Outcome:
     step = -1 if checkpoint is None else _last_step(checkpoint)
     batches = Batches(stream, world_size, step + 1)
     engine = _build_engine(config, stream.tokenizer, checkpoint)
-    reporter = _Reporter(board, rank)
+    reporter = Reporter(board, rank)
     try:
         for batch in batches:
             metrics = train_step(engine, batch, config)
@@ -112,32 +99,3 @@ def _checkpoint(engine: Engine, step: int) -> None:
         checkpoint=ray.train.Checkpoint.from_directory(folder),
         checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
     )
-
-
-class _Reporter:
-    """Rank 0 tells the board of the steps, a few at a time and without waiting for it."""
-
-    def __init__(self, board: Any, rank: int, every_seconds: float = 0.25):
-        self.board = board if rank == 0 else None
-        self.every_seconds = every_seconds
-        self.reports: list[StepReport] = []
-        self.last_step = self.sent = time.perf_counter()
-
-    def add(self, step: int, source: str, waited: float, metrics: StepMetrics) -> None:
-        if self.board is None:
-            return
-        now = time.perf_counter()
-        self.reports.append(StepReport(step, source, now - self.last_step, waited, metrics))
-        self.last_step = now
-        if now - self.sent >= self.every_seconds:
-            self._send()
-
-    def flush(self) -> None:
-        """Returns when the board has all steps: one that is in a checkpoint is never done again."""
-        if self.board is not None:
-            ray.get(self._send())
-
-    def _send(self) -> Any:
-        assert self.board is not None
-        reports, self.reports, self.sent = self.reports, [], time.perf_counter()
-        return self.board.push.remote(reports)

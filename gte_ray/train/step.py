@@ -92,7 +92,7 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
 
     rate = learning_rate(batch.step, config.training)
     info = engine.step(rate)
-    if info.overflow and config.training.precision != "fp16":
+    if info.overflow and info.loss_scale <= 1:  # no fp16, or nothing left to lower
         raise TrainingDiverged("gradient", batch.step, batch.source)
     loss, accuracy, masked_share, *counts = totals
     tokens, computed_tokens, pairs = (round(count) for count in counts)

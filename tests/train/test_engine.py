@@ -176,6 +176,22 @@ def test_fp16_skips_steps_that_overflow_and_lowers_the_scale(monkeypatch, tmp_pa
     assert load_and_go_on(config, tmp_path) == expected
 
 
+def test_fp16_that_overflows_at_every_scale_has_diverged(monkeypatch):
+    from deepspeed.accelerator import get_accelerator
+
+    monkeypatch.setattr(type(get_accelerator()), "is_fp16_supported", lambda self: True)
+    config = with_precision(tiny(), "fp16")
+    engine = Engine(encoder_of(config), config, CPU)
+    weight = engine.encoder.backbone.encoder.layer[0].output.dense.weight
+    weight.register_hook(lambda gradient: gradient * float("inf"))
+    before, scales = weight.detach().clone(), []
+    with pytest.raises(TrainingDiverged, match="the gradient of step"):
+        for step in range(30):
+            scales.append(train_step(engine, pairs(step), config).loss_scale)
+    assert scales[-1] == 2
+    assert torch.equal(weight, before)
+
+
 def test_moments_and_weights_are_whole_and_named(tmp_path):
     config = tiny()
     engine = Engine(encoder_of(config), config, CPU)

@@ -15,8 +15,9 @@ import pytest
 from gte_ray.config import Config
 from gte_ray.recipes import recipe
 from gte_ray.run import make_stream, plan_run, resolve_tokenizer
+from gte_ray.train.board import StepReport
 from gte_ray.train.launch import fit
-from gte_ray.train.loop import Outcome, StepReport
+from gte_ray.train.loop import Outcome
 
 STEPS, EVERY = 160, 20
 
