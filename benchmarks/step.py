@@ -28,7 +28,8 @@ from gte_ray.model.encoder import Encoder, build_encoder
 from gte_ray.model.microbatch import join, micro_batches
 from gte_ray.train import step as step_module
 from gte_ray.train.engine import Engine
-from gte_ray.train.step import StepMetrics, train_step
+from gte_ray.train.report import StepMetrics
+from gte_ray.train.step import train_step
 
 LENGTH, VOCABULARY, PAD = 128, 30_522, 0
 MICRO_BATCH_TOKENS = 8_192

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from gte_ray.train.board import StepReport
+from gte_ray.train.report import StepReport
 
 
 class History:

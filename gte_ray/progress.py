@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from gte_ray.train.board import StepReport
+from gte_ray.train.report import StepReport
 
 RECENT_STEPS = 30
 """Steps over which speed and loss are averaged for the eye."""

@@ -5,6 +5,7 @@ import shlex
 import sys
 import tempfile
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from rich.console import Console
@@ -14,14 +15,15 @@ from gte_ray.card import CardSource, ModelCard
 from gte_ray.console import Interruption
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
-from gte_ray.evaluation.final import Scores, evaluate_and_export
+from gte_ray.evaluation.scores import Scores
 from gte_ray.history import History
 from gte_ray.plots import loss_curve, scores_plot
 from gte_ray.progress import TrainingProgress
 from gte_ray.run import RESULTS_FILE, Run, make_stream, resolve_tokenizer
 from gte_ray.tracking import TrackedRun, Tracker, without_password
-from gte_ray.train.board import StepReport
-from gte_ray.train.launch import fit, last_checkpoint, next_step
+from gte_ray.train.checkpoints import last_checkpoint, next_step
+from gte_ray.train.launch import fit
+from gte_ray.train.report import StepReport
 
 SPOOL = "mlflow-spool.jsonl"
 """What MLflow has not taken yet, in the run's local folder."""
@@ -170,7 +172,7 @@ def _finish(run: Run, tokenizer: TextTokenizer) -> Scores:
     if result is None:
         raise RunError(f"{run.folder}: no checkpoint is left to export")
     hardware = run.config.hardware
-    task = ray.remote(evaluate_and_export).options(
+    task = ray.remote(_evaluate_and_export).options(
         num_cpus=hardware.worker_cpus, num_gpus=1 if hardware.gpu else 0
     )
     try:
@@ -185,6 +187,12 @@ def _finish(run: Run, tokenizer: TextTokenizer) -> Scores:
         )
     except ray.exceptions.RayTaskError as error:
         raise RunError(f"the model could not be exported and scored: {error.cause}") from error
+
+
+def _evaluate_and_export(*arguments: Any) -> Scores:
+    from gte_ray.evaluation.final import evaluate_and_export  # takes seconds; the driver does without
+
+    return evaluate_and_export(*arguments)
 
 
 def _card(run: Run) -> ModelCard:

@@ -2,9 +2,8 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ray.train
@@ -16,36 +15,11 @@ from gte_ray.config import Config
 from gte_ray.data.store import open_store
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.evaluation.bm25 import evaluate_bm25
-from gte_ray.evaluation.heldout import SourceScores, evaluate, mean_scores
+from gte_ray.evaluation.heldout import evaluate
+from gte_ray.evaluation.scores import Scores
 from gte_ray.export import ModelCard, export_model
 from gte_ray.model.encoder import Encoder, build_encoder
 from gte_ray.train.engine import WEIGHTS_FILE
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Held-out retrieval by source: the model before and after training, and BM25 on the same texts."""
-
-    before: tuple[SourceScores, ...]
-    after: tuple[SourceScores, ...]
-    bm25: tuple[SourceScores, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(saved: dict[str, Any]) -> "Scores":
-        return Scores(**{name: tuple(SourceScores(**row) for row in rows) for name, rows in saved.items()})
-
-    def metrics(self) -> dict[str, float]:
-        """By the names that MLflow shows; empty where nothing was scored."""
-        found = {}
-        for when in ("before", "after", "bm25"):
-            rows = getattr(self, when)
-            for row in (*rows, mean_scores(rows)) if rows else ():
-                suffix = "" if when == "after" else f"_{when}"
-                found[f"heldout{suffix}/{row.source}/ndcg_at_10"] = row.ndcg_at_10
-        return found
 
 
 def evaluate_and_export(

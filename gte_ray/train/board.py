@@ -5,26 +5,12 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import ray
 
 from gte_ray.errors import RunError
-from gte_ray.train.step import StepMetrics
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What rank 0 tells of one step."""
-
-    step: int
-    source: str
-    seconds: float
-    """Wall time since the step before."""
-    waited: float
-    """Seconds of it that went into waiting for data."""
-    metrics: StepMetrics
+from gte_ray.train.report import StepMetrics, StepReport
 
 
 class Board:

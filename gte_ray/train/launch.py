@@ -16,42 +16,14 @@ from gte_ray import storage
 from gte_ray.config import Config
 from gte_ray.data.stream import PlanDataConfig, StreamConfig, placeholders
 from gte_ray.errors import RunError
-from gte_ray.train.board import Board, Follower, StepReport
-from gte_ray.train.loop import Outcome, train
-
-CHECKPOINTS = "checkpoints"
-"""Folder of a run's checkpoints, inside the run's own."""
+from gte_ray.train.board import Board, Follower
+from gte_ray.train.checkpoints import CHECKPOINTS, delete_orphans, next_step
+from gte_ray.train.report import Outcome, StepReport
 
 # `ray.train.report` returns at the controller's next poll; the default of 2 s would stall short runs.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-
-
-def last_checkpoint(run_folder: str) -> ray.train.Result | None:
-    """The last registered checkpoint of a run with its metrics (`step`), None where there is none."""
-    filesystem, path = storage.resolve(storage.join(run_folder, CHECKPOINTS))
-    try:
-        result = ray.train.Result.from_path(path, storage_filesystem=filesystem)
-    except RuntimeError:  # Ray's answer for a run without checkpoints
-        return None
-    return result if result.checkpoint is not None else None
-
-
-def next_step(run_folder: str) -> int:
-    """First step that no checkpoint of the run covers."""
-    result = last_checkpoint(run_folder)
-    return 0 if result is None else result.metrics["step"] + 1
-
-
-def delete_orphans(run_folder: str) -> None:
-    """Deletes checkpoints that a crash left before Ray Train had registered them: nothing reads them."""
-    result = last_checkpoint(run_folder)
-    registered = {storage.name(kept.path) for kept, _ in result.best_checkpoints} if result else set()
-    folder = storage.join(run_folder, CHECKPOINTS)
-    for found in storage.folders(folder):
-        if found.startswith("checkpoint_") and found not in registered:
-            storage.delete(storage.join(folder, found))
 
 
 def fit(
@@ -68,7 +40,7 @@ def fit(
     delete_orphans(run_folder)
     board = ray.remote(num_cpus=0)(Board).remote()
     trainer = TorchTrainer(
-        functools.partial(train, config, stream, board),
+        functools.partial(_train, config, stream, board),
         scaling_config=ScalingConfig(
             num_workers=hardware.workers,
             use_gpu=hardware.gpu,
@@ -90,6 +62,14 @@ def fit(
             return trainer.fit().return_value
         except TrainingFailedError as error:
             raise RunError(_reason(error)) from error
+
+
+def _train(config: Config, stream: StreamConfig, board: Any) -> Outcome:
+    # Imported in the workers alone: Ray's own processes load this module too, and torch, transformers and
+    # DeepSpeed take seconds.
+    from gte_ray.train.loop import train
+
+    return train(config, stream, board)
 
 
 def _reason(error: TrainingFailedError) -> str:

@@ -3,7 +3,6 @@
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +19,11 @@ from gte_ray.errors import RunError
 from gte_ray.model.encoder import build_encoder
 from gte_ray.train.board import Reporter
 from gte_ray.train.engine import Engine
+from gte_ray.train.report import Outcome
 from gte_ray.train.step import TrainingDiverged, train_step
 
 STATE_FILE = "state.json"
 """In each checkpoint: the step that it was made after."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a worker's loop ended."""
-
-    last_step: int
-    """Last step that was done, counted from 0; -1 for none."""
-    diverged: str = ""
-    """The sentence that says where the loss turned NaN, empty when it did not."""
 
 
 def train(config: Config, stream: StreamConfig, board: Any) -> Outcome:

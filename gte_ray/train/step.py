@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,30 +17,7 @@ from gte_ray.model.loss import Columns, Loss, contrastive_loss
 from gte_ray.model.microbatch import MicroBatch, join
 from gte_ray.train.engine import Engine
 from gte_ray.train.optimizer import learning_rate
-
-
-@dataclass(frozen=True)
-class StepMetrics:
-    """Figures of one step over all ranks."""
-
-    loss: float
-    """Mean over the pairs (eq. 5)."""
-    accuracy: float
-    """Share of the queries that no document of the batch is closer to than their own."""
-    masked_share: float
-    """Share of the in-batch negatives that were masked as duplicates."""
-    grad_norm: float
-    """Before clipping; not finite where the step was skipped."""
-    learning_rate: float
-    overflow: bool
-    """Whether fp16 gradients overflowed, so that the step was skipped."""
-    loss_scale: float
-    """Scale of the loss under fp16, else 1."""
-    tokens: int
-    """Real tokens of all texts."""
-    computed_tokens: int
-    """The same with padding."""
-    pairs: int
+from gte_ray.train.report import StepMetrics
 
 
 class TrainingDiverged(RunError):
