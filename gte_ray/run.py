@@ -1,6 +1,7 @@
 """A run before its first step: config, store, plan, tokenizer and folder brought together and checked."""
 
 import dataclasses
+import secrets
 from dataclasses import dataclass
 
 from gte_ray import storage
@@ -86,18 +87,24 @@ def warnings(run: Run) -> list[str]:
 
 def open_run(run: Run, fresh: bool) -> None:
     """Makes the run's folder, or checks that the one there is of this very run; `fresh` starts over."""
-    record = storage.join(run.folder, CONFIG_FILE)
+    record, key = storage.join(run.folder, CONFIG_FILE), f"{run.name}-{secrets.token_hex(4)}"
     if fresh:
         storage.delete(run.folder)
     elif storage.exists(record):
         recorded = storage.read_json(record)
+        key = recorded["key"]
         if recorded["fingerprint"] != run.fingerprint:
             changed = differences(from_dict(recorded["config"]), run.config) or "the store's pairs differ"
             raise UsageError(
                 f"--name {run.name}: a run of that name was made with other settings ({changed}); "
                 "give another --name, or --fresh to start over"
             )
-    storage.write_json(record, {"fingerprint": run.fingerprint, "config": run.config.to_dict()})
+    storage.write_json(record, {"key": key, "fingerprint": run.fingerprint, "config": run.config.to_dict()})
+
+
+def run_key(run: Run) -> str:
+    """What MLflow knows the opened `run` by: another one after each fresh start."""
+    return storage.read_json(storage.join(run.folder, CONFIG_FILE))["key"]
 
 
 def differences(old: Config, new: Config) -> str:

@@ -19,7 +19,7 @@ from gte_ray.evaluation.scores import Scores
 from gte_ray.history import History
 from gte_ray.plots import loss_curve, scores_plot
 from gte_ray.progress import TrainingProgress
-from gte_ray.run import RESULTS_FILE, Run, make_stream, resolve_tokenizer
+from gte_ray.run import CONFIG_FILE, RESULTS_FILE, Run, make_stream, resolve_tokenizer, run_key
 from gte_ray.tracking import TrackedRun, Tracker, without_password
 from gte_ray.train.checkpoints import last_checkpoint, next_step
 from gte_ray.train.launch import fit
@@ -62,6 +62,7 @@ def execute(
     tracker = _track(run, console, parent_run_id)
     interruption.on_interrupt(lambda: tracker.finish("KILLED", timeout_s=5.0))
     history = History(os.path.join(_local_folder(run), "history.jsonl"))
+    _log_config(run, tracker)
     try:
         stream = make_stream(run, resolve_tokenizer(run))
         start = next_step(run.folder)
@@ -123,7 +124,7 @@ def _track(run: Run, console: Console, parent_run_id: str | None) -> Tracker:
     }
     params["tracking_uri"] = without_password(config.run.tracking_uri)
     tracked = TrackedRun(
-        key=f"{run.name}-{run.fingerprint}",
+        key=run_key(run),
         name=run.name,
         experiment=config.run.experiment,
         params=params,
@@ -146,9 +147,15 @@ def _local_folder(run: Run) -> str:
     """Where files of the run that grow line by line are: its own folder, if that is on this machine."""
     if "://" not in run.folder:
         return run.folder
-    folder = os.path.join(tempfile.gettempdir(), f"gte_ray-{run.name}-{run.fingerprint}")
+    folder = os.path.join(tempfile.gettempdir(), f"gte_ray-{run_key(run)}")
     os.makedirs(folder, exist_ok=True)
     return folder
+
+
+def _log_config(run: Run, tracker: Tracker) -> None:
+    path = os.path.join(_local_folder(run), CONFIG_FILE)
+    storage.write_bytes(path, storage.read_bytes(storage.join(run.folder, CONFIG_FILE)))
+    tracker.log_artifact(path)
 
 
 def _plot(run: Run, scores: Scores, history: History, tracker: Tracker) -> None:

@@ -37,7 +37,7 @@ class TrackedRun:
     """Which MLflow run is meant."""
 
     key: str
-    """Unique name, with the fingerprint: the same key goes on with the same MLflow run."""
+    """Unique name: the same key goes on with the same MLflow run."""
     name: str
     """Name to show."""
     experiment: str
@@ -144,10 +144,11 @@ class Tracker:
         with self._spool.wakes:
             self._spool.wakes.notify_all()
         self._thread.join(timeout_s)
+        closed = not self._thread.is_alive()
         self._given_up.set()
         left = len(self._spool)
         self._spool.close()
-        if self._thread.is_alive():
+        if not closed:
             return (
                 f"MLflow at {without_password(self.uri)} could not be written to "
                 f"({self._last_error or 'no answer'}): {left} records are kept in {self._spool.path} "

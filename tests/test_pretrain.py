@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from gte_ray.console import run_command
+from gte_ray.recipes import recipe
+from gte_ray.run import open_run, plan_run, run_key
 
 SMALL = [
     *("--steps", "8", "--global-batch", "16", "--hidden-size", "16", "--layers", "1", "--heads", "2"),
@@ -106,7 +109,7 @@ def test_mlflow_has_each_step_once_and_the_scores(workplace, finished):
     assert wanted <= set(run.data.metrics)
     assert "heldout/mean/ndcg_at_10" in run.data.metrics
     assert run.data.params["global_batch"] == "16"
-    assert {artifact.path for artifact in client.list_artifacts(run.info.run_id)} >= {"plots"}
+    assert {artifact.path for artifact in client.list_artifacts(run.info.run_id)} == {"config.json", "plots"}
 
 
 def test_a_finished_run_is_not_run_again(workplace, finished, here):
@@ -115,6 +118,17 @@ def test_a_finished_run_is_not_run_again(workplace, finished, here):
     assert "run run is finished; --fresh trains it anew" in out
     assert "step 8/8" not in out
     assert f"model   {workplace}/runs/run/model" in out
+
+
+def test_mlflow_goes_on_with_a_run_and_has_another_after_a_fresh_start(tiny_store, tmp_path):
+    config = recipe("tiny", tiny_store)
+    run = plan_run(replace(config, run=replace(config.run, output=str(tmp_path))))
+    open_run(run, fresh=False)
+    key = run_key(run)
+    open_run(run, fresh=False)
+    assert run_key(run) == key
+    open_run(run, fresh=True)
+    assert run_key(run) != key
 
 
 def test_the_same_name_for_another_run_is_refused(workplace, finished, here):
