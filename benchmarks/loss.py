@@ -1,6 +1,6 @@
 """The tiled loss against a naive one: time and extra memory, forward and backward.
 
-python -m benchmarks.loss [--pairs-in-batch 4096] [--dimensions 384] [--tile ROWS] [--threads 2]
+python -m benchmarks.loss [--pairs-in-batch 4096] [--dimensions 384] [--tile COLUMNS] [--threads 2]
 """
 
 import argparse
@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gte_ray.config import IMPROVED, HardwareConfig
+from gte_ray.config import IMPROVED
 from gte_ray.model.loss import Columns, contrastive_loss
+from gte_ray.recipes import tiny
 
 TEMPERATURE = 0.01
 
@@ -73,7 +74,7 @@ def _status(field: str) -> int:
 def measure(
     n: int = 4096,
     dimensions: int = 384,
-    tile: int = HardwareConfig().loss_tile,
+    tile: int = tiny("").hardware.loss_tile,
     threads: int = 2,
     repeats: int = 5,
 ) -> list[dict]:
@@ -91,7 +92,7 @@ def measure(
     naive_seconds, tiled_seconds = best_seconds([naive, tiled], repeats)
     naive_bytes, tiled_bytes = extra_bytes(naive), extra_bytes(tiled)
     time_ratio, memory_ratio = tiled_seconds / naive_seconds, tiled_bytes / naive_bytes
-    where = f"N = {n:,}, D = {dimensions}, {tile} rows a tile"
+    where = f"N = {n:,}, D = {dimensions}, tiles of {tile} columns"
     return [
         {
             "what": f"loss, time against the naive one ({where})",
@@ -116,7 +117,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--pairs-in-batch", type=int, default=4096)
     parser.add_argument("--dimensions", type=int, default=384)
-    parser.add_argument("--tile", type=int, default=HardwareConfig().loss_tile)
+    parser.add_argument("--tile", type=int, default=tiny("").hardware.loss_tile)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     for row in measure(given.pairs_in_batch, given.dimensions, given.tile, given.threads):

@@ -1,4 +1,4 @@
-"""One training step: against sentence-transformers' cached loss, its own overhead, its padding.
+"""One training step: against sentence-transformers' cached loss, and its own overhead.
 
 python -m benchmarks.step [--pairs FOLDER_OF_PARQUET] [--layers 4 --hidden 256] [--batch 512] [--threads 2]
 
@@ -25,10 +25,9 @@ from gte_ray.config import Config, DataConfig, HardwareConfig, ModelConfig, Obje
 from gte_ray.data.batch import PairBatch, TokenLists
 from gte_ray.data.tokenize import train_wordpiece
 from gte_ray.model.encoder import Encoder, build_encoder
-from gte_ray.model.microbatch import join, micro_batches
+from gte_ray.model.microbatch import join
 from gte_ray.train import step as step_module
 from gte_ray.train.engine import Engine
-from gte_ray.train.report import StepMetrics
 from gte_ray.train.step import train_step
 
 LENGTH, VOCABULARY, PAD = 128, 30_522, 0
@@ -180,9 +179,6 @@ def measure(
         step()  # the first one makes the optimizer's state
     seconds = dict(zip(steps, best_seconds(list(steps.values()), repeats), strict=True))
     outside = outside_share(kept, config, data, repeats)
-    metrics: StepMetrics = train_step(kept, data, config)
-    parts = micro_batches(texts, MICRO_BATCH_TOKENS, packed=False)
-    padded = 1 - sum(p.tokens for p in parts) / sum(p.padded_tokens for p in parts)
     peer = min(seconds["rows"], seconds["tokens"])
     where = f"{layers} layers x {hidden}, batch {batch}, {len(texts.values) / len(texts):.0f} tokens a text"
     speed = {name: batch / s for name, s in seconds.items()}
@@ -193,9 +189,6 @@ def measure(
         _row(f"the same, every text encoded twice ({where})", peer / seconds["cached"], None,
              f"{peer / seconds['cached']:.2f} x ({speed['cached']:.0f} pairs/s)"),
         _row("step, time outside encoder and optimizer", outside, -0.10, f"{outside:.1%}"),
-        _row("padding, packed (BERT)", 1 - metrics.tokens / metrics.computed_tokens, -0.05,
-             f"{1 - metrics.tokens / metrics.computed_tokens:.1%}"),
-        _row("padding, where texts cannot be packed", padded, -0.05, f"{padded:.1%}"),
     ]  # fmt: skip
 
 

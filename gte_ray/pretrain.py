@@ -90,8 +90,9 @@ def _train(run: "Run", fresh: bool, console: Console, interruption: Interruption
         names = [source.name for source in run.plan.sources]
         skipped = skipped_sources(run.store, run.config.run.eval_limit, names)
         console.print(scores_table(scores.before, scores.after, scores.bm25, skipped))
-    console.print(f"model   {results.model_folder}")
-    console.print(f"MLflow  {viewing_command(run.config.run.tracking_uri)}")
+    # Unbroken, so that they can be copied.
+    console.print(f"model   {results.model_folder}", soft_wrap=True)
+    console.print(f"MLflow  {viewing_command(run.config.run.tracking_uri)}", soft_wrap=True)
 
 
 if __name__ == "__main__":

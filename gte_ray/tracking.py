@@ -66,11 +66,20 @@ def without_password(text: str) -> str:
 
 
 def viewing_command(uri: str) -> str:
-    """What to type, or where to go, to look at the runs."""
+    """What to type here, or where to go, to look at the runs."""
     if uri.startswith("http"):
         return f"open {without_password(uri)}"
-    program = "mlflow" if shutil.which("mlflow") else f"{sys.executable} -m mlflow"
-    return f"{program} server --backend-store-uri {shlex.quote(without_password(resolve_uri(uri)))}"
+    program = "mlflow" if shutil.which("mlflow") else f"{_from_here(sys.executable)} -m mlflow"
+    uri = without_password(resolve_uri(uri))
+    if uri.startswith("sqlite:///"):
+        uri = f"sqlite:///{_from_here(uri.removeprefix('sqlite:///'))}"
+    return f"{program} ui --backend-store-uri {shlex.quote(uri)}"
+
+
+def _from_here(path: str) -> str:
+    """`path` relative to the working directory, where it is inside that."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
 
 
 class Tracker:

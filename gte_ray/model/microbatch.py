@@ -9,7 +9,7 @@ from gte_ray.data.batch import TokenLists
 
 PADDING_SHARE = 0.04
 """Padding of a padded micro-batch above which it is cut early."""
-EARLY_CUT = 0.25
+EARLY_CUT = 0.125
 """Share of the budget that a micro-batch has to reach before padding may cut it: small ones are slow."""
 
 
