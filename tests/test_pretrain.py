@@ -107,7 +107,7 @@ def test_mlflow_has_each_step_once_and_the_scores(workplace, finished):
         "masked_share",
     }
     assert wanted <= set(run.data.metrics)
-    assert "heldout/mean/ndcg_at_10" in run.data.metrics
+    assert "ndcg_at_10/mean" in run.data.metrics
     assert run.data.params["global_batch"] == "16"
     assert {artifact.path for artifact in client.list_artifacts(run.info.run_id)} == {"config.json", "plots"}
 

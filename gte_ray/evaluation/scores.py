@@ -1,9 +1,10 @@
 """The scores that a run ends with."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from gte_ray.evaluation.heldout import SourceScores, mean_scores
+from gte_ray.evaluation.metrics import Retrieval
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Scores:
         found = {}
         for when in ("before", "after", "bm25"):
             rows = getattr(self, when)
+            suffix = "" if when == "after" else f"_{when}"
             for row in (*rows, mean_scores(rows)) if rows else ():
-                suffix = "" if when == "after" else f"_{when}"
-                found[f"heldout{suffix}/{row.source}/ndcg_at_10"] = row.ndcg_at_10
+                for measure in fields(Retrieval):
+                    found[f"{measure.name}{suffix}/{row.source}"] = getattr(row, measure.name)
         return found
