@@ -22,6 +22,10 @@ VANILLA: tuple[Direction, ...] = ("q2d",)
 """Eq. 3 with in-batch documents as negatives (section 5.5)."""
 
 
+COMPUTATION = 1
+"""Raised when the same config begins to compute something else: older runs are then not taken for it."""
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Which pairs are trained on, and how sources are mixed."""
@@ -135,7 +139,9 @@ class RunConfig:
     max_failures: int = 3
     """Times that training is restarted after a worker or node is lost."""
     eval_limit: int = 1_000
-    """Most held-out pairs of a source that the final evaluation uses; 0 for none."""
+    """Most held-out pairs of a source that the evaluation uses; 0 for none."""
+    eval_every: int = 0
+    """Steps between those whose weights are kept and scored too, at the end; 0 scores the last alone."""
     tracking_uri: str = "sqlite:///mlflow.db"
     """MLflow tracking server or database."""
     experiment: str = "gte_ray"
@@ -166,6 +172,7 @@ class Config:
         `store_fingerprint` stands for the pairs, whose location does not count.
         """
         identity = {k: v for k, v in self.to_dict().items() if k not in ("recipe", "hardware", "run")}
+        identity["computation"] = COMPUTATION
         identity["data"]["store"] = store_fingerprint
         identity["data"]["sources"] = sorted(self.data.sources)
         identity["objective"]["directions"] = sorted(self.objective.directions)
@@ -232,6 +239,8 @@ def validate(config: Config) -> Config:
         (r.checkpoints_kept >= 1, "checkpoints-kept", r.checkpoints_kept, "at least 1"),
         (r.max_failures >= 0, "max-failures", r.max_failures, "at least 0"),
         (r.eval_limit >= 0, "eval-limit", r.eval_limit, "at least 0"),
+        (r.eval_every >= 0 and r.eval_every % r.checkpoint_every == 0, "eval-every", r.eval_every,
+         f"0 or a multiple of checkpoint-every ({r.checkpoint_every})"),
         (config.seed >= 0, "seed", config.seed, "at least 0"),
     ]  # fmt: skip
     for holds, flag, found, allowed in rules:

@@ -2,9 +2,9 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -25,23 +25,34 @@ class _First:
     store: str = BUILTIN_STORE
 
 
-def defaults(arguments: Sequence[str]) -> Config:
-    """The config of the recipe and store that `arguments` name; UsageError for an unknown recipe."""
+def _from_recipe(first: _First) -> Config:
+    return recipe(first.recipe, first.store)
+
+
+def defaults(
+    arguments: Sequence[str], first: type[Any] = _First, config_of: Callable[[Any], Config] = _from_recipe
+) -> Config:
+    """The config that those of `arguments` decide on which are fields of `first`; raises what it raises."""
     named = [a for a in arguments if a not in ("-h", "--help")]
-    first, _ = tyro.cli(_First, args=named, return_unknown_args=True, add_help=False)
-    config = recipe(first.recipe, first.store)
+    deciding, _ = tyro.cli(first, args=named, return_unknown_args=True, add_help=False)
+    config = config_of(deciding)
     tracking_uri = os.environ.get("MLFLOW_TRACKING_URI", config.run.tracking_uri)
     return replace(config, run=replace(config.run, tracking_uri=tracking_uri))
 
 
-def parse(kind: type[Arguments], prog: str, arguments: Sequence[str] | None = None) -> Arguments:
+def parse(
+    kind: type[Arguments],
+    prog: str,
+    arguments: Sequence[str] | None = None,
+    defaults_of: Callable[[Sequence[str]], Config] = defaults,
+) -> Arguments:
     """`kind` (a dataclass with a field `config`) from the command line, its config validated.
 
     Unknown flags and values of the wrong type end the process with exit code 2, UsageError reports values
     out of range.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    default = kind(config=defaults(given))  # type: ignore[call-arg]
+    default = kind(config=defaults_of(given))  # type: ignore[call-arg]
     parsed = tyro.cli(kind, prog=prog, args=given, default=default, compact_help=False)
     validate(parsed.config)  # type: ignore[attr-defined]
     return parsed

@@ -1,4 +1,7 @@
-"""One run in MLflow, through its client. The only importer of MLflow; `tracking` imports it in its thread."""
+"""One run in MLflow, through its client. The only importer of MLflow but for what reads ablations.
+
+`tracking` imports it in its thread.
+"""
 
 import itertools
 import logging
@@ -13,6 +16,7 @@ for _name, _value in {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }.items():
     os.environ.setdefault(_name, _value)
 

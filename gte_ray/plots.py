@@ -57,7 +57,7 @@ def loss_curve(steps: Sequence[int], losses: Sequence[float], sources: Sequence[
         figure = plt.figure(figsize=(10, 3.6 + 1.7 * rows))
         grid = figure.add_gridspec(1 + rows, COLUMNS, height_ratios=[2.4] + [1.0] * rows)
         top = figure.add_subplot(grid[0, :])
-        line = _smooth(x, y)
+        line = smooth(x, y)
         _curve(top, x, y, DOTS, size=6)
         top.set(xlabel="step", ylabel="loss")
         top.set_title("Training loss" + (", and by source with the number of its steps" if rows else ""))
@@ -70,7 +70,7 @@ def loss_curve(steps: Sequence[int], losses: Sequence[float], sources: Sequence[
             panel.plot(*line, color=BEFORE, linewidth=1.5)
             _panel(panel, x[names == name], y[names == name], name)
             panel.tick_params(labelleft=index % COLUMNS == 0, labelbottom=index >= len(different) - COLUMNS)
-        return _save(figure, path)
+        return save(figure, path)
 
 
 def _panel(panel: Axes, x: np.ndarray, y: np.ndarray, name: str) -> None:
@@ -105,17 +105,17 @@ def scores_plot(
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0.2)
-        return _save(figure, path)
+        return save(figure, path)
 
 
 def _curve(axes: Axes, x: np.ndarray, y: np.ndarray, dots: int, size: float) -> None:
     """Single steps as faint dots (evenly thinned where there are many), and the smoothed line."""
     shown = slice(None, None, math.ceil(max(len(x), 1) / dots))
     axes.scatter(x[shown], y[shown], s=size, color=AFTER, alpha=0.35, linewidths=0)
-    axes.plot(*_smooth(x, y), color=LINE, linewidth=1.6)
+    axes.plot(*smooth(x, y), color=LINE, linewidth=1.6)
 
 
-def _smooth(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def smooth(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Local linear regression with Gaussian weights; their standard deviation is a fortieth of the values.
 
     Unlike a running mean it does not bend at the ends.
@@ -135,7 +135,8 @@ def _smooth(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x[at], line
 
 
-def _save(figure: Figure, path: str) -> list[str]:
+def save(figure: Figure, path: str) -> list[str]:
+    """Writes PNG and SVG at `path`, which has no ending, closes the figure, and gives both paths."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     paths = [f"{path}.png", f"{path}.svg"]
     for written in paths:

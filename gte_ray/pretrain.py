@@ -30,15 +30,11 @@ class Arguments:
 def main() -> None:
     arguments = parse(Arguments, "python -m gte_ray.pretrain")
     # Heavy imports come after the flags, so that --help and mistyped flags answer at once.
-    from gte_ray import storage
-    from gte_ray.data.store import MANIFEST
     from gte_ray.run import plan_run, warnings
 
     console = Console()
     config = arguments.config
-    if config.data.store == BUILTIN_STORE and not storage.exists(storage.join(BUILTIN_STORE, MANIFEST)):
-        start_ray(config.hardware.workers * config.hardware.worker_cpus, arguments.verbose)
-        _prepare_builtin(config, console)
+    ensure_store(config, console, arguments.verbose)
     run = plan_run(config)
     for warning in warnings(run):
         console.print(f"warning: {warning}", style="yellow")
@@ -49,11 +45,17 @@ def main() -> None:
     until_interrupted(lambda interruption: _train(run, arguments.fresh, console, interruption))
 
 
-def _prepare_builtin(config: Config, console: Console) -> None:
+def ensure_store(config: Config, console: Console, verbose: bool) -> None:
+    """Prepares the built-in corpus where `config` wants it and it is not there yet; starts Ray for that."""
+    from gte_ray import storage
     from gte_ray.data.builtin import prepare_builtin
     from gte_ray.data.ids import Ids
+    from gte_ray.data.store import MANIFEST
     from gte_ray.progress import PreparingProgress
 
+    if config.data.store != BUILTIN_STORE or storage.exists(storage.join(BUILTIN_STORE, MANIFEST)):
+        return
+    start_ray(config.hardware.workers * config.hardware.worker_cpus, verbose)
     console.print(f"preparing the built-in corpus in {config.data.store}, once")
     ids = Ids(vocabulary=config.model.vocab_size, max_length=config.data.max_length)
     with PreparingProgress(console) as progress:
@@ -70,13 +72,17 @@ def _dry_run(run: "Run", console: Console) -> None:
 
 
 def _train(run: "Run", fresh: bool, console: Console, interruption: Interruption) -> None:
+    from gte_ray.capacity import check_capacity
     from gte_ray.evaluation.heldout import scores_table, skipped_sources
+    from gte_ray.progress import ConsoleDisplay
     from gte_ray.run import open_run
     from gte_ray.runner import execute, finished
     from gte_ray.tracking import viewing_command
 
+    display = ConsoleDisplay(console)
+    check_capacity(run.config.hardware, display.warn)
     open_run(run, fresh)
-    known = finished(run)
+    known = finished(run, display)
     if known is not None:
         console.print(f"run {run.name} is finished; --fresh trains it anew")
     else:
@@ -84,11 +90,10 @@ def _train(run: "Run", fresh: bool, console: Console, interruption: Interruption
             f"run {run.name}: {run.plan.steps:,} steps of {run.plan.global_batch:,} pairs "
             f"from {len(run.plan.sources)} sources on {run.config.hardware.workers} worker(s)"
         )
-    results = known or execute(run, console, interruption)
+    results = known or execute(run, display, interruption)
     scores = results.scores
     if scores.after:
-        names = [source.name for source in run.plan.sources]
-        skipped = skipped_sources(run.store, run.config.run.eval_limit, names)
+        skipped = skipped_sources(run.store, run.config.run.eval_limit)
         console.print(scores_table(scores.before, scores.after, scores.bm25, skipped))
     # Unbroken, so that they can be copied.
     console.print(f"model   {results.model_folder}", soft_wrap=True)

@@ -3,6 +3,8 @@
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -11,6 +13,40 @@ from gte_ray.train.report import StepReport
 
 RECENT_STEPS = 30
 """Steps over which speed and loss are averaged for the eye."""
+
+
+class Training(Protocol):
+    """A training run that somebody follows."""
+
+    def show(self, reports: Sequence[StepReport]) -> None:
+        """Called with the steps that were done since the last call."""
+
+
+class Display(Protocol):
+    """Where a run tells what it does."""
+
+    def say(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+    def training(self, steps: int, start: int) -> AbstractContextManager[Training]:
+        """Follows steps `start` <= t < `steps`."""
+
+
+class ConsoleDisplay:
+    """A terminal, or the log of a job."""
+
+    def __init__(self, console: Console):
+        self.console = console
+
+    def say(self, text: str) -> None:
+        self.console.print(text)
+
+    def warn(self, text: str) -> None:
+        self.console.print(f"warning: {text}", style="yellow")
+
+    def training(self, steps: int, start: int) -> "TrainingProgress":
+        return TrainingProgress(self.console, steps, start)
 
 
 class TrainingProgress:

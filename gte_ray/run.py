@@ -12,6 +12,7 @@ from gte_ray.data.store import Store, open_store
 from gte_ray.data.stream import StreamConfig
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError, UsageError
+from gte_ray.tracking import resolve_uri
 
 CONFIG_FILE = "config.json"
 RESULTS_FILE = "results.json"
@@ -39,6 +40,7 @@ class Run:
 
 def plan_run(config: Config) -> Run:
     """Opens the store and plans the run. Raises UsageError or RunError in one sentence."""
+    resolve_uri(config.run.tracking_uri)
     store = open_store(config.data.store)
     plan = plan_steps(config, store)
     contents = store.fingerprint

@@ -4,11 +4,11 @@ import os
 import shlex
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from rich.console import Console
 
 from gte_ray import storage
 from gte_ray.card import CardSource, ModelCard
@@ -18,7 +18,7 @@ from gte_ray.errors import RunError
 from gte_ray.evaluation.scores import Scores
 from gte_ray.history import History
 from gte_ray.plots import loss_curve, scores_plot
-from gte_ray.progress import TrainingProgress
+from gte_ray.progress import Display
 from gte_ray.run import CONFIG_FILE, RESULTS_FILE, Run, make_stream, resolve_tokenizer, run_key
 from gte_ray.tracking import TrackedRun, Tracker, without_password
 from gte_ray.train.checkpoints import last_checkpoint, next_step
@@ -39,34 +39,42 @@ class Results:
     """MLflow's id of the run; empty where MLflow could not be reached."""
 
 
-def finished(run: Run) -> Results | None:
-    """The results of a run that is done, None for one that is not."""
+@dataclass(frozen=True)
+class Place:
+    """Where MLflow shows a run that is part of something larger."""
+
+    experiment: str
+    name: str
+    parent_run_id: str
+    tags: Mapping[str, str]
+
+
+def finished(run: Run, display: Display) -> Results | None:
+    """The results of an opened run that is done, None for one that is not."""
     path = storage.join(run.folder, RESULTS_FILE)
     if not storage.exists(path):
         return None
     if os.path.exists(os.path.join(_local_folder(run), SPOOL)):
         # What MLflow has not taken yet is written now.
-        _track(run, Console(), None).finish("FINISHED")
+        _track(run, display, None).finish("FINISHED")
     saved = storage.read_json(path)
     return Results(Scores.from_dict(saved["scores"]), saved["model_folder"], saved["mlflow_run"])
 
 
-def execute(
-    run: Run, console: Console, interruption: Interruption, parent_run_id: str | None = None
-) -> Results:
-    """Trains `run` from its last checkpoint, exports and scores the model, and records all of it.
+def execute(run: Run, display: Display, interruption: Interruption, place: Place | None = None) -> Results:
+    """Trains the opened `run` from its last checkpoint, exports and scores the model, and records all of it.
 
     Ray must be initialised. An interrupted run is marked as killed. Raises RunError in one sentence; the last
     good checkpoint stays.
     """
-    tracker = _track(run, console, parent_run_id)
+    tracker = _track(run, display, place)
     interruption.on_interrupt(lambda: tracker.finish("KILLED", timeout_s=5.0))
     history = History(os.path.join(_local_folder(run), "history.jsonl"))
     _log_config(run, tracker)
     try:
         stream = make_stream(run, resolve_tokenizer(run))
         start = next_step(run.folder)
-        with TrainingProgress(console, stream.steps, start) as progress:
+        with display.training(stream.steps, start) as progress:
 
             def on_reports(reports: list[StepReport]) -> None:
                 progress.show(reports)
@@ -78,14 +86,14 @@ def execute(
                 outcome = fit(run.config, stream, run.folder, on_reports)
                 if outcome.diverged:
                     raise RunError(outcome.diverged)
-        console.print("exporting the model and scoring it on held-out pairs")
+        display.say("exporting the model and scoring it on held-out pairs")
         scores = _finish(run, stream.tokenizer)
     except Exception:
         if not interruption.happened.is_set():
             tracker.finish("FAILED", timeout_s=5.0)
         raise
     _plot(run, scores, history, tracker)
-    return _record(run, scores, tracker, console)
+    return _record(run, scores, tracker, display)
 
 
 def step_metrics(report: StepReport) -> dict[str, float]:
@@ -115,7 +123,7 @@ def command_line() -> str:
     return shlex.join([*program.split(), *sys.argv[1:]])
 
 
-def _track(run: Run, console: Console, parent_run_id: str | None) -> Tracker:
+def _track(run: Run, display: Display, place: Place | None) -> Tracker:
     config = run.config
     params = {
         name: value
@@ -125,21 +133,22 @@ def _track(run: Run, console: Console, parent_run_id: str | None) -> Tracker:
     params["tracking_uri"] = without_password(config.run.tracking_uri)
     tracked = TrackedRun(
         key=run_key(run),
-        name=run.name,
-        experiment=config.run.experiment,
+        name=place.name if place else run.name,
+        experiment=place.experiment if place else config.run.experiment,
         params=params,
         tags={
             "gte_ray.recipe": config.recipe,
             "gte_ray.fingerprint": run.fingerprint,
             "gte_ray.store": run.store.fingerprint,
+            **(place.tags if place else {}),
         },
-        parent_run_id=parent_run_id,
+        parent_run_id=place.parent_run_id if place else None,
     )
     return Tracker(
         config.run.tracking_uri,
         tracked,
         os.path.join(_local_folder(run), SPOOL),
-        lambda message: console.print(f"warning: {message}", style="yellow"),
+        display.warn,
     )
 
 
@@ -180,7 +189,9 @@ def _finish(run: Run, tokenizer: TextTokenizer) -> Scores:
         raise RunError(f"{run.folder}: no checkpoint is left to export")
     hardware = run.config.hardware
     task = ray.remote(_evaluate_and_export).options(
-        num_cpus=hardware.worker_cpus, num_gpus=1 if hardware.gpu else 0
+        num_cpus=hardware.worker_cpus,
+        num_gpus=1 if hardware.gpu else 0,
+        scheduling_strategy="DEFAULT",  # not in the placement group of a Ray Tune trial
     )
     try:
         return ray.get(
@@ -216,8 +227,9 @@ def _card(run: Run) -> ModelCard:
     )
 
 
-def _record(run: Run, scores: Scores, tracker: Tracker, console: Console) -> Results:
-    tracker.log_step(run.config.training.steps, scores.metrics())
+def _record(run: Run, scores: Scores, tracker: Tracker, display: Display) -> Results:
+    for step, metrics in scores.metrics(run.config.training.steps):
+        tracker.log_step(step, metrics)
     results = Results(scores, run.model_folder, tracker.run_id(timeout_s=5.0) or "")
     storage.write_json(
         storage.join(run.folder, RESULTS_FILE),
@@ -229,5 +241,5 @@ def _record(run: Run, scores: Scores, tracker: Tracker, console: Console) -> Res
     )
     unwritten = tracker.finish("FINISHED")
     if unwritten:
-        console.print(f"warning: {unwritten}", style="yellow")
+        display.warn(unwritten)
     return results

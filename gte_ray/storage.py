@@ -123,6 +123,19 @@ def upload(folder: str, uri: str) -> None:
     fs.copy_files(folder, path, destination_filesystem=filesystem)
 
 
+def upload_file(path: str, uri: str) -> None:
+    """Copies a local file to `uri`, whose folder is made."""
+    filesystem, target = resolve(uri)
+    filesystem.create_dir(os.path.dirname(target), recursive=True)
+    fs.copy_files(path, target, destination_filesystem=filesystem)
+
+
+def download_file(uri: str, path: str) -> None:
+    """Copies the file at `uri` to a local path."""
+    filesystem, source = resolve(uri)
+    fs.copy_files(source, path, source_filesystem=filesystem)
+
+
 def delete(uri: str) -> None:
     """Deletes a folder or file; nothing happens where there is none."""
     filesystem, path = resolve(uri)

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from gte_ray.evaluation.heldout import SourceScores
-from gte_ray.plots import _smooth, loss_curve, scores_plot
+from gte_ray.plots import loss_curve, scores_plot, smooth
 
 
 def row(source, value):
@@ -23,13 +23,13 @@ def row(source, value):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 40, 5_000])
-def test_smoothing_keeps_a_straight_line_and_removes_noise(count):
+def testsmoothing_keeps_a_straight_line_and_removes_noise(count):
     x = np.arange(count)
-    at, line = _smooth(x, 3 - 0.5 * x)
+    at, line = smooth(x, 3 - 0.5 * x)
     np.testing.assert_allclose(line, 3 - 0.5 * at, atol=1e-6)
     if count == 5_000:
         noise = np.random.default_rng(0).normal(size=count)
-        assert np.abs(_smooth(x, 3 + noise)[1] - 3).max() < 0.3
+        assert np.abs(smooth(x, 3 + noise)[1] - 3).max() < 0.3
 
 
 @pytest.mark.parametrize("steps", [0, 1, 300])

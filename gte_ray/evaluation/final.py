@@ -1,14 +1,14 @@
 """What ends a run: the model exported, and scored on held-out pairs before and after training."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import ray.train
 import torch
-from safetensors.torch import load_file
 
 from gte_ray import storage
 from gte_ray.config import Config
@@ -19,7 +19,8 @@ from gte_ray.evaluation.heldout import evaluate
 from gte_ray.evaluation.scores import Scores
 from gte_ray.export import ModelCard, export_model
 from gte_ray.model.encoder import Encoder, build_encoder
-from gte_ray.train.engine import WEIGHTS_FILE
+from gte_ray.train.checkpoints import kept_weights
+from gte_ray.train.state import WEIGHTS_FILE, load_weights
 
 
 def evaluate_and_export(
@@ -37,12 +38,17 @@ def evaluate_and_export(
     )
     encoder.to(device).eval()
     store, limit = open_store(config.data.store), config.run.eval_limit
-    names = [source.name for source in card.sources]
-    before = evaluate(store, embedder(encoder, tokenizer, config), limit, names)
+    embed = embedder(encoder, tokenizer, config)
+    before = evaluate(store, embed, limit)
+    steps = []
+    for step in scored_steps(config):
+        with local_copy(kept_weights(storage.join(config.run.output, config.run.name), step)) as path:
+            load_weights(encoder, path)
+        steps.append((step, evaluate(store, embed, limit)))
     with checkpoint.as_directory() as folder:
-        load_weights(encoder, folder)
-    after = evaluate(store, embedder(encoder, tokenizer, config), limit, names)
-    scores = Scores(before, after, evaluate_bm25(store, limit, names))
+        load_weights(encoder, str(Path(folder) / WEIGHTS_FILE))
+    after = evaluate(store, embed, limit)
+    scores = Scores(before, after, evaluate_bm25(store, limit), tuple(steps))
     card = replace(card, before=scores.before, after=scores.after, bm25=scores.bm25)
     with tempfile.TemporaryDirectory() as scratch:
         local = str(Path(scratch) / "model") if "://" in model_folder else model_folder
@@ -62,6 +68,19 @@ def embedder(encoder: Encoder, tokenizer: TextTokenizer, config: Config) -> Call
     return embed
 
 
-def load_weights(encoder: Encoder, folder: str) -> None:
-    """The weights of a checkpoint into `encoder`."""
-    encoder.load_state_dict(load_file(Path(folder) / WEIGHTS_FILE), strict=True)
+def scored_steps(config: Config) -> range:
+    """Numbers of steps, before the last, after which the model is scored too."""
+    every = config.run.eval_every
+    return range(every, config.training.steps, every) if every else range(0)
+
+
+@contextmanager
+def local_copy(uri: str) -> Iterator[str]:
+    """A path of the file at `uri`, which is copied where it is not on this machine."""
+    if "://" not in uri:
+        yield uri
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / storage.name(uri))
+        storage.download_file(uri, path)
+        yield path

@@ -1,5 +1,6 @@
 """The scores that a run ends with."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -14,21 +15,32 @@ class Scores:
     before: tuple[SourceScores, ...]
     after: tuple[SourceScores, ...]
     bm25: tuple[SourceScores, ...]
+    steps: tuple[tuple[int, tuple[SourceScores, ...]], ...] = ()
+    """The model after so many steps, where `run.eval_every` asks for it; without the last step."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @staticmethod
     def from_dict(saved: dict[str, Any]) -> "Scores":
-        return Scores(**{name: tuple(SourceScores(**row) for row in rows) for name, rows in saved.items()})
+        def rows(found: list[dict[str, Any]]) -> tuple[SourceScores, ...]:
+            return tuple(SourceScores(**row) for row in found)
 
-    def metrics(self) -> dict[str, float]:
-        """By the names that MLflow shows; empty where nothing was scored."""
-        found = {}
-        for when in ("before", "after", "bm25"):
-            rows = getattr(self, when)
-            suffix = "" if when == "after" else f"_{when}"
-            for row in (*rows, mean_scores(rows)) if rows else ():
-                for measure in fields(Retrieval):
-                    found[f"{measure.name}{suffix}/{row.source}"] = getattr(row, measure.name)
-        return found
+        steps = tuple((step, rows(found)) for step, found in saved["steps"])
+        return Scores(rows(saved["before"]), rows(saved["after"]), rows(saved["bm25"]), steps)
+
+    def metrics(self, last_step: int) -> Iterator[tuple[int, dict[str, float]]]:
+        """Steps, in their order, and their metrics by the names that MLflow shows."""
+        for step, rows in self.steps:
+            yield step, _named(rows, "")
+        last = _named(self.before, "_before") | _named(self.bm25, "_bm25") | _named(self.after, "")
+        if last:
+            yield last_step, last
+
+
+def _named(rows: Sequence[SourceScores], suffix: str) -> dict[str, float]:
+    return {
+        f"{measure.name}{suffix}/{row.source}": getattr(row, measure.name)
+        for row in ((*rows, mean_scores(rows)) if rows else ())
+        for measure in fields(Retrieval)
+    }

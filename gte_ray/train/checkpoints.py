@@ -8,6 +8,11 @@ CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints, inside the run's own."""
 
 
+def kept_weights(run_folder: str, step: int) -> str:
+    """Where the weights after `step` steps are kept to be scored at the end."""
+    return storage.join(run_folder, "weights", f"step-{step}.safetensors")
+
+
 def last_checkpoint(run_folder: str) -> ray.train.Result | None:
     """The last registered checkpoint of a run with its metrics (`step`), None where there is none."""
     filesystem, path = storage.resolve(storage.join(run_folder, CHECKPOINTS))

@@ -38,7 +38,8 @@ def fit(
     ray.data.DataContext.get_current().enable_progress_bars = False
     filesystem, path = storage.resolve(run_folder)
     delete_orphans(run_folder)
-    board = ray.remote(num_cpus=0)(Board).remote()
+    # "DEFAULT" keeps it out of the placement group of a Ray Tune trial, which has no room for it.
+    board = ray.remote(num_cpus=0, scheduling_strategy="DEFAULT")(Board).remote()
     trainer = TorchTrainer(
         functools.partial(_train, config, stream, board),
         scaling_config=ScalingConfig(

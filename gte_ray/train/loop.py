@@ -12,13 +12,15 @@ import torch
 from ray.train import CheckpointUploadMode
 from ray.train.torch import get_device
 
-from gte_ray.config import Config
+from gte_ray import storage
+from gte_ray.config import Config, RunConfig
 from gte_ray.data.stream import Batches, StreamConfig
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
 from gte_ray.model.encoder import build_encoder
 from gte_ray.train.board import Reporter
-from gte_ray.train.engine import Engine
+from gte_ray.train.checkpoints import kept_weights
+from gte_ray.train.engine import WEIGHTS_FILE, Engine
 from gte_ray.train.report import Outcome
 from gte_ray.train.step import TrainingDiverged, train_step
 
@@ -43,7 +45,7 @@ def train(config: Config, stream: StreamConfig, board: Any) -> Outcome:
             reporter.add(step, batch.source, batches.waited, metrics)
             if (step + 1) % config.run.checkpoint_every == 0 or step + 1 == stream.steps:
                 reporter.flush()
-                _checkpoint(engine, step)
+                _checkpoint(engine, step, config.run)
     except TrainingDiverged as error:
         # All ranks see the same loss, so all return: a restart would only diverge again.
         reporter.flush()
@@ -74,13 +76,16 @@ def _last_step(checkpoint: ray.train.Checkpoint) -> int:
         raise RunError(f"checkpoint {checkpoint.path} cannot be continued: {error}") from error
 
 
-def _checkpoint(engine: Engine, step: int) -> None:
+def _checkpoint(engine: Engine, step: int, run: RunConfig) -> None:
     # Ray uploads the folder while training goes on, and removes it afterwards.
     folder = tempfile.mkdtemp(prefix=f"gte_ray-step-{step}-")
     try:
         engine.save(folder)
         if ray.train.get_context().get_world_rank() == 0:
             (Path(folder) / STATE_FILE).write_text(json.dumps({"step": step}))
+            if run.eval_every and (step + 1) % run.eval_every == 0:
+                kept = kept_weights(storage.join(run.output, run.name), step + 1)
+                storage.upload_file(str(Path(folder) / WEIGHTS_FILE), kept)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise RunError(f"checkpoint of step {step} could not be written to {folder}: {error}") from error

@@ -64,9 +64,9 @@ def open_state(folder: str) -> Iterator[StateFiles]:
         yield StateFiles(scalars, weights, moments)
 
 
-def load_weights(encoder: Encoder, folder: str) -> None:
-    """Gives `encoder` the weights of a checkpoint's local `folder`; raises RunError when they do not fit."""
-    with _named(folder), safe_open(Path(folder) / WEIGHTS_FILE, "pt") as file:
+def load_weights(encoder: Encoder, path: str) -> None:
+    """Gives `encoder` the weights of a local weights file; raises RunError when they do not fit."""
+    with _named(path), safe_open(path, "pt") as file:
         for name, parameter in encoder.named_parameters():
             parameter.data.copy_(check_shape(name, file.get_tensor(name), parameter))
 
@@ -79,8 +79,8 @@ def check_shape(name: str, value: Tensor, parameter: Tensor) -> Tensor:
 
 
 @contextmanager
-def _named(folder: str) -> Iterator[None]:
+def _named(path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise RunError(f"checkpoint {folder} does not fit this run: {error}") from error
+        raise RunError(f"checkpoint {path} does not fit this run: {error}") from error

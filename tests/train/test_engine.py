@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from gte_ray.config import Config
 from gte_ray.errors import RunError, UsageError
-from gte_ray.train.engine import Engine, load_weights
+from gte_ray.train.engine import WEIGHTS_FILE, Engine, load_weights
 from gte_ray.train.optimizer import learning_rate
 from gte_ray.train.step import TrainingDiverged, train_step
 
@@ -78,7 +78,7 @@ def test_saved_weights_are_the_encoders(tmp_path):
     train_step(engine, pairs(0), config)
     engine.save(str(tmp_path))
     other = encoder_of(replace(config, seed=99))
-    load_weights(other, str(tmp_path))
+    load_weights(other, str(tmp_path / WEIGHTS_FILE))
     tokens = pairs(1).queries
     assert torch.equal(other.encode(tokens, 100), engine.encoder.encode(tokens, 100))
 
@@ -89,14 +89,14 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path):
     engine.save(str(tmp_path))
     wider = replace(config, model=replace(config.model, hidden_size=48))
     with pytest.raises(RunError, match="does not fit this run"):
-        load_weights(encoder_of(wider), str(tmp_path))
+        load_weights(encoder_of(wider), str(tmp_path / WEIGHTS_FILE))
     with pytest.raises(RunError, match="does not fit this run"):
         Engine(encoder_of(wider), wider, CPU).load(str(tmp_path))
     with pytest.raises(RunError, match="missing"):
         engine.load(str(tmp_path / "missing"))
     (tmp_path / "model.safetensors").write_bytes(b"12345678cut")
     with pytest.raises(RunError, match="does not fit this run"):
-        load_weights(encoder_of(config), str(tmp_path))
+        load_weights(encoder_of(config), str(tmp_path / WEIGHTS_FILE))
 
 
 def test_a_folder_that_cannot_be_written_is_an_os_error(tmp_path):

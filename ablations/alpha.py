@@ -1,0 +1,30 @@
+"""Table 10: how strongly the size of a source decides how often it is sampled (eq. 4).
+
+Expected: alpha 0.5 beats both extremes, 0 (all sources alike) and 1 (all pairs alike).
+
+    python ablations/run.py alpha
+"""
+
+from dataclasses import replace
+
+from gte_ray.ablation.study import Ablation, Row, Setting, best
+from gte_ray.config import Config
+
+PAPER = {0.0: 55.4, 0.3: 58.9, 0.5: 59.0, 1.0: 58.3}
+
+
+def rows(base: Config, setting: Setting) -> list[Row]:
+    return [
+        Row(f"{alpha:g}", replace(base, data=replace(base.data, alpha=alpha)), paper, x=alpha)
+        for alpha, paper in PAPER.items()
+    ]
+
+
+ABLATION = Ablation(
+    title="Table 10",
+    question="how should sources of unequal sizes be mixed?",
+    claim="Neither uniform (0) nor proportional (1) sampling is best; 0.5 is.",
+    rows=rows,
+    comparisons=best("0.5"),
+    axis="alpha",
+)

@@ -1,0 +1,214 @@
+"""The command behind `ablations/run.py`: its flags, the ablation files that it finds, what it prints."""
+
+import importlib.util
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from gte_ray.ablation.study import PROFILES, Ablation, baseline
+from gte_ray.config import Config
+from gte_ray.console import Interruption, start_ray, until_interrupted
+from gte_ray.errors import RunError, UsageError
+from gte_ray.flags import BUILTIN_STORE, FlatConfig, defaults, parse
+from gte_ray.progress import clock
+
+if TYPE_CHECKING:
+    from gte_ray.ablation.report import Report
+    from gte_ray.ablation.trials import Trial
+    from gte_ray.ablation.tune import Progress as TrialProgress
+
+NOT_ABLATIONS = ("run", "__init__")
+START_SECONDS = 40.0
+"""Time of a trial beyond its steps: processes that start, export and scores."""
+PLAIN_SECONDS = 30.0
+"""Time between two lines on a trial where there is no terminal."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Repeats a table or figure of the paper: one run for each row, under one run in MLflow."""
+
+    config: FlatConfig
+    words: tyro.conf.Positional[tuple[str, ...]] = ()
+    """NAME or a Python file: the ablation to run. report NAME: its report again, from MLflow alone."""
+    profile: str = "laptop"
+    """Size of the runs: laptop (tiny models, built-in corpus) or paper (its models, batches and steps)."""
+    seeds: int = 1
+    """Runs of each row, with seeds that count up from --seed; 3 or more give a spread to judge by."""
+    list: bool = False
+    """Show what there is and exit."""
+    verbose: bool = False
+    """Show the logs of Ray, DeepSpeed and MLflow."""
+
+
+@dataclass(frozen=True)
+class _First:
+    """The flags that decide the defaults of all others."""
+
+    profile: str = "laptop"
+    store: str = ""
+
+
+def main(folder: Path) -> None:
+    """The command; `folder` holds the ablations."""
+    arguments = parse(
+        Arguments, "python ablations/run.py", defaults_of=lambda given: defaults(given, _First, _defaults)
+    )
+    console = Console()
+    if arguments.list:
+        _list(folder, arguments, console)
+        return
+    if arguments.seeds < 1:
+        raise UsageError(f"--seeds is {arguments.seeds}; allowed is at least 1")
+    words = arguments.words
+    reporting = len(words) == 2 and words[0] == "report"
+    if not reporting and len(words) != 1:
+        raise UsageError(f"one ablation is needed, or report and one; {_known(folder)}")
+    name, ablation = load(words[-1], folder)
+    if reporting:
+        _report_again(name, ablation, arguments, console)
+    else:
+        _run(name, ablation, arguments, console)
+
+
+def load(word: str, folder: Path) -> tuple[str, Ablation]:
+    """Name and ablation of a name in `folder` or of a Python file; UsageError where there is none."""
+    path = Path(word) if word.endswith(".py") else folder / f"{word}.py"
+    if not path.is_file() or path.stem in NOT_ABLATIONS:
+        raise UsageError(f"there is no ablation {word!r}; {_known(folder)}")
+    spec = importlib.util.spec_from_file_location(f"ablation_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = getattr(module, "ABLATION", None)
+    if not isinstance(found, Ablation):
+        raise UsageError(f"{path}: ABLATION is not defined there, or is not an Ablation")
+    return path.stem, found
+
+
+def names(folder: Path) -> list[str]:
+    """The ablations of a folder."""
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem not in NOT_ABLATIONS)
+
+
+def _known(folder: Path) -> str:
+    return f"there are {', '.join(names(folder))}, or give the path of a file"
+
+
+def _defaults(first: _First) -> Config:
+    store = first.store
+    if not store:
+        if first.profile != "laptop" and first.profile in PROFILES:
+            raise UsageError(
+                f"--profile {first.profile} needs --store: the built-in corpus is too small for it"
+            )
+        store = BUILTIN_STORE
+    return baseline(first.profile, store)
+
+
+def _list(folder: Path, arguments: Arguments, console: Console) -> None:
+    table = Table(title=f"ablations, profile {arguments.profile}", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("name", "paper", "question", "trials", "time"):
+        table.add_column(column, justify="right" if column in ("trials", "time") else "left")
+    for name in names(folder):
+        _, ablation = load(name, folder)
+        table.add_row(name, ablation.title, ablation.question, *_size(name, ablation, arguments))
+    console.print(table)
+
+
+def _size(name: str, ablation: Ablation, arguments: Arguments) -> tuple[str, str]:
+    """Number of trials, and the time that the forecast gives them one after another."""
+    from gte_ray.ablation.conduct import plan
+    from gte_ray.forecast import forecast
+
+    try:
+        study = plan(name, ablation, arguments.profile, arguments.config, arguments.seeds)
+    except RunError:
+        return "?", "?"  # the store is not there yet
+    runs = [trial.run for trial in study.trials]
+    seconds = [forecast(run.config, run.store, run.plan).seconds + START_SECONDS for run in runs]
+    return str(len(runs)), clock(sum(seconds))
+
+
+def _report_again(name: str, ablation: Ablation, arguments: Arguments, console: Console) -> None:
+    from gte_ray.ablation.conduct import report_again
+    from gte_ray.progress import ConsoleDisplay
+
+    uri = arguments.config.run.tracking_uri
+    _print(report_again(name, ablation, arguments.profile, uri, ConsoleDisplay(console)), console)
+
+
+def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) -> None:
+    from gte_ray.ablation.conduct import conduct, plan
+    from gte_ray.pretrain import ensure_store
+    from gte_ray.progress import ConsoleDisplay
+    from gte_ray.tracking import viewing_command
+
+    config = arguments.config
+    ensure_store(config, console, arguments.verbose)
+    start_ray(config.hardware.workers * config.hardware.worker_cpus + 0.1, arguments.verbose)
+    study = plan(name, ablation, arguments.profile, config, arguments.seeds)
+
+    def work(interruption: Interruption) -> None:
+        with TrialsProgress(console) as progress:
+            report = conduct(study, ConsoleDisplay(console), progress.show, interruption)
+        _print(report, console)
+        console.print(f"MLflow  {viewing_command(config.run.tracking_uri)}", soft_wrap=True)
+        if report.failed:
+            raise RunError(f"{len(report.failed)} row(s) have trials that failed")
+
+    until_interrupted(work)
+
+
+def _print(report: "Report", console: Console) -> None:
+    from gte_ray.ablation.report import console_table, verdict
+
+    console.print(console_table(report))
+    console.print(verdict(report))
+    for line in report.lines:
+        if line.failure:
+            console.print(f"{line.name} failed: {line.failure}", style="red", soft_wrap=True)
+
+
+class TrialsProgress:
+    """A live line for each trial on a terminal; elsewhere a plain line now and then."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.tasks: dict[str, TaskID] = {}
+        self.told: dict[str, float] = {}
+        self.bar = Progress(
+            TextColumn("{task.fields[label]}"),
+            TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.description}"),
+            console=console,
+            expand=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> "TrialsProgress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.stop()
+
+    def show(self, trial: "Trial", progress: "TrialProgress") -> None:
+        label, text = trial.label, f"loss {progress.loss:.3f}"
+        if label not in self.tasks:
+            self.tasks[label] = self.bar.add_task(text, total=progress.steps, label=label)
+        self.bar.update(self.tasks[label], completed=progress.step, description=text)
+        if progress.said:
+            self.console.print(f"warning: {label}: {progress.said}", style="yellow")
+        last, now = progress.step == progress.steps, time.monotonic()
+        if not self.console.is_terminal and (last or now - self.told.get(label, 0) > PLAIN_SECONDS):
+            self.told[label] = now
+            self.console.print(f"{label}  step {progress.step}/{progress.steps}  {text}", highlight=False)

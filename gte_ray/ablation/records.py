@@ -1,0 +1,115 @@
+"""What MLflow holds of an ablation: the parent run, its children, their scores."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import gte_ray.mlflow_run  # noqa: F401  (what it sets has to be there before MLflow is imported)
+
+from mlflow import MlflowClient  # isort: skip
+from mlflow.entities import Run  # isort: skip
+from mlflow.exceptions import MlflowException  # isort: skip
+
+from gte_ray.ablation.trials import Cell
+from gte_ray.errors import RunError
+
+ABLATION, PROFILE, FINGERPRINT, LINK = (
+    "gte_ray.ablation",
+    "gte_ray.profile",
+    "gte_ray.fingerprint",
+    "gte_ray.linked_run",
+)
+"""Tags: name and profile on parent and children, fingerprint and, of a linked child, the other run's id."""
+CELLS_FILE = "cells.json"
+"""Artifact of the parent: the cells of the table."""
+SCORE = "ndcg_at_10"
+MEAN = f"{SCORE}/mean"
+
+
+@dataclass(frozen=True)
+class Child:
+    """One trial as MLflow shows it."""
+
+    run_id: str
+    source_run: str
+    """The run that was trained: itself, or the one that it links to."""
+    fingerprint: str
+    status: str
+
+
+class Records:
+    """One ablation's experiment in MLflow, read, and little else."""
+
+    def __init__(self, uri: str, experiment: str):
+        """Raises RunError where MLflow cannot be read."""
+        self.experiment = experiment
+        self.client = MlflowClient(uri)
+        try:
+            found = self.client.get_experiment_by_name(experiment)
+        except MlflowException as error:
+            raise RunError(f"MLflow at {uri} cannot be read: {error}") from error
+        self.experiment_id = None if found is None else found.experiment_id
+
+    def parent(self, name: str, profile: str) -> str:
+        """Id of the latest parent run; RunError where there is none."""
+        where = f"tags.`{ABLATION}` = '{name}' and tags.`{PROFILE}` = '{profile}'"
+        for run in self._search(where):
+            if "mlflow.parentRunId" not in run.data.tags:
+                return run.info.run_id
+        raise RunError(
+            f"MLflow has no run of ablation {name} with profile {profile}: python ablations/run.py {name} makes one"
+        )
+
+    def cells(self, parent: str) -> list[Cell]:
+        """The cells of the parent's table."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = self.client.download_artifacts(parent, CELLS_FILE, folder)
+            return [Cell(**cell) for cell in json.loads(Path(path).read_text())]
+
+    def children(self, parent: str) -> dict[str, Child]:
+        """The parent's trials by fingerprint; of several the latest."""
+        found = {}
+        for run in reversed(self._search(f"tags.`mlflow.parentRunId` = '{parent}'")):
+            tags = run.data.tags
+            if FINGERPRINT in tags:
+                source = tags.get(LINK, run.info.run_id)
+                found[tags[FINGERPRINT]] = Child(run.info.run_id, source, tags[FINGERPRINT], run.info.status)
+        return found
+
+    def scores(self, child: Child, step: int) -> dict[str, float]:
+        """Held-out nDCG@10 after `step` steps by source, and their mean; empty where it was not scored."""
+        keys = [key for key in self.client.get_run(child.run_id).data.metrics if key.startswith(f"{SCORE}/")]
+        found = {}
+        for key in keys:
+            for metric in self.client.get_metric_history(child.run_id, key):
+                if metric.step == step:
+                    found[key.removeprefix(f"{SCORE}/")] = metric.value
+        return found
+
+    def losses(self, child: Child) -> list[tuple[int, float]]:
+        """Steps and training losses."""
+        history = self.client.get_metric_history(child.source_run, "loss")
+        return sorted((metric.step, metric.value) for metric in history)
+
+    def command(self, parent: str) -> str:
+        """The command that made the parent."""
+        return self.client.get_run(parent).data.tags.get("gte_ray.command", "")
+
+    def write_artifacts(self, parent: str, paths: Sequence[str]) -> None:
+        """Files into the parent's artifacts."""
+        for path in paths:
+            self.client.log_artifact(parent, path)
+
+    def end_unfinished(self, parent: str, status: str) -> None:
+        """Gives the children that still count as running another status."""
+        for child in self.children(parent).values():
+            if child.status == "RUNNING":
+                self.client.set_terminated(child.run_id, status)
+
+    def _search(self, where: str) -> Sequence[Run]:
+        """Runs of the experiment, the latest first."""
+        if self.experiment_id is None:
+            return []
+        return self.client.search_runs([self.experiment_id], where, order_by=["start_time DESC"])

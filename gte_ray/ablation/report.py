@@ -1,0 +1,158 @@
+"""The table of an ablation, ours beside the paper's, and whether the claim holds, from the numbers alone."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from scipy import stats
+
+from gte_ray.ablation.study import Ablation
+
+CONFIDENCE = 0.95
+"""Of the interval of the paired difference between two rows (Student's t)."""
+NEGLIGIBLE = 0.5
+"""Points of difference below which a row counts as no better than another."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table with what was measured."""
+
+    name: str
+    x: float | None
+    paper: float | None
+    """Average on MTEB, percent."""
+    scores: tuple[float | None, ...]
+    """Mean held-out nDCG@10 of each seed, percent; None for a trial that failed or is missing."""
+    by_source: dict[str, float]
+    """Held-out nDCG@10 of each source, percent, averaged over seeds."""
+    failure: str = ""
+
+    @property
+    def measured(self) -> list[float]:
+        return [score for score in self.scores if score is not None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole ablation."""
+
+    name: str
+    ablation: Ablation
+    profile: str
+    command: str
+    lines: tuple[Line, ...]
+
+    @property
+    def failed(self) -> list[Line]:
+        return [line for line in self.lines if None in line.scores]
+
+
+def verdict(report: Report) -> str:
+    """One line: whether the claim holds here, does not, or cannot be told, with the differences."""
+    by_name = {line.name: line for line in report.lines}
+    findings, signs = [], []
+    for comparison in report.ablation.comparisons([line.name for line in report.lines]):
+        row, other = by_name[comparison.row], by_name[comparison.other]
+        text, sign = _compare(row, other, comparison.relation)
+        findings.append(f"{row.name} against {other.name}: {text}")
+        signs.append(sign)
+    if -1 in signs:
+        word = "does not hold here"
+    elif signs and all(sign == 1 for sign in signs):
+        word = "holds here"
+    else:
+        word = "cannot be told from these runs, which are too small or too few"
+    return f"The claim {word}. {'; '.join(findings)}."
+
+
+def _compare(row: Line, other: Line, relation: str) -> tuple[str, int]:
+    """The paired difference in words, and 1, -1 or 0: the relation holds, does not, cannot be told."""
+    pairs = zip(row.scores, other.scores, strict=True)
+    differences = [one - two for one, two in pairs if one is not None and two is not None]
+    if not differences:
+        return "not measured", 0
+    if len(differences) == 1:
+        return f"{differences[0]:+.1f} points, one seed", 0
+    middle = mean(differences)
+    error = stdev(differences) / len(differences) ** 0.5
+    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1)) * error
+    low, high = middle - margin, middle + margin
+    text = f"{middle:+.1f} ± {margin:.1f} points, {len(differences)} seeds"
+    if relation == "better than":
+        return text, 1 if low > 0 else -1 if high < 0 else 0
+    return text, 1 if high < NEGLIGIBLE else -1 if low > NEGLIGIBLE else 0
+
+
+def _cell(line: Line) -> str:
+    found = line.measured
+    if not found:
+        return "failed" if line.failure else "missing"
+    spread = f" ± {stdev(found):.1f}" if len(found) > 1 else ""
+    missing = f" ({len(found)} of {len(line.scores)} seeds)" if len(found) < len(line.scores) else ""
+    return f"{mean(found):.1f}{spread}{missing}"
+
+
+def _paper(line: Line) -> str:
+    return "" if line.paper is None else f"{line.paper:.1f}"
+
+
+def console_table(report: Report) -> Table:
+    """For the terminal."""
+    ablation = report.ablation
+    table = Table(title=f"{ablation.title}: {ablation.question}", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column(ablation.axis)
+    table.add_column("ours, nDCG@10 %", justify="right")
+    table.add_column("the paper's, MTEB %", justify="right")
+    for line in report.lines:
+        table.add_row(line.name, _cell(line), _paper(line))
+    return table
+
+
+def markdown(report: Report) -> str:
+    """report.md, also the note that MLflow shows of the parent run."""
+    ablation = report.ablation
+    seeds = len(report.lines[0].scores)
+    text = [
+        f"# {ablation.title}: {ablation.question}",
+        f"Claim: {ablation.claim}",
+        f"**{verdict(report)}**",
+        _markdown_table(
+            [ablation.axis, "ours", "the paper's"], [[x.name, _cell(x), _paper(x)] for x in report.lines]
+        ),
+        f"Ours: mean over sources of held-out nDCG@10 in percent, {seeds} seed(s), ± standard deviation over "
+        f"seeds; profile {report.profile}. The paper's: average on MTEB in percent. The two are different "
+        "measures on different data, so only the order of the rows can be compared.",
+        f"`{report.command}`",
+    ]
+    failures = [f"- {line.name}: {line.failure}" for line in report.lines if line.failure]
+    if failures:
+        text += ["Failed trials:", "\n".join(failures)]
+    sources = sorted({source for line in report.lines for source in line.by_source})
+    if sources:
+        rows = [
+            [source, *(f"{x.by_source[source]:.1f}" if source in x.by_source else "" for x in report.lines)]
+            for source in sources
+        ]
+        text += ["Each source:", _markdown_table(["source", *(line.name for line in report.lines)], rows)]
+    return "\n\n".join(text) + "\n"
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def table_csv(report: Report) -> str:
+    """table.csv: one line for each row and seed."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "x", "seed", "ndcg_at_10_percent", "paper_mteb_percent"])
+    for line in report.lines:
+        for number, score in enumerate(line.scores):
+            writer.writerow([line.name, line.x, number, score, line.paper])
+    return text.getvalue()

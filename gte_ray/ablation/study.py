@@ -1,0 +1,95 @@
+"""What an ablation is: rows of a table, each a whole config, and a claim about them that can fail."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from gte_ray.config import Config
+from gte_ray.errors import UsageError
+from gte_ray.recipes import gte_base, tiny
+
+PROFILES = ("laptop", "paper")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where an ablation runs: what its rows may depend on."""
+
+    profile: str
+    """One of PROFILES."""
+    sources: dict[str, int]
+    """Pairs for training of each source in the store."""
+
+    @property
+    def is_paper(self) -> bool:
+        return self.profile == "paper"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    """As the paper's table has it."""
+    config: Config
+    paper: float | None = None
+    """The paper's average on MTEB in percent; None where it prints no number."""
+    x: float | None = None
+    """Place on the plot's axis; None for a category."""
+    step: int | None = None
+    """Steps after which the scores are taken; None for all of them."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the claim says of two rows, by their names."""
+
+    row: str
+    other: str
+    relation: Literal["better than", "no better than"]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A table or figure of the paper, or a question of our own."""
+
+    title: str
+    """Table or figure, such as "Table 10"; "ours" for what the paper does not have."""
+    question: str
+    claim: str
+    """The paper's finding, or what we expect, in one sentence."""
+    rows: Callable[[Config, Setting], list[Row]]
+    """Rows from the profile's baseline, in the paper's order."""
+    comparisons: Callable[[Sequence[str]], list[Comparison]]
+    """From the rows' names to the comparisons that all have to hold for the claim to hold."""
+    axis: str
+    """What the rows differ in, with its unit: the label of the plot's axis."""
+    logarithmic: bool = False
+    curves: bool = False
+    """Whether the training losses of all rows are drawn too (Figure 4)."""
+
+
+def baseline(profile: str, store: str) -> Config:
+    """The run that all rows of all ablations start from, so that they share it; UsageError if unknown.
+
+    `laptop` is the tiny recipe with 100 steps; `paper` is BERT-base as in section 5, scored five times.
+    """
+    if profile not in PROFILES:
+        raise UsageError(f"--profile is {profile!r}; allowed are {', '.join(PROFILES)}")
+    config = tiny(store) if profile == "laptop" else gte_base(store)
+    steps = 100 if profile == "laptop" else config.training.steps
+    return replace(
+        config,
+        training=replace(config.training, steps=steps),
+        run=replace(config.run, checkpoint_every=steps // 5, eval_every=steps // 5),
+    )
+
+
+def best(row: str) -> Callable[[Sequence[str]], list[Comparison]]:
+    """The claim that one row is better than each of the others."""
+    return lambda names: [Comparison(row, name, "better than") for name in names if name != row]
+
+
+def more_is_better(names: Sequence[str]) -> list[Comparison]:
+    """The claim that the last row is better than the first."""
+    return [Comparison(names[-1], names[0], "better than")]

@@ -1,0 +1,52 @@
+"""From the rows of an ablation to the runs that they need. Nothing here trains or knows of Ray."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from gte_ray.ablation.study import Row
+from gte_ray.run import Run, plan_run
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run; rows that differ in nothing but the step at which they are scored share it."""
+
+    run: Run
+    label: str
+    """The first of its rows, and the seed where there are several."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where the score of one row under one seed comes from."""
+
+    row: str
+    x: float | None
+    paper: float | None
+    seed: int
+    step: int
+    """Steps after which the score is taken."""
+    fingerprint: str
+    """Of the run."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def expand(rows: Sequence[Row], seeds: int) -> tuple[list[Trial], list[Cell]]:
+    """The trials without repetition, in the rows' order, and a cell for each row and seed.
+
+    Seeds are the outer loop, so that a whole table is there early. Opens the rows' stores.
+    """
+    trials: dict[str, Trial] = {}
+    cells = []
+    for number in range(seeds):
+        for row in rows:
+            seed = row.config.seed + number
+            run = plan_run(replace(row.config, seed=seed))
+            label = row.name if seeds == 1 else f"{row.name}, seed {seed}"
+            trials.setdefault(run.fingerprint, Trial(run, label))
+            step = row.config.training.steps if row.step is None else row.step
+            cells.append(Cell(row.name, row.x, row.paper, seed, step, run.fingerprint))
+    return list(trials.values()), cells
