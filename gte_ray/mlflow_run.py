@@ -1,7 +1,4 @@
-"""One run in MLflow, through its client. The only importer of MLflow but for what reads ablations.
-
-`tracking` imports it in its thread.
-"""
+"""One run in MLflow, through its client. The only importer of MLflow; `tracking` imports it in its thread."""
 
 import itertools
 import logging
@@ -27,8 +24,12 @@ from mlflow.tracking.context.registry import resolve_tags  # noqa: E402
 
 from gte_ray.spool import Record  # noqa: E402
 
+__all__ = ["MlflowClient", "MlflowRun", "is_gone", "is_refusal"]
+
 RUN_TAG = "gte_ray.run"
 """The tag by which a run is found again."""
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Makes MLflow's pages show training runs rather than traces of language models."""
 METRICS_PER_CALL = 1_000
 """MLflow's limit on the metrics of one call."""
 ENTRIES_PER_CALL = 100
@@ -111,7 +112,7 @@ class MlflowRun:
                 folder = os.getcwd()
             location = os.path.join(folder, "mlartifacts", name) if folder else None
             try:
-                return self._client.create_experiment(name, artifact_location=location)
+                return self._client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise

@@ -49,14 +49,14 @@ class Place:
     tags: Mapping[str, str]
 
 
-def finished(run: Run, display: Display) -> Results | None:
+def finished(run: Run, display: Display, place: Place | None = None) -> Results | None:
     """The results of an opened run that is done, None for one that is not."""
     path = storage.join(run.folder, RESULTS_FILE)
     if not storage.exists(path):
         return None
     if os.path.exists(os.path.join(_local_folder(run), SPOOL)):
         # What MLflow has not taken yet is written now.
-        _track(run, display, None).finish("FINISHED")
+        _track(run, display, place).finish("FINISHED")
     saved = storage.read_json(path)
     return Results(Scores.from_dict(saved["scores"]), saved["model_folder"], saved["mlflow_run"])
 
@@ -88,8 +88,9 @@ def execute(run: Run, display: Display, interruption: Interruption, place: Place
                     raise RunError(outcome.diverged)
         display.say("exporting the model and scoring it on held-out pairs")
         scores = _finish(run, stream.tokenizer)
-    except Exception:
+    except Exception as error:
         if not interruption.happened.is_set():
+            tracker.set_tags({"gte_ray.error": error})
             tracker.finish("FAILED", timeout_s=5.0)
         raise
     _plot(run, scores, history, tracker)

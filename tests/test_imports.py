@@ -9,8 +9,9 @@ PACKAGE = Path(__file__).parents[1] / "gte_ray"
 ORDER = ["config", "data", "model", "train", "evaluation"]
 SOLE_IMPORTERS = {
     "deepspeed": {"train/engine.py"},
-    "mlflow": {"mlflow_run.py", "ablation/records.py"},
+    "mlflow": {"mlflow_run.py"},
     "bm25s": {"evaluation/bm25.py"},
+    "scipy": {"ablation/report.py"},
 }
 
 

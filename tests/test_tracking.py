@@ -1,6 +1,5 @@
 """Tracking against a real MLflow: an sqlite database, and a server that comes late, fails and comes back."""
 
-import contextlib
 import json
 import os
 import signal
@@ -11,14 +10,13 @@ import sys
 import textwrap
 import threading
 import time
-import urllib.request
 
-import psutil
 import pytest
 
 from gte_ray.errors import UsageError
 from gte_ray.spool import Record, Spool
 from gte_ray.tracking import TrackedRun, Tracker, resolve_uri, viewing_command
+from tests.servers import Server
 
 RUN = TrackedRun(
     key="tiny-0123", name="tiny", experiment="laptop", params={"training.steps": 10, "workers": 2}
@@ -237,49 +235,6 @@ def test_tracking_uris(tmp_path, monkeypatch):
     for wrong in ("mlruns", "file:///srv/mlruns", "htp://host", ""):
         with pytest.raises(UsageError, match="tracking-uri"):
             resolve_uri(wrong)
-
-
-class Server:
-    """`mlflow server` on a loopback port."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-
-    def start(self):
-        database = f"sqlite:///{self.folder}/mlflow.db"
-        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
-        command += ["--backend-store-uri", database, "--artifacts-destination", f"{self.folder}/served"]
-        self.process = subprocess.Popen(
-            command,
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            try:
-                return urllib.request.urlopen(f"{self.uri}/health", timeout=1).read()
-            except OSError:
-                time.sleep(0.2)
-        raise TimeoutError("mlflow server did not start")
-
-    def stop(self):
-        """Kills the server with all its processes, parents first, so that none is started anew."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            leader = psutil.Process(self.process.pid)
-            processes = [leader, *leader.children(recursive=True)]
-            for process in processes:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            psutil.wait_procs(processes, timeout=10)
-        self.process.wait()
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
 
 def test_server_that_is_away_at_the_start_and_again_in_the_middle(folder):

@@ -138,23 +138,23 @@ def _size(name: str, ablation: Ablation, arguments: Arguments) -> tuple[str, str
 
 
 def _report_again(name: str, ablation: Ablation, arguments: Arguments, console: Console) -> None:
-    from gte_ray.ablation.conduct import report_again
-    from gte_ray.progress import ConsoleDisplay
+    from gte_ray.ablation.readout import report_again
 
     uri = arguments.config.run.tracking_uri
-    _print(report_again(name, ablation, arguments.profile, uri, ConsoleDisplay(console)), console)
+    _print(report_again(name, ablation, arguments.profile, uri), console)
 
 
 def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) -> None:
     from gte_ray.ablation.conduct import conduct, plan
+    from gte_ray.ablation.tune import TRIAL_CPUS
     from gte_ray.pretrain import ensure_store
     from gte_ray.progress import ConsoleDisplay
     from gte_ray.tracking import viewing_command
 
     config = arguments.config
     ensure_store(config, console, arguments.verbose)
-    start_ray(config.hardware.workers * config.hardware.worker_cpus + 0.1, arguments.verbose)
     study = plan(name, ablation, arguments.profile, config, arguments.seeds)
+    start_ray(config.hardware.workers * config.hardware.worker_cpus + TRIAL_CPUS, arguments.verbose)
 
     def work(interruption: Interruption) -> None:
         with TrialsProgress(console) as progress:

@@ -4,14 +4,13 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean
 
-from gte_ray.ablation.plots import Curve, ablation_plot
-from gte_ray.ablation.records import ABLATION, CELLS_FILE, LINK, PROFILE, Child, Records
-from gte_ray.ablation.report import Line, Report, markdown, table_csv, verdict
+from gte_ray.ablation.readout import experiment_of, log_report, read_report
+from gte_ray.ablation.records import ABLATION, CELLS_FILE, LINK, PROFILE, Records
+from gte_ray.ablation.report import Report
 from gte_ray.ablation.study import Ablation, Setting
 from gte_ray.ablation.trials import Cell, Trial, expand
 from gte_ray.ablation.tune import TRIAL_CPUS, Job, Progress, run_trials
@@ -43,7 +42,7 @@ class Study:
     @property
     def experiment(self) -> str:
         """MLflow's experiment."""
-        return f"ablation {self.name}"
+        return experiment_of(self.name)
 
 
 def plan(name: str, ablation: Ablation, profile: str, base: Config, seeds: int) -> Study:
@@ -76,81 +75,27 @@ def conduct(
     waiting = []
     for trial in study.trials:
         open_run(trial.run, fresh=False)
-        results = finished(trial.run, display)
+        results = finished(trial.run, display, _place(study, trial, parent))
         if results is None:
             waiting.append(trial)
         elif trial.run.fingerprint not in records.children(parent):
             _link(study, trial, results, parent, display)
     done = len(study.trials) - len(waiting)
     display.say(f"{len(waiting)} trial(s) to run" + (f", {done} finished earlier" if done else ""))
-    errors: dict[str, str] = {}
     if waiting:
         jobs = [Job(trial.run.config, _place(study, trial, parent)) for trial in waiting]
-        found = run_trials(jobs, study.base.run.output, lambda p: on_progress(waiting[p.trial], p))
-        errors = {trial.run.fingerprint: error for trial, error in zip(waiting, found, strict=True) if error}
-        records.end_unfinished(parent, "FAILED")
+        errors = run_trials(jobs, study.base.run.output, lambda p: on_progress(waiting[p.trial], p))
+        records.end_failed(
+            parent,
+            {trial.run.fingerprint: error for trial, error in zip(waiting, errors, strict=True) if error},
+        )
     tracker.flush(START_SECONDS)
-    report = read_report(records, parent, study.name, study.ablation, study.profile, errors)
-    _log_report(report, records, parent, tracker)
-    unwritten = tracker.finish("FAILED" if errors else "FINISHED")
+    report = read_report(records, parent, study.name, study.ablation, study.profile)
+    log_report(report, records, parent, tracker)
+    unwritten = tracker.finish("FAILED" if report.failed else "FINISHED")
     if unwritten:
         display.warn(unwritten)
     return report
-
-
-def report_again(name: str, ablation: Ablation, profile: str, uri: str, display: Display) -> Report:
-    """The report of the latest run of an ablation, from MLflow alone, written to it again."""
-    records = Records(resolve_uri(uri), f"ablation {name}")
-    parent = records.parent(name, profile)
-    report = read_report(records, parent, name, ablation, profile, {})
-    records.write_artifacts(parent, _files(report, _curves(report, records, parent)))
-    return report
-
-
-def read_report(
-    records: Records, parent: str, name: str, ablation: Ablation, profile: str, errors: dict[str, str]
-) -> Report:
-    """The report from what MLflow holds; `errors` says why trials failed, by fingerprint."""
-    cells, children = records.cells(parent), records.children(parent)
-    rows = {cell.row: cell for cell in reversed(cells)}
-    lines = []
-    for row in dict.fromkeys(cell.row for cell in cells):
-        own = [cell for cell in cells if cell.row == row]
-        scores = [_scores(records, children.get(cell.fingerprint), cell) for cell in own]
-        failures = [errors[cell.fingerprint] for cell in own if cell.fingerprint in errors]
-        failures += [
-            "failed in an earlier call"
-            for cell in own
-            if not errors and cell.fingerprint in children and children[cell.fingerprint].status == "FAILED"
-        ]
-        lines.append(
-            Line(
-                row,
-                rows[row].x,
-                rows[row].paper,
-                tuple(found.get("mean") for found in scores),
-                _means(scores),
-                "; ".join(dict.fromkeys(failures)),
-            )
-        )
-    return Report(name, ablation, profile, records.command(parent), tuple(lines))
-
-
-def _scores(records: Records, child: Child | None, cell: Cell) -> dict[str, float]:
-    """Percent by source, and their mean."""
-    if child is None:
-        return {}
-    return {source: 100 * score for source, score in records.scores(child, cell.step).items()}
-
-
-def _means(scores: Iterable[dict[str, float]]) -> dict[str, float]:
-    """Each source's score averaged over the seeds that have it."""
-    values: dict[str, list[float]] = {}
-    for found in scores:
-        for source, score in found.items():
-            if source != "mean":
-                values.setdefault(source, []).append(score)
-    return {source: mean(found) for source, found in values.items()}
 
 
 def _parent(study: Study, display: Display) -> Tracker:
@@ -203,38 +148,6 @@ def _link(study: Study, trial: Trial, results: Results, parent: str, display: Di
         tracker.log_step(step, metrics)
     if unwritten := tracker.finish():
         display.warn(unwritten)
-
-
-def _log_report(report: Report, records: Records, parent: str, tracker: Tracker) -> None:
-    for path in _files(report, _curves(report, records, parent)):
-        tracker.log_artifact(path)
-    tracker.set_tags({"mlflow.note.content": markdown(report), "gte_ray.verdict": verdict(report)})
-    for line in report.lines:
-        if line.measured:
-            tracker.log_step(0, {f"ndcg_at_10_of_row/{line.name}": mean(line.measured) / 100})
-
-
-def _curves(report: Report, records: Records, parent: str) -> list[Curve]:
-    """The losses of each row's first seed."""
-    if not report.ablation.curves:
-        return []
-    children = records.children(parent)
-    first = {cell.row: cell.fingerprint for cell in reversed(records.cells(parent))}
-    return [
-        (row, records.losses(children[fingerprint]))
-        for row, fingerprint in first.items()
-        if fingerprint in children
-    ]
-
-
-def _files(report: Report, curves: list[Curve]) -> list[str]:
-    """report.md, table.csv and the plot, in a folder of their own."""
-    folder = tempfile.mkdtemp(prefix="gte_ray-report-")
-    texts = {"report.md": markdown(report), "table.csv": table_csv(report)}
-    for name, text in texts.items():
-        (Path(folder) / name).write_text(text)
-    plots = ablation_plot(report, curves, os.path.join(folder, "plot"))
-    return [*(os.path.join(folder, name) for name in texts), *plots]
 
 
 def _write(name: str, text: str) -> str:

@@ -2,26 +2,20 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import gte_ray.mlflow_run  # noqa: F401  (what it sets has to be there before MLflow is imported)
-
-from mlflow import MlflowClient  # isort: skip
-from mlflow.entities import Run  # isort: skip
-from mlflow.exceptions import MlflowException  # isort: skip
+from typing import Any
 
 from gte_ray.ablation.trials import Cell
 from gte_ray.errors import RunError
+from gte_ray.mlflow_run import MlflowClient
+from gte_ray.tracking import without_password
 
-ABLATION, PROFILE, FINGERPRINT, LINK = (
-    "gte_ray.ablation",
-    "gte_ray.profile",
-    "gte_ray.fingerprint",
-    "gte_ray.linked_run",
-)
-"""Tags: name and profile on parent and children, fingerprint and, of a linked child, the other run's id."""
+ABLATION, PROFILE = "gte_ray.ablation", "gte_ray.profile"
+"""Tags of parent and children."""
+FINGERPRINT, LINK, ERROR = "gte_ray.fingerprint", "gte_ray.linked_run", "gte_ray.error"
+"""Tags of children: of what was computed; the run that a linked child stands for; why one failed."""
 CELLS_FILE = "cells.json"
 """Artifact of the parent: the cells of the table."""
 SCORE = "ndcg_at_10"
@@ -37,6 +31,30 @@ class Child:
     """The run that was trained: itself, or the one that it links to."""
     fingerprint: str
     status: str
+    error: str
+    """Why it failed, empty where it did not."""
+
+
+class _Client:
+    """MLflow's client, whose failures are RunErrors: what was trained is not lost with them."""
+
+    def __init__(self, uri: str):
+        self.uri, self.client = uri, MlflowClient(uri)
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.client, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            try:
+                return method(*arguments, **named)
+            except Exception as error:  # whatever a network, a server or a database throws
+                reason = " ".join(str(error).split())[:200]
+                raise RunError(
+                    f"MLflow at {without_password(self.uri)} does not answer ({reason}); the same command goes on "
+                    "from what is done"
+                ) from error
+
+        return call
 
 
 class Records:
@@ -44,12 +62,8 @@ class Records:
 
     def __init__(self, uri: str, experiment: str):
         """Raises RunError where MLflow cannot be read."""
-        self.experiment = experiment
-        self.client = MlflowClient(uri)
-        try:
-            found = self.client.get_experiment_by_name(experiment)
-        except MlflowException as error:
-            raise RunError(f"MLflow at {uri} cannot be read: {error}") from error
+        self.client: Any = _Client(uri)
+        found = self.client.get_experiment_by_name(experiment)
         self.experiment_id = None if found is None else found.experiment_id
 
     def parent(self, name: str, profile: str) -> str:
@@ -75,7 +89,10 @@ class Records:
             tags = run.data.tags
             if FINGERPRINT in tags:
                 source = tags.get(LINK, run.info.run_id)
-                found[tags[FINGERPRINT]] = Child(run.info.run_id, source, tags[FINGERPRINT], run.info.status)
+                error = tags.get(ERROR, "no reason is known") if run.info.status == "FAILED" else ""
+                found[tags[FINGERPRINT]] = Child(
+                    run.info.run_id, source, tags[FINGERPRINT], run.info.status, error
+                )
         return found
 
     def scores(self, child: Child, step: int) -> dict[str, float]:
@@ -108,7 +125,14 @@ class Records:
             if child.status == "RUNNING":
                 self.client.set_terminated(child.run_id, status)
 
-    def _search(self, where: str) -> Sequence[Run]:
+    def end_failed(self, parent: str, errors: Mapping[str, str]) -> None:
+        """Marks children as failed; `errors` says why, by fingerprint."""
+        for child in self.children(parent).values():
+            if child.fingerprint in errors:
+                self.client.set_tag(child.run_id, ERROR, errors[child.fingerprint])
+                self.client.set_terminated(child.run_id, "FAILED")
+
+    def _search(self, where: str) -> Sequence[Any]:
         """Runs of the experiment, the latest first."""
         if self.experiment_id is None:
             return []

@@ -4,7 +4,7 @@ The bm25s library with Lucene's formula. Words are runs of two or more letters, 
 in lower case and without English stop words; there is no stemming.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import bm25s
 import numpy as np
@@ -19,9 +19,9 @@ B = 0.75
 """How far long documents are marked down; the library's default, and Lucene's."""
 
 
-def evaluate_bm25(store: Store, limit: int, sources: Sequence[str] = ()) -> tuple[SourceScores, ...]:
+def evaluate_bm25(store: Store, limit: int) -> tuple[SourceScores, ...]:
     """Scores of BM25 on what `heldout.evaluate` with the same arguments scores a model on."""
-    return tuple(_score(task) for task in held_out(store, limit, sources))
+    return tuple(_score(task) for task in held_out(store, limit))
 
 
 def _score(task: HeldOut) -> SourceScores:

@@ -46,15 +46,13 @@ class HeldOut:
         )
 
 
-def evaluate(
-    store: Store, embed: Callable[[list[str]], np.ndarray], limit: int, sources: Sequence[str] = ()
-) -> tuple[SourceScores, ...]:
+def evaluate(store: Store, embed: Callable[[list[str]], np.ndarray], limit: int) -> tuple[SourceScores, ...]:
     """Scores of an embedding model on at most `limit` held-out pairs of each source (all when none is named).
 
     `embed` gives (n, D) normalised float32 vectors of n texts. A source with fewer than two held-out
     documents has no scores (see `skipped_sources`). Raises RunError when a vector is not finite.
     """
-    return tuple(_score(task, embed) for task in held_out(store, limit, sources))
+    return tuple(_score(task, embed) for task in held_out(store, limit))
 
 
 def _score(task: HeldOut, embed: Callable[[list[str]], np.ndarray]) -> SourceScores:
@@ -68,20 +66,18 @@ def _score(task: HeldOut, embed: Callable[[list[str]], np.ndarray]) -> SourceSco
     return task.scores(ranks(similarity, len(d_ND), task.pair_queries, task.pair_documents))
 
 
-def held_out(store: Store, limit: int, sources: Sequence[str] = ()) -> Iterator[HeldOut]:
-    """The retrieval tasks of the sources, in store order, without those that are too small."""
+def held_out(store: Store, limit: int) -> Iterator[HeldOut]:
+    """The retrieval tasks of all sources, in store order, without those that are too small."""
     for info in store.manifest.sources:
-        if not sources or info.name in sources:
-            task = _task(store, info.name, limit)
-            if len(task.documents) >= FEWEST_DOCUMENTS:
-                yield task
+        task = _task(store, info.name, limit)
+        if len(task.documents) >= FEWEST_DOCUMENTS:
+            yield task
 
 
-def skipped_sources(store: Store, limit: int, sources: Sequence[str] = ()) -> tuple[str, ...]:
+def skipped_sources(store: Store, limit: int) -> tuple[str, ...]:
     """Names of the sources that `evaluate` passes over."""
-    scored = {task.source for task in held_out(store, limit, sources)}
-    names = [info.name for info in store.manifest.sources if not sources or info.name in sources]
-    return tuple(name for name in names if name not in scored)
+    scored = {task.source for task in held_out(store, limit)}
+    return tuple(info.name for info in store.manifest.sources if info.name not in scored)
 
 
 def _task(store: Store, source: str, limit: int) -> HeldOut:

@@ -19,7 +19,7 @@ from gte_ray.train.board import StepReport
 from gte_ray.train.launch import fit
 from gte_ray.train.loop import Outcome
 
-STEPS, EVERY = 160, 20
+STEPS, EVERY = 200, 20
 
 
 def tiny_run(store: str, output: Path, workers: int = 1) -> Config:
@@ -129,32 +129,27 @@ def assert_same(record: Path, expected: dict[int, tuple[str, float]]) -> None:
         assert found[step][1] == pytest.approx(loss, abs=1e-4)
 
 
-def test_a_killed_driver_goes_on_with_fewer_workers(tiny_store, tmp_path, uninterrupted):
+def test_a_killed_worker_then_a_killed_driver_then_fewer_workers(tiny_store, tmp_path, uninterrupted):
     record = tmp_path / "reports"
     first = Training(tiny_run(tiny_store, tmp_path, workers=2), record)
-    first.wait_for_step(2 * EVERY)
+    first.wait_for_step(EVERY)
+    workers = [
+        child
+        for child in psutil.Process(first.process.pid).children(recursive=True)
+        if "RayTrainWorker" in " ".join(child.cmdline())
+    ]
+    assert len(workers) == 2
+    killed_at = reports(record)[-1][0]
+    workers[0].kill()
+
+    first.wait_for_step(killed_at + 2 * EVERY)
     first.process.send_signal(signal.SIGKILL)
     first.process.communicate()
     before = len(reports(record))
     Training(tiny_run(tiny_store, tmp_path, workers=1), record).finish()
     resumed_at = reports(record)[before][0]
-    assert 0 < resumed_at < STEPS
+    assert killed_at < resumed_at < STEPS
     assert resumed_at % EVERY == 0
     assert_same(record, uninterrupted)
     kept = list((tmp_path / "run/checkpoints").glob("checkpoint_*/state.json"))
-    assert len(kept) == 2  # none beyond those that Ray Train keeps, whatever the kill left
-
-
-def test_a_killed_worker_is_replaced(tiny_store, tmp_path, uninterrupted):
-    record = tmp_path / "reports"
-    training = Training(tiny_run(tiny_store, tmp_path, workers=2), record)
-    training.wait_for_step(EVERY)
-    workers = [
-        child
-        for child in psutil.Process(training.process.pid).children(recursive=True)
-        if "RayTrainWorker" in " ".join(child.cmdline())
-    ]
-    assert len(workers) == 2
-    workers[0].kill()
-    training.finish()
-    assert_same(record, uninterrupted)
+    assert len(kept) == 2  # none beyond those that Ray Train keeps, whatever the kills left

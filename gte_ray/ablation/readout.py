@@ -1,0 +1,97 @@
+"""The report of an ablation out of MLflow and back into it."""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import mean
+
+from gte_ray.ablation.plots import Curve, ablation_plot
+from gte_ray.ablation.records import Child, Records
+from gte_ray.ablation.report import Line, Report, markdown, table_csv, verdict
+from gte_ray.ablation.study import Ablation
+from gte_ray.ablation.trials import Cell
+from gte_ray.tracking import Tracker, resolve_uri
+
+
+def report_again(name: str, ablation: Ablation, profile: str, uri: str) -> Report:
+    """The report of the latest run of an ablation, from MLflow alone, written to it again."""
+    records = Records(resolve_uri(uri), experiment_of(name))
+    parent = records.parent(name, profile)
+    report = read_report(records, parent, name, ablation, profile)
+    records.write_artifacts(parent, _files(report, _curves(report, records, parent)))
+    return report
+
+
+def experiment_of(name: str) -> str:
+    """MLflow's experiment of an ablation."""
+    return f"ablation {name}"
+
+
+def read_report(records: Records, parent: str, name: str, ablation: Ablation, profile: str) -> Report:
+    """The report from what MLflow holds."""
+    cells, children = records.cells(parent), records.children(parent)
+    rows = {cell.row: cell for cell in reversed(cells)}
+    lines = []
+    for row in dict.fromkeys(cell.row for cell in cells):
+        own = [cell for cell in cells if cell.row == row]
+        scores = [_scores(records, children.get(cell.fingerprint), cell) for cell in own]
+        errors = [children[cell.fingerprint].error for cell in own if cell.fingerprint in children]
+        lines.append(
+            Line(
+                row,
+                rows[row].x,
+                rows[row].paper,
+                tuple(found.get("mean") for found in scores),
+                _means(scores),
+                "; ".join(dict.fromkeys(error for error in errors if error)),
+            )
+        )
+    return Report(name, ablation, profile, records.command(parent), tuple(lines))
+
+
+def _scores(records: Records, child: Child | None, cell: Cell) -> dict[str, float]:
+    """Percent by source, and their mean."""
+    if child is None:
+        return {}
+    return {source: 100 * score for source, score in records.scores(child, cell.step).items()}
+
+
+def _means(scores: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Each source's score averaged over the seeds that have it."""
+    values: dict[str, list[float]] = {}
+    for found in scores:
+        for source, score in found.items():
+            if source != "mean":
+                values.setdefault(source, []).append(score)
+    return {source: mean(found) for source, found in values.items()}
+
+
+def log_report(report: Report, records: Records, parent: str, tracker: Tracker) -> None:
+    """Writes the report's files, and its text as the parent's description."""
+    for path in _files(report, _curves(report, records, parent)):
+        tracker.log_artifact(path)
+    tracker.set_tags({"mlflow.note.content": markdown(report), "gte_ray.verdict": verdict(report)})
+
+
+def _curves(report: Report, records: Records, parent: str) -> list[Curve]:
+    """The losses of each row's first seed."""
+    if not report.ablation.curves:
+        return []
+    children = records.children(parent)
+    first = {cell.row: cell.fingerprint for cell in reversed(records.cells(parent))}
+    return [
+        (row, records.losses(children[fingerprint]))
+        for row, fingerprint in first.items()
+        if fingerprint in children
+    ]
+
+
+def _files(report: Report, curves: list[Curve]) -> list[str]:
+    """report.md, table.csv and the plot, in a folder of their own."""
+    folder = tempfile.mkdtemp(prefix="gte_ray-report-")
+    texts = {"report.md": markdown(report), "table.csv": table_csv(report)}
+    for name, text in texts.items():
+        (Path(folder) / name).write_text(text)
+    plots = ablation_plot(report, curves, os.path.join(folder, "plot"))
+    return [*(os.path.join(folder, name) for name in texts), *plots]

@@ -1,0 +1,178 @@
+"""`ablations/run.py` as a person runs it: real Ray Tune, real MLflow, runs of a few thousand weights."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+RUN = Path(__file__).parents[2] / "ablations/run.py"
+MICRO = '''
+"""Three rows: two that train, one whose loss overflows."""
+
+from dataclasses import replace
+
+from gte_ray.ablation.study import Ablation, Row, more_is_better
+
+
+def rows(base, setting):
+    model = replace(base.model, hidden_size=16, layers=1, heads=2, intermediate_size=32, vocab_size=300)
+    base = replace(
+        base,
+        data=replace(base.data, max_length=16),
+        model=model,
+        training=replace(base.training, steps=8, global_batch=16, max_grad_norm=0.0),
+        run=replace(base.run, checkpoint_every=4, eval_every=4),
+    )
+    rates = {"slow": 1e-3, "fast": 1e-2, "wild": 1e36}
+    return [Row(n, replace(base, training=replace(base.training, learning_rate=r))) for n, r in rates.items()]
+
+
+ABLATION = Ablation("ours", "how fast?", "Faster is better.", rows, more_is_better, "learning rate", curves=True)
+'''
+
+
+def command(*arguments: str, cwd: Path, **more) -> subprocess.Popen:
+    environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
+    return subprocess.Popen(
+        [sys.executable, str(RUN), *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment | {"COLUMNS": "160"},
+        **more,
+    )
+
+
+def finished(*arguments: str, cwd: Path, timeout: float = 240) -> tuple[int, str]:
+    process = command(*arguments, cwd=cwd)
+    output, _ = process.communicate(timeout=timeout)
+    return process.returncode, output
+
+
+@pytest.fixture(scope="module")
+def workplace(tiny_store, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ablations")
+    shutil.copytree(tiny_store, folder / "store")
+    (folder / "micro.py").write_text(MICRO)
+    return folder
+
+
+def children(folder: Path) -> dict[str, dict]:
+    """What MLflow has of each trial, by row."""
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("ablation micro")
+    runs = client.search_runs([experiment.experiment_id], "tags.`gte_ray.row` != ''")
+    return {run.data.tags["gte_ray.row"]: run.to_dictionary() for run in runs}
+
+
+def test_a_killed_ablation_goes_on_and_a_failed_trial_is_told(workplace):
+    first = command("micro.py", "--store", "store", cwd=workplace, start_new_session=True)
+    results = workplace / "runs"
+    deadline = time.monotonic() + 200
+    while not list(results.glob("*/results.json")):
+        assert first.poll() is None, first.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    known = json.loads(next(iter(results.glob("*/results.json"))).read_text())["mlflow_run"]
+
+    code, output = finished("micro.py", "--store", "store", cwd=workplace)
+    assert code == 1, output
+    assert "2 trial(s) to run, 1 finished earlier" in output
+    assert "wild failed: training diverged" in output
+    assert "The claim cannot be told from these runs" in output
+    assert "error: 1 row(s) have trials that failed" in output
+
+    found = children(workplace)
+    assert {row: run["info"]["status"] for row, run in found.items()} == {
+        "slow": "FINISHED",
+        "fast": "FINISHED",
+        "wild": "FAILED",
+    }
+    assert found["slow"]["info"]["run_id"] == known
+    parents = {run["data"]["tags"]["mlflow.parentRunId"] for run in found.values()}
+    assert len(parents) == 1
+    client, parent = MlflowClient(f"sqlite:///{workplace}/mlflow.db"), parents.pop()
+    for row in ("slow", "fast"):
+        run_id = found[row]["info"]["run_id"]
+        assert [m.step for m in client.get_metric_history(run_id, "loss")] == list(range(8))
+        assert [m.step for m in client.get_metric_history(run_id, "ndcg_at_10/mean")] == [4, 8]
+    artifacts = {artifact.path for artifact in client.list_artifacts(parent)}
+    assert artifacts == {"cells.json", "report.md", "table.csv", "plot.png", "plot.svg"}
+    assert client.get_run(parent).info.status == "FAILED"
+    assert "| slow |" in client.get_run(parent).data.tags["mlflow.note.content"]
+
+    code, again = finished("report", "micro.py", cwd=workplace)
+    assert code == 0, again
+    table = [line for line in output.splitlines() if line.strip().startswith(("slow", "fast", "wild"))]
+    assert table
+    assert all(line in again for line in table)
+
+
+def test_a_tracking_server_that_is_away_is_told_before_training(workplace):
+    code, output = finished(
+        "micro.py",
+        "--store",
+        "store",
+        "--tracking-uri",
+        "http://127.0.0.1:9",
+        "--output",
+        "none",
+        cwd=workplace,
+    )
+    assert code == 1
+    assert "error: an ablation needs MLflow from its start: MLflow at http://127.0.0.1:9" in output
+    assert not (workplace / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope"], "there is no ablation 'nope'; there are alpha, batch_size, datasets"),
+        ([], "one ablation is needed"),
+        (["alpha", "loss"], "one ablation is needed"),
+        (["alpha", "--profile", "desk"], "--profile is 'desk'; allowed are laptop, paper"),
+        (["alpha", "--profile", "paper"], "--profile paper needs --store"),
+        (["alpha", "--seeds", "0"], "--seeds is 0; allowed is at least 1"),
+        (["alpha", "--tracking-uri", "mlruns"], "--tracking-uri is 'mlruns'"),
+        (["empty.py"], "ABLATION is not defined there"),
+        (["report", "alpha"], "MLflow has no run of ablation alpha with profile laptop"),
+        (["alpha", "--store", "missing"], "missing: the pair store is missing"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, message, tmp_path, tiny_store, monkeypatch, capsys):
+    from gte_ray.ablation.command import main
+    from gte_ray.console import run_command
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("gte_ray.ablation.command.start_ray", lambda *_: pytest.fail("Ray was started"))
+    (tmp_path / "empty.py").write_text("")
+    if "--store" not in arguments and "paper" not in arguments:
+        arguments = [*arguments, "--store", tiny_store]
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        run_command(lambda: main(RUN.parent))
+    assert stop.value.code in (1, 2)
+    assert message in capsys.readouterr().err
+
+
+def test_the_list_names_all_with_their_trials(tiny_store, monkeypatch, capsys):
+    from gte_ray.ablation.command import main
+
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(sys, "argv", ["run.py", "--list", "--store", tiny_store])
+    main(RUN.parent)
+    lines = capsys.readouterr().out.splitlines()
+    (alpha,) = [line for line in lines if line.strip().startswith("alpha")]
+    assert "Table 10" in alpha
+    assert " 4 " in alpha

@@ -1,0 +1,147 @@
+"""The rows of every ablation, against what sections 5.1 to 5.5 of the paper say was varied."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from gte_ray.ablation.command import load, names
+from gte_ray.ablation.study import Setting, baseline
+from gte_ray.ablation.trials import expand
+from gte_ray.errors import UsageError
+from gte_ray.recipes import gte_base
+
+FOLDER = Path(__file__).parents[2] / "ablations"
+ALL = ["alpha", "batch_size", "datasets", "duplicates", "loss", "model_size", "steps", "temperature"]
+PAPER = Setting("paper", {f"s{i:02}": 1_000 * (33 - i) for i in range(33)})
+LAPTOP = Setting("laptop", {f"s{i}": 100 * (9 - i) for i in range(9)})
+HARDWARE = ("hardware", "run")
+
+EXPECTED = {
+    "alpha": [("0", {"alpha": 0.0}, 55.4), ("0.3", {"alpha": 0.3}, 58.9), ("0.5", {}, 59.0), ("1", {"alpha": 1.0}, 58.3)],
+    "batch_size": [
+        ("1,024", {"global_batch": 1_024}, None),
+        ("2,048", {"global_batch": 2_048}, None),
+        ("4,096", {"global_batch": 4_096}, None),
+        ("8,192", {"global_batch": 8_192}, None),
+        ("16,384", {}, 59.0),
+        ("32,768", {"global_batch": 32_768}, None),
+    ],
+    "duplicates": [("off", {"mask_duplicates": False}, None), ("on", {}, None)],
+    "loss": [
+        ("vanilla", {"directions": ("q2d",), "steps": 30_000}, 57.3),
+        ("q→d + d→q", {"directions": ("q2d", "d2q"), "steps": 30_000}, None),
+        ("+ q→q", {"directions": ("q2d", "d2q", "q2q"), "steps": 30_000}, None),
+        ("improved", {"steps": 30_000}, 57.8),
+    ],
+    "model_size": [
+        (
+            "small",
+            {
+                "base": "microsoft/MiniLM-L12-H384-uncased", "hidden_size": 384, "intermediate_size": 1_536,
+                "learning_rate": 3e-4, "recipe": "gte-small",
+            },
+            None,
+        ),
+        ("base", {}, 59.0),
+        (
+            "large",
+            {
+                "base": "google-bert/bert-large-uncased", "hidden_size": 1_024, "layers": 24, "heads": 16,
+                "intermediate_size": 4_096, "learning_rate": 5e-5, "recipe": "gte-large",
+            },
+            None,
+        ),
+    ],
+    "steps": [
+        ("10,000", {}, 56.4), ("20,000", {}, 59.0), ("30,000", {}, 57.8), ("40,000", {}, 57.7), ("50,000", {}, 59.0),
+    ],
+    "temperature": [
+        ("0.005", {"temperature": 0.005}, None), ("0.01", {}, None), ("0.02", {"temperature": 0.02}, None),
+        ("0.05", {"temperature": 0.05}, None),
+    ],
+}  # fmt: skip
+"""Rows of the paper profile: name, fields that differ from the recipe gte-base, score in the paper."""
+
+
+def flat(config):
+    parts = asdict(config)
+    sections = [part for name, part in parts.items() if isinstance(part, dict) and name not in HARDWARE]
+    found = {name: value for part in sections for name, value in part.items()}
+    return found | {"recipe": config.recipe, "seed": config.seed}
+
+
+def test_the_folder_holds_the_ablations_that_are_known():
+    assert names(FOLDER) == ALL
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_paper_profile_is_the_papers_matrix(name):
+    _, ablation = load(name, FOLDER)
+    recipe = flat(gte_base("store"))
+    found = []
+    for row in ablation.rows(baseline("paper", "store"), PAPER):
+        changed = {key: value for key, value in flat(row.config).items() if value != recipe[key]}
+        found.append((row.name, changed, row.paper))
+    assert found == EXPECTED[name]
+
+
+def test_figure_3a_takes_the_largest_then_ten_more_then_all():
+    _, ablation = load("datasets", FOLDER)
+    few, more, whole = ablation.rows(baseline("paper", "store"), PAPER)
+    largest = [f"s{i:02}" for i in range(5)]
+    assert list(few.config.data.sources) == largest
+    assert list(more.config.data.sources[:5]) == largest
+    assert len(set(more.config.data.sources)) == 15
+    assert whole.config == baseline("paper", "store")
+    assert [row.x for row in (few, more, whole)] == [5, 15, 33]
+    assert [row.x for row in ablation.rows(baseline("laptop", "store"), LAPTOP)] == [1, 4, 9]
+
+
+def test_table_8_is_one_run_scored_at_five_steps(tiny_store):
+    _, ablation = load("steps", FOLDER)
+    rows = ablation.rows(baseline("laptop", tiny_store), LAPTOP)
+    trials, cells = expand(rows, seeds=1)
+    assert len(trials) == 1
+    assert [cell.step for cell in cells] == [20, 40, 60, 80, 100]
+    assert {cell.fingerprint for cell in cells} == {trials[0].run.fingerprint}
+
+
+@pytest.mark.parametrize("profile", ["laptop", "paper"])
+def test_all_ablations_share_the_baseline(profile):
+    base = baseline(profile, "store")
+    setting = LAPTOP if profile == "laptop" else PAPER
+    for name in ALL:
+        rows = load(name, FOLDER)[1].rows(base, setting)
+        shared = [row for row in rows if flat(row.config) == flat(base)]
+        assert len({row.config.training.steps for row in rows}) == 1
+        assert shared or (name == "loss" and profile == "paper")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_claims_speak_of_rows_that_are_there(name):
+    _, ablation = load(name, FOLDER)
+    for profile, setting in (("laptop", LAPTOP), ("paper", PAPER)):
+        rows = [row.name for row in ablation.rows(baseline(profile, "store"), setting)]
+        assert len(set(rows)) == len(rows)
+        compared = ablation.comparisons(rows)
+        assert compared
+        assert {name for c in compared for name in (c.row, c.other)} <= set(rows)
+
+
+def test_seeds_count_up_and_repeat_every_row(tiny_store):
+    _, ablation = load("alpha", FOLDER)
+    trials, cells = expand(ablation.rows(baseline("laptop", tiny_store), LAPTOP), seeds=3)
+    assert len(trials) == 12
+    assert [cell.seed for cell in cells] == [42] * 4 + [43] * 4 + [44] * 4
+    assert [trial.label for trial in trials[3:5]] == ["1, seed 42", "0, seed 43"]
+
+
+def test_unknown_profile():
+    with pytest.raises(UsageError, match="--profile is 'desk'; allowed are laptop, paper"):
+        baseline("desk", "store")
+
+
+def test_ablation_files_are_short():
+    for name in ALL:
+        assert len((FOLDER / f"{name}.py").read_text().splitlines()) < 80
