@@ -133,6 +133,13 @@ class Tracker:
         self._opened.wait(timeout_s)
         return self._mlflow.run_id if self._mlflow is not None else None
 
+    def reached(self, timeout_s: float) -> str | None:
+        """MLflow's id of the run; None at the first failure, which a training run would survive."""
+        deadline = time.monotonic() + timeout_s
+        while not (self._warned or self._opened.wait(0.1)) and time.monotonic() < deadline:
+            pass
+        return self.run_id()
+
     def flush(self, timeout_s: float) -> bool:
         """Waits until all is written; whether it is."""
         self._hurry.set()

@@ -63,7 +63,7 @@ def conduct(
     """
     check_capacity(study.base.hardware, display.warn, TRIAL_CPUS)
     tracker = _parent(study, display)
-    parent = tracker.run_id(START_SECONDS)
+    parent = tracker.reached(START_SECONDS)
     if parent is None:
         left = tracker.finish("FAILED", timeout_s=0.5)
         raise RunError(f"an ablation needs MLflow from its start: {left}")
