@@ -145,3 +145,13 @@ def test_unknown_profile():
 def test_ablation_files_are_short():
     for name in ALL:
         assert len((FOLDER / f"{name}.py").read_text().splitlines()) < 80
+
+
+def test_the_readmes_own_ablation_is_one(tmp_path):
+    readme = (FOLDER.parent / "README.md").read_text()
+    (code,) = [block.split("```")[0] for block in readme.split("```python\n")[1:]]
+    assert len(code.splitlines()) <= 15
+    (tmp_path / "warmup.py").write_text(code)
+    name, ablation = load(str(tmp_path / "warmup.py"), FOLDER)
+    rows = ablation.rows(baseline("laptop", "store"), LAPTOP)
+    assert (name, [row.config.training.warmup for row in rows]) == ("warmup", [0.0, 0.05, 0.2])
