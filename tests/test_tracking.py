@@ -45,7 +45,7 @@ def empty_database(tmp_path_factory):
 def folder(tmp_path, empty_database):
     (tmp_path / "mlflow.db").write_bytes(empty_database)
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
-        for table in ("tags", "params", "metrics", "latest_metrics", "runs"):
+        for table in ("tags", "params", "metrics", "latest_metrics", "runs", "experiment_tags"):
             database.execute(f"delete from {table}")
         database.execute("delete from experiments where name = 'laptop'")
     return tmp_path
