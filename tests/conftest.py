@@ -28,4 +28,14 @@ def ray_local():
     ray.shutdown()
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory) -> bytes:
+    """An sqlite database with MLflow's tables, which take seconds to make, and no run."""
+    from gte_ray.mlflow_run import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path.read_bytes()
+
+
 from tests.data.conftest import tiny_store  # noqa: E402, F401

@@ -60,8 +60,9 @@ def here(ray_local, workplace, monkeypatch, capsys):
 
 
 @pytest.fixture(scope="module")
-def workplace(tiny_store, tmp_path_factory) -> Path:
+def workplace(tiny_store, empty_database, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("workplace")
+    (folder / "mlflow.db").write_bytes(empty_database)
     shutil.copytree(tiny_store, folder / "store")
     return folder
 

@@ -33,21 +33,9 @@ def query(folder, sql):
         return database.execute(sql).fetchall()
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory):
-    """A database with MLflow's tables, which take seconds to make."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    assert start(folder).finish(timeout_s=120) == ""
-    return (folder / "mlflow.db").read_bytes()
-
-
 @pytest.fixture
 def folder(tmp_path, empty_database):
     (tmp_path / "mlflow.db").write_bytes(empty_database)
-    with sqlite3.connect(tmp_path / "mlflow.db") as database:
-        for table in ("tags", "params", "metrics", "latest_metrics", "runs", "experiment_tags"):
-            database.execute(f"delete from {table}")
-        database.execute("delete from experiments where name = 'laptop'")
     return tmp_path
 
 

@@ -17,7 +17,7 @@ from gte_ray.console import run_command
 
 RUN = Path(__file__).parents[2] / "ablations/run.py"
 MICRO = '''
-"""Three rows: two that train, one whose loss overflows."""
+"""Three rows: two that train, one whose base model is not there."""
 
 from dataclasses import replace
 
@@ -30,11 +30,12 @@ def rows(base, setting):
         base,
         data=replace(base.data, max_length=16),
         model=model,
-        training=replace(base.training, steps=8, global_batch=16, max_grad_norm=0.0),
+        training=replace(base.training, steps=8, global_batch=16, max_grad_norm=1.0),
         run=replace(base.run, checkpoint_every=4, eval_every=4),
     )
-    rates = {"slow": 1e-3, "fast": 1e-2, "wild": 1e36}
-    return [Row(n, replace(base, training=replace(base.training, learning_rate=r))) for n, r in rates.items()]
+    rates = {"slow": 1e-3, "fast": 1e-2}
+    found = [Row(n, replace(base, training=replace(base.training, learning_rate=r))) for n, r in rates.items()]
+    return [*found, Row("lost", replace(base, model=replace(model, base="./no-such-model")))]
 
 
 ABLATION = Ablation("ours", "how fast?", "Faster is better.", rows, more_is_better, "learning rate", curves=True)
@@ -75,8 +76,9 @@ def here(ray_local, workplace, monkeypatch, capsys):
 
 
 @pytest.fixture(scope="module")
-def workplace(tiny_store, tmp_path_factory) -> Path:
+def workplace(tiny_store, empty_database, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ablations")
+    (folder / "mlflow.db").write_bytes(empty_database)
     shutil.copytree(tiny_store, folder / "store")
     (folder / "micro.py").write_text(MICRO)
     return folder
@@ -105,7 +107,8 @@ def test_a_killed_ablation_goes_on_and_a_failed_trial_is_told(workplace, here):
     code, output = here("micro.py", "--store", "store")
     assert code == 1, output
     assert "2 trial(s) to run, 1 finished earlier" in output
-    assert "wild failed: training diverged" in output
+    assert "lost failed: " in output
+    assert "no-such-model" in output
     assert "The claim cannot be told from these runs" in output
     assert "error: 1 row(s) have trials that failed" in output
 
@@ -113,7 +116,7 @@ def test_a_killed_ablation_goes_on_and_a_failed_trial_is_told(workplace, here):
     assert {row: run["info"]["status"] for row, run in found.items()} == {
         "slow": "FINISHED",
         "fast": "FINISHED",
-        "wild": "FAILED",
+        "lost": "FAILED",
     }
     assert found["slow"]["info"]["run_id"] == known
     parents = {run["data"]["tags"]["mlflow.parentRunId"] for run in found.values()}

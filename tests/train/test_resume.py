@@ -11,13 +11,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from gte_ray.config import Config
+from gte_ray.data.store import open_store
+from gte_ray.data.stream import read_batch
+from gte_ray.model.encoder import build_encoder
 from gte_ray.recipes import recipe
 from gte_ray.run import make_stream, plan_run, resolve_tokenizer
-from gte_ray.train.board import StepReport
-from gte_ray.train.launch import fit
-from gte_ray.train.loop import Outcome
+from gte_ray.train.engine import Engine
+from gte_ray.train.step import train_step
 
 STEPS, EVERY = 200, 20
 
@@ -110,13 +113,17 @@ def losses(record: Path) -> dict[int, tuple[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(ray_local, tiny_store, tmp_path_factory) -> dict[int, tuple[str, float]]:
+def uninterrupted(tiny_store, tmp_path_factory) -> dict[int, tuple[str, float]]:
+    """The same run step by step in this process, without Ray."""
     run = plan_run(tiny_run(tiny_store, tmp_path_factory.mktemp("whole")))
-    seen: list[StepReport] = []
-    outcome = fit(run.config, make_stream(run, resolve_tokenizer(run)), run.folder, seen.extend)
-    assert outcome == Outcome(STEPS - 1)
-    assert [report.step for report in seen] == list(range(STEPS))
-    found = {report.step: (report.source, report.metrics.loss) for report in seen}
+    stream, store = make_stream(run, resolve_tokenizer(run)), open_store(tiny_store)
+    tokenizer, config = stream.tokenizer, run.config
+    encoder = build_encoder(
+        config.model, tokenizer.vocab_size, tokenizer.pad_id, config.data.max_length, config.seed
+    )
+    engine = Engine(encoder, config, torch.device("cpu"))
+    batches = [read_batch(stream, store, run.plan[step]) for step in range(STEPS)]
+    found = {batch.step: (batch.source, train_step(engine, batch, config).loss) for batch in batches}
     assert found[STEPS - 1][1] < found[0][1]  # it learns, so equal losses mean equal weights
     return found
 
