@@ -1,6 +1,8 @@
 """Fixtures that many tests share."""
 
 import os
+import sys
+from collections.abc import Callable
 
 # One small machine runs many processes: none of them may take all cores, or reach for a model hub.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,6 +28,27 @@ def ray_local():
         )
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def run_main(ray_local, monkeypatch, capsys):
+    """Runs a command's main in this process, on the Ray that is there: (exit code, stdout, stderr)."""
+    from gte_ray.console import run_command
+
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(main: Callable[[], None], program: str, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [program, *arguments])
+        code = 0
+        try:
+            run_command(main)
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

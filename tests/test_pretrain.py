@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from gte_ray.console import run_command
 from gte_ray.recipes import recipe
 from gte_ray.run import open_run, plan_run, run_key
 
@@ -40,23 +39,12 @@ def command(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProc
 
 
 @pytest.fixture
-def here(ray_local, workplace, monkeypatch, capsys):
-    """Runs a command's main in this process, on the Ray that is there: (exit code, stdout, stderr)."""
+def here(run_main, workplace, monkeypatch):
+    """Runs a command in this process: (exit code, stdout, stderr)."""
     monkeypatch.chdir(workplace)
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-    def run(module: str, *arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [module, *arguments])
-        code = 0
-        try:
-            run_command(importlib.import_module(f"gte_ray.{module}").main)
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return lambda module, *arguments: run_main(
+        importlib.import_module(f"gte_ray.{module}").main, module, *arguments
+    )
 
 
 @pytest.fixture(scope="module")

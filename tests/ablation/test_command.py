@@ -56,21 +56,13 @@ def command(*arguments: str, cwd: Path, **more) -> subprocess.Popen:
 
 
 @pytest.fixture
-def here(ray_local, workplace, monkeypatch, capsys):
-    """Runs the command in this process, on the Ray that is there: exit code and all that it printed."""
+def here(run_main, workplace, monkeypatch):
+    """Runs the command in this process: exit code and all that it printed."""
     monkeypatch.chdir(workplace)
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
-        code = 0
-        try:
-            run_command(lambda: main(RUN.parent))
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out + captured.err
+        code, out, err = run_main(lambda: main(RUN.parent), "run.py", *arguments)
+        return code, out + err
 
     return run
 
