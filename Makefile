@@ -3,10 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: pretrain test check format bench clean
+.PHONY: pretrain finetune test check format bench clean
 
 pretrain: $(VENV)/.installed
-	$(BIN)/python -m gte_ray.pretrain
+	$(BIN)/python -m gte_ray.pretrain --name pretrained
+
+# Pre-training alone, fine-tuning alone, and both (Table 9).
+finetune: pretrain
+	$(BIN)/python -m gte_ray.finetune --model scratch --name only-finetuned
+	$(BIN)/python -m gte_ray.finetune --model runs/pretrained/model --name finetuned
+	$(BIN)/python -m gte_ray.show runs/pretrained runs/only-finetuned runs/finetuned
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest

@@ -12,9 +12,10 @@ from gte_ray.data.builtin import prepare_builtin
 from gte_ray.data.ids import Ids
 from gte_ray.data.plan import PlanSource
 from gte_ray.data.prepare import prepare
+from gte_ray.data.read import StreamConfig, read_batch
 from gte_ray.data.sources import SourceSpec
 from gte_ray.data.store import Store
-from gte_ray.data.stream import PlanDataConfig, StreamConfig, read_batch
+from gte_ray.data.stream import PlanDataConfig
 from gte_ray.model.microbatch import join, micro_batches
 
 BATCH, LENGTH, MICRO_BATCH_TOKENS = 2_048, 128, 8_192

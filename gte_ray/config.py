@@ -9,7 +9,9 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from gte_ray.errors import UsageError
 
@@ -38,13 +40,15 @@ class DataConfig:
     """Exponent of the source sizes in the mixture, p ~ n^alpha (eq. 4); 0 is uniform, 1 proportional."""
     max_length: int = 128
     """Tokens of a text, special tokens included; the rest is cut off (section 3.4)."""
+    group_size: int = 1
+    """Documents of a pair: its own and group-size - 1 hard or random negatives (section 3.4); 1 for pairs."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """The backbone: a pre-trained one, or BERT of the sizes below from random weights."""
 
-    base: str
+    base: Annotated[str, tyro.conf.arg(aliases=["--model"])]
     """Hugging Face id or folder of a pre-trained encoder, or `scratch` for random weights."""
     vocab_size: int = 30522
     """Entries of the WordPiece vocabulary trained on the store; `scratch` only."""
@@ -115,7 +119,7 @@ class HardwareConfig:
     graph_tokens: int = 65_536
     """Tokens whose activations are kept from the first forward pass; the rest is computed twice."""
     loss_tile: int = 4_096
-    """Columns of the similarity matrix that exist at one time."""
+    """Rows of the similarity matrices that exist at one time."""
     gradient_checkpointing: bool = False
     """Whether layers recompute their activations in the backward pass, to save memory."""
     retokenize: bool = False
@@ -166,14 +170,16 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
-    def fingerprint(self, store_fingerprint: str) -> str:
+    def fingerprint(self, store_fingerprint: str, base_identity: str) -> str:
         """16 hex digits that are equal exactly when two runs compute the same thing.
 
-        `store_fingerprint` stands for the pairs, whose location does not count.
+        `store_fingerprint` stands for the pairs and `base_identity` for the weights of the base model, whose
+        locations do not count.
         """
         identity = {k: v for k, v in self.to_dict().items() if k not in ("recipe", "hardware", "run")}
         identity["computation"] = COMPUTATION
         identity["data"]["store"] = store_fingerprint
+        identity["model"]["base"] = base_identity
         identity["data"]["sources"] = sorted(self.data.sources)
         identity["objective"]["directions"] = sorted(self.objective.directions)
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -200,6 +206,7 @@ def validate(config: Config) -> Config:
         (d.store != "", "store", d.store, "a folder or URI"),
         (d.alpha >= 0, "alpha", d.alpha, "a number of at least 0"),
         (d.max_length >= 3, "max-length", d.max_length, "at least 3 tokens"),
+        (d.group_size >= 1, "group-size", d.group_size, "at least 1"),
         (m.base != "", "base", m.base, "a Hugging Face id, a folder, or scratch"),
         (m.vocab_size >= 100, "vocab-size", m.vocab_size, "at least 100 entries"),
         (m.layers >= 1, "layers", m.layers, "at least 1"),

@@ -15,12 +15,12 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from gte_ray.card import CardSource, ModelCard, render
-from gte_ray.config import ModelConfig
-from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
+from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
-from gte_ray.model.encoder import Encoder, build_encoder
+from gte_ray.model.encoder import Encoder
+from gte_ray.weights import ORIGIN_FILE, origin_record
 
-__all__ = ["CardSource", "ModelCard", "export_model", "load_exported"]
+__all__ = ["CardSource", "ModelCard", "export_model"]
 
 
 def export_model(encoder: Encoder, tokenizer: TextTokenizer, folder: str, card: ModelCard) -> None:
@@ -39,18 +39,6 @@ def export_model(encoder: Encoder, tokenizer: TextTokenizer, folder: str, card: 
         raise RunError(f"{folder}: the model could not be written there ({error})") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def load_exported(folder: str) -> tuple[Encoder, TextTokenizer, int]:
-    """The encoder, the tokenizer and the longest text in tokens, of a folder that `export_model` wrote."""
-    settings = Path(folder) / "sentence_bert_config.json"
-    if not settings.is_file():
-        raise RunError(f"{folder}: not a folder of an exported model (it has no {settings.name})")
-    max_length = json.loads(settings.read_text())["max_seq_length"]
-    tokenizer = load_tokenizer(str(folder))
-    model = ModelConfig(base=str(folder))
-    encoder = build_encoder(model, tokenizer.vocab_size, tokenizer.pad_id, max_length, seed=0)
-    return encoder.eval(), tokenizer, max_length
 
 
 def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, card: ModelCard) -> None:
@@ -82,6 +70,7 @@ def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, card: Model
         folder / "config_sentence_transformers.json",
         {"similarity_fn_name": "cosine", "prompts": {}, "default_prompt_name": None},
     )
+    _write_json(folder / ORIGIN_FILE, origin_record(str(folder), card.fingerprint))
     (folder / "README.md").write_text(render(card, dimensions, pooler), encoding="utf-8")
 
 

@@ -13,6 +13,8 @@ from gte_ray.recipes import recipe
 
 BUILTIN_STORE = "data/builtin"
 """Where the built-in corpus is prepared when no store is named."""
+HARD_STORE = "data/builtin-hard"
+"""Where the built-in corpus with hard negatives is written when no store is named for fine-tuning."""
 
 Arguments = TypeVar("Arguments")
 

@@ -72,7 +72,7 @@ def forecast(config: Config, store: Store, plan: StepPlan) -> Forecast:
     shape = model_shape(config.model)
     lengths = np.array([_tokens_per_text(config, store, source.name) for source in plan.sources])
     tokens_per_text = float(plan.source_steps() @ lengths / plan.steps)
-    tokens = 2.0 * tokens_per_text * plan.global_batch * plan.steps
+    tokens = (1.0 + config.data.group_size) * tokens_per_text * plan.global_batch * plan.steps
     flops_per_second, assumption = _speed(config)
     return Forecast(
         shape=shape,
@@ -130,8 +130,16 @@ def _activation_bytes(config: Config, shape: Shape, step_tokens: float) -> float
 
 def _loss_bytes(config: Config, shape: Shape) -> float:
     batch = config.training.global_batch
-    embeddings = 2 * batch * shape.hidden_size * 4 * 2  # queries and documents with their gradients
-    return embeddings + 4 * (batch / config.hardware.workers) * min(config.hardware.loss_tile, batch) * 2
+    documents = batch * config.data.group_size
+    embeddings = (batch + documents) * shape.hidden_size * 4 * 2  # with their gradients
+    rows = min(config.hardware.loss_tile, batch / config.hardware.workers)
+    return embeddings + 4 * rows * _loss_columns(config)
+
+
+def _loss_columns(config: Config) -> int:
+    """Similarities of one pair, in all directions."""
+    batch, documents = config.training.global_batch, config.training.global_batch * config.data.group_size
+    return sum(documents if name[2] == "d" else batch for name in config.objective.directions)
 
 
 def _flops(config: Config, shape: Shape, tokens: float, steps: int) -> float:
@@ -139,9 +147,7 @@ def _flops(config: Config, shape: Shape, tokens: float, steps: int) -> float:
     passes = 3.0 + (1.0 if config.hardware.gradient_checkpointing else 0.0)
     kept = min(1.0, config.hardware.graph_tokens * config.hardware.workers * steps / tokens)
     passes += 1.0 - kept  # the second forward pass of gradient caching
-    batch = config.training.global_batch
-    directions = len(config.objective.directions)
-    loss = steps * directions * batch * batch * shape.hidden_size * 2 * 3
+    loss = steps * config.training.global_batch * _loss_columns(config) * shape.hidden_size * 2 * 3
     return forward * passes * tokens + loss
 
 

@@ -44,6 +44,9 @@ def store_table(store: Store) -> Table:
     for name in ("read", "to train on", "held out", "MB"):
         table.add_column(name, justify="right")
     table.add_column("dropped")
+    mined = any(source.negatives for source in store.manifest.sources)
+    if mined:
+        table.add_column("negatives of a pair", justify="right")
     for source in store.manifest.sources:
         table.add_row(
             source.name,
@@ -54,6 +57,7 @@ def store_table(store: Store) -> Table:
             f"{source.held_out:,}",
             f"{source.bytes / 1e6:,.1f}",
             ", ".join(f"{count:,} {reason}" for reason, count in source.dropped.items()),
+            *[f"{source.negatives / max(source.rows, 1):.1f}"] * mined,
         )
     return table
 
@@ -63,7 +67,7 @@ def batch_table(store: Store, plan: StepPlan, step: int, shown: int) -> Table:
     batch = plan[step]
     rows = [
         (row, pair["query"], pair["document"])
-        for start, stop in batch.spans
+        for start, stop, _ in batch.spans
         for row, pair in enumerate(
             store.read_rows(batch.source, start, stop, ["query", "document"]).to_pylist(), start
         )

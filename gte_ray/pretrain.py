@@ -29,20 +29,24 @@ class Arguments:
 
 def main() -> None:
     arguments = parse(Arguments, "python -m gte_ray.pretrain")
+    train(arguments.config, arguments.fresh, arguments.dry_run, arguments.verbose)
+
+
+def train(config: Config, fresh: bool, dry_run: bool, verbose: bool) -> None:
+    """Does what the flags of a command that trains ask for, on the console."""
     # Heavy imports come after the flags, so that --help and mistyped flags answer at once.
     from gte_ray.run import plan_run, warnings
 
     console = Console()
-    config = arguments.config
-    ensure_store(config, console, arguments.verbose)
+    ensure_store(config, console, verbose)
     run = plan_run(config)
     for warning in warnings(run):
         console.print(f"warning: {warning}", style="yellow")
-    if arguments.dry_run:
+    if dry_run:
         _dry_run(run, console)
         return
-    start_ray(config.hardware.workers * config.hardware.worker_cpus, arguments.verbose)
-    until_interrupted(lambda interruption: _train(run, arguments.fresh, console, interruption))
+    start_ray(config.hardware.workers * config.hardware.worker_cpus, verbose)
+    until_interrupted(lambda interruption: _train(run, fresh, console, interruption))
 
 
 def ensure_store(config: Config, console: Console, verbose: bool) -> None:

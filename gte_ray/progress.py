@@ -98,11 +98,11 @@ class TrainingProgress:
 
 
 class PreparingProgress:
-    """A live line while a store is prepared; elsewhere a line for each phase."""
+    """A live line while a store is prepared or mined; elsewhere a line for each phase."""
 
     def __init__(self, console: Console):
         self.console = console
-        self.phase, self.pairs = "", 0
+        self.phase, self.done = "", 0
         self.bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -120,14 +120,14 @@ class PreparingProgress:
     def __exit__(self, *exception: object) -> None:
         self.bar.stop()
 
-    def report(self, phase: str, pairs: int) -> None:
-        """Called with the phase and the pairs that it has done since the last call."""
+    def report(self, phase: str, done: int) -> None:
+        """Called with the phase and the pairs or texts that it has done since the last call."""
         if phase != self.phase:
-            self.phase, self.pairs = phase, 0
+            self.phase, self.done = phase, 0
             if not self.console.is_terminal:
                 self.console.print(phase)
-        self.pairs += pairs
-        self.bar.update(self.task, description=f"{phase}: {self.pairs:,} pairs")
+        self.done += done
+        self.bar.update(self.task, description=f"{phase}: {self.done:,}")
 
 
 def clock(seconds: float) -> str:

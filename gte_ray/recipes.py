@@ -1,6 +1,7 @@
 """The recipes: functions that return a whole config. The paper's are Table 3 and section 3.4."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from gte_ray.config import (
     Config,
@@ -113,6 +114,30 @@ def _paper(
             gradient_checkpointing=gradient_checkpointing,
         ),
         run=RunConfig(checkpoint_every=1_000),
+    )
+
+
+def finetuning(name: str, store: str, model: str, pairs: int) -> Config:
+    """The second stage for a model that recipe `name` pre-trained: one epoch of `pairs` pairs (section 3.4).
+
+    UsageError where there is no recipe of that name.
+    """
+    first = recipe(name, store)
+    if name == "tiny":
+        group_size, global_batch, max_length, most_steps = 4, 128, first.data.max_length, 200
+    else:
+        group_size, global_batch, max_length, most_steps = 16, 128, 512, pairs
+    return replace(
+        first,
+        # Proportional sampling: with one epoch over all pairs, each source is gone through once.
+        data=replace(first.data, alpha=1.0, group_size=group_size, max_length=max_length),
+        model=replace(first.model, base=model),
+        training=replace(
+            first.training,
+            steps=max(1, min(round(pairs / global_batch), most_steps)),
+            global_batch=global_batch,
+            learning_rate=first.training.learning_rate / 10,
+        ),
     )
 
 

@@ -4,12 +4,12 @@ import dataclasses
 import secrets
 from dataclasses import dataclass
 
-from gte_ray import storage
+from gte_ray import storage, weights
 from gte_ray.config import Config, from_dict
 from gte_ray.data.ids import train_vocabulary
 from gte_ray.data.plan import PlanSource, StepPlan
+from gte_ray.data.read import StreamConfig
 from gte_ray.data.store import Store, open_store
-from gte_ray.data.stream import StreamConfig
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError, UsageError
 from gte_ray.tracking import resolve_uri
@@ -38,19 +38,26 @@ class Run:
         return storage.join(self.folder, MODEL_FOLDER)
 
 
-def plan_run(config: Config) -> Run:
-    """Opens the store and plans the run. Raises UsageError or RunError in one sentence."""
+def plan_run(config: Config, base_identity: str = "") -> Run:
+    """Opens the store and plans the run. Raises UsageError or RunError in one sentence.
+
+    `base_identity` is for a base model that does not exist yet (see `weights.of_run`).
+    """
     resolve_uri(config.run.tracking_uri)
     store = open_store(config.data.store)
     plan = plan_steps(config, store)
     contents = store.fingerprint
     if config.model.base == "scratch" and store.manifest.tokenizer is not None:
         contents += store.manifest.tokenizer.fingerprint
-    fingerprint = config.fingerprint(contents)
+    base_identity = base_identity or weights.identity(config.model.base)
+    fingerprint = config.fingerprint(contents, base_identity)
     name = config.run.name or f"{config.recipe}-{fingerprint[:8]}"
     config = dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, store=storage.absolute(config.data.store)),
+        model=config.model
+        if base_identity == config.model.base
+        else dataclasses.replace(config.model, base=storage.absolute(config.model.base)),
         run=dataclasses.replace(config.run, name=name, output=storage.absolute(config.run.output)),
     )
     return Run(config, store, plan, fingerprint, storage.join(config.run.output, name))
@@ -160,4 +167,5 @@ def make_stream(run: Run, tokenizer: TextTokenizer) -> StreamConfig:
         max_length=config.data.max_length,
         tokenizer=tokenizer,
         stored_ids=stored,
+        group_size=config.data.group_size,
     )

@@ -1,9 +1,12 @@
-"""python -m gte_ray.show: the sources of a store, the mixture of a recipe, or the texts of one batch."""
+"""python -m gte_ray.show: what a run would be trained on, or the scores of finished runs beside each other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
 
 from gte_ray.console import run_command
 from gte_ray.errors import UsageError
@@ -12,11 +15,11 @@ from gte_ray.flags import FlatConfig, parse
 
 @dataclass(frozen=True)
 class Arguments:
-    """Shows what a run would be trained on: sources, shares, epochs, or one batch."""
+    """Shows what a run would be trained on (sources, shares, epochs, or one batch), or finished runs' scores."""
 
     config: FlatConfig
-    folder: tyro.conf.Positional[str] = ""
-    """The store; may also be given as --store."""
+    folders: tyro.conf.Positional[tuple[str, ...]] = ()
+    """The store, which may also be given as --store; or folders of finished runs, to compare their scores."""
     step: int = -1
     """Show the pairs of this step's global batch, counted from 0; -1 for the mixture."""
     pairs: int = 10
@@ -25,12 +28,21 @@ class Arguments:
 
 def main() -> None:
     arguments = parse(Arguments, "python -m gte_ray.show")
+    from gte_ray import storage
     from gte_ray.data.store import open_store
     from gte_ray.mixture import batch_table, mixture_table
-    from gte_ray.run import plan_steps
+    from gte_ray.run import RESULTS_FILE, plan_steps
 
-    console = Console()
-    store = open_store(arguments.folder or arguments.config.data.store)
+    console, folders = Console(), arguments.folders
+    no_runs = [folder for folder in folders if not storage.exists(storage.join(folder, RESULTS_FILE))]
+    if folders and not no_runs:
+        _compare(folders, console)
+        return
+    if len(folders) > 1:
+        raise UsageError(
+            f"{no_runs[0]} is no finished run; allowed are one store, or folders of finished runs"
+        )
+    store = open_store(folders[0] if folders else arguments.config.data.store)
     plan = plan_steps(arguments.config, store)
     if arguments.step < -1 or arguments.step >= plan.steps:
         raise UsageError(f"--step is {arguments.step}; allowed is 0 to {plan.steps - 1}")
@@ -38,6 +50,31 @@ def main() -> None:
         console.print(mixture_table(store, plan))
     else:
         console.print(batch_table(store, plan, arguments.step, arguments.pairs))
+
+
+def _compare(folders: Sequence[str], console: Console) -> None:
+    """Held-out nDCG@10 in percent by source, a column for each run, and BM25's."""
+    from gte_ray import storage
+    from gte_ray.evaluation.heldout import mean_scores
+    from gte_ray.evaluation.scores import Scores
+    from gte_ray.run import RESULTS_FILE
+
+    found = [storage.read_json(storage.join(folder, RESULTS_FILE))["scores"] for folder in folders]
+    scores = [Scores.from_dict(saved) for saved in found]
+    columns = [run.after for run in scores] + [scores[0].bm25]
+    by_source = [
+        {row.source: row.ndcg_at_10 for row in (*rows, mean_scores(rows))} for rows in columns if rows
+    ]
+    table = Table(
+        title="held-out retrieval, nDCG@10 %", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column("source")
+    for heading in (*map(storage.name, folders), "BM25"):
+        table.add_column(heading, justify="right")
+    for source in dict.fromkeys(source for scored in by_source for source in scored):
+        cells = [f"{100 * scored[source]:.1f}" if source in scored else "" for scored in by_source]
+        table.add_row(source, *cells, style="bold" if source == "mean" else "")
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pyarrow import fs
@@ -134,6 +137,18 @@ def download_file(uri: str, path: str) -> None:
     """Copies the file at `uri` to a local path."""
     filesystem, source = resolve(uri)
     fs.copy_files(source, path, source_filesystem=filesystem)
+
+
+@contextmanager
+def local_folder(uri: str) -> Iterator[str]:
+    """A path of the folder at `uri`, which is copied where it is not on this machine."""
+    if "://" not in uri:
+        yield uri
+        return
+    filesystem, source = resolve(uri)
+    with tempfile.TemporaryDirectory() as folder:
+        fs.copy_files(source, folder, source_filesystem=filesystem)
+        yield folder
 
 
 def delete(uri: str) -> None:

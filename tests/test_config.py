@@ -71,8 +71,8 @@ def test_unknown_recipe_lists_those_there_are():
         recipe("nope", "store")
 
 
-def identity(config: Config, store: str = "s") -> str:
-    return config.fingerprint(store)
+def identity(config: Config, store: str = "s", base: str = "scratch") -> str:
+    return config.fingerprint(store, base)
 
 
 @given(
@@ -103,6 +103,7 @@ def test_the_order_of_sets_leaves_the_fingerprint():
         ("data", {"alpha": 0.3}),
         ("data", {"sources": ("a",)}),
         ("data", {"max_length": 32}),
+        ("data", {"group_size": 16}),
         ("model", {"layers": 3}),
         ("model", {"dropout": 0.2}),
         ("objective", {"directions": ("q2d",)}),
@@ -122,6 +123,12 @@ def test_seed_and_store_make_the_fingerprint():
     base = recipe("tiny", "store")
     assert identity(dataclasses.replace(base, seed=43)) != identity(base)
     assert identity(base, "other pairs") != identity(base)
+
+
+def test_the_base_models_weights_make_the_fingerprint_and_not_their_place():
+    one, other = (changed(recipe("tiny", "store"), "model", base=folder) for folder in ("a", "b"))
+    assert identity(one, base="weights 1") == identity(other, base="weights 1")
+    assert identity(one, base="weights 1") != identity(one, base="weights 2")
 
 
 def test_every_field_is_one_flag():

@@ -18,8 +18,9 @@ from gte_ray.config import Config, DataConfig, ModelConfig, ObjectiveConfig, Run
 from gte_ray.data.tokenize import train_wordpiece
 from gte_ray.errors import RunError
 from gte_ray.evaluation.heldout import SourceScores
-from gte_ray.export import export_model, load_exported
+from gte_ray.export import export_model
 from gte_ray.model.encoder import build_encoder
+from gte_ray.model.load import load_model
 
 LENGTH = 12
 TEXTS = [
@@ -133,11 +134,9 @@ def test_folder_is_what_sentence_transformers_saves_itself(folder, tmp_path):
 
 
 def test_loading_for_more_training_or_evaluation(folder, model, expected):
-    encoder, tokenizer, max_length = load_exported(folder)
-    assert (max_length, tokenizer.fingerprint) == (LENGTH, model[1].fingerprint)
-    assert np.abs(np.asarray(encoder.encode(tokenizer.encode(TEXTS, LENGTH), 64)) - expected).max() <= 1e-6
-    with pytest.raises(RunError, match="not a folder of an exported model"):
-        load_exported(os.path.dirname(folder))
+    loaded = load_model(folder)
+    assert (loaded.max_length, loaded.tokenizer.fingerprint) == (LENGTH, model[1].fingerprint)
+    assert np.abs(loaded.embed(TEXTS, 64) - expected).max() <= 1e-6
 
 
 def test_half_precision_is_exported_in_single_precision(model, card, tmp_path):

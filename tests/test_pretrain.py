@@ -120,6 +120,36 @@ def test_mlflow_goes_on_with_a_run_and_has_another_after_a_fresh_start(tiny_stor
     assert run_key(run) != key
 
 
+def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here):
+    code, out, err = here("mine", "store", "hard", "--model", "bm25", "--first-rank", "2", "--negatives", "5")
+    assert code == 0, err
+    assert "negatives of a pair" in out
+    hard = ["--store", "hard", "--model", "runs/run/model", "--global-batch", "8", "--group-size", "4"]
+    more = [*hard, *SMALL, "--global-batch", "8", "--steps", "6", "--name", "second"]
+    code, out, err = here("finetune", *more)
+    assert code == 0, err
+    assert "run second: 6 steps of 8 pairs from 3 sources" in out
+    config = json.loads((workplace / "runs/second/config.json").read_text())["config"]
+    assert config["training"]["learning_rate"] == pytest.approx(2e-4)  # a tenth of the recipe's
+    assert config["data"]["alpha"] == 1.0
+    first, second = (
+        json.loads((workplace / f"runs/{name}/results.json").read_text())["scores"]
+        for name in ("run", "second")
+    )
+    assert [row["ndcg_at_10"] for row in second["before"]] == pytest.approx(
+        [row["ndcg_at_10"] for row in first["after"]], abs=1e-6
+    )
+    # The model is known by the run that made it, wherever it lies.
+    shutil.copytree(workplace / "runs/run/model", workplace / "copied")
+    code, out, _ = here("finetune", *[word.replace("runs/run/model", "copied") for word in more])
+    assert code == 0
+    assert "run second is finished" in out
+    code, out, _ = here("show", "runs/run", "runs/second")
+    assert code == 0
+    assert re.search(r"source +run +second +BM25", out)
+    assert re.search(r"mean( +\d+\.\d){3}", out)
+
+
 def test_the_same_name_for_another_run_is_refused(workplace, finished, here):
     code, _, err = here("pretrain", "--store", "store", *SMALL, "--name", "run", "--alpha", "1")
     assert code == 2
@@ -147,6 +177,9 @@ def test_show_the_mixture_and_a_batch(here):
     code, _, err = here("show", "store", "--step", "100000")
     assert code == 2
     assert "--step is 100000; allowed is 0 to" in err
+    code, _, err = here("show", "store", "nowhere")
+    assert code == 2
+    assert "store is no finished run; allowed are one store, or folders of finished runs" in err
 
 
 def test_diverging_without_mlflow_loses_nothing(workplace, here):

@@ -16,7 +16,7 @@ from gte_ray.ablation.study import PROFILES, Ablation, baseline
 from gte_ray.config import Config
 from gte_ray.console import Interruption, start_ray, until_interrupted
 from gte_ray.errors import RunError, UsageError
-from gte_ray.flags import BUILTIN_STORE, FlatConfig, defaults, parse
+from gte_ray.flags import BUILTIN_STORE, HARD_STORE, FlatConfig, defaults, parse
 from gte_ray.progress import clock
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ class Arguments:
     """Size of the runs: laptop (tiny models, built-in corpus) or paper (its models, batches and steps)."""
     seeds: int = 1
     """Runs of each row, with seeds that count up from --seed; 3 or more give a spread to judge by."""
+    finetuning_store: str = ""
+    """Pair store with hard negatives, for ablations that fine-tune; the laptop profile makes one of the
+    built-in corpus."""
     list: bool = False
     """Show what there is and exit."""
     verbose: bool = False
@@ -129,9 +132,12 @@ def _size(name: str, ablation: Ablation, arguments: Arguments) -> tuple[str, str
     from gte_ray.forecast import forecast
 
     try:
-        study = plan(name, ablation, arguments.profile, arguments.config, arguments.seeds)
-    except RunError:
-        return "?", "?"  # the store is not there yet
+        study = plan(
+            name, ablation, arguments.profile, arguments.config, arguments.seeds,
+            _finetuning_store(ablation, arguments),
+        )  # fmt: skip
+    except (RunError, UsageError):
+        return "?", "?"  # a store is not there yet
     runs = [trial.run for trial in study.trials]
     seconds = [forecast(run.config, run.store, run.plan).seconds + START_SECONDS for run in runs]
     return str(len(runs)), clock(sum(seconds))
@@ -147,13 +153,16 @@ def _report_again(name: str, ablation: Ablation, arguments: Arguments, console: 
 def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) -> None:
     from gte_ray.ablation.conduct import conduct, plan
     from gte_ray.ablation.tune import TRIAL_CPUS
+    from gte_ray.finetune import ensure_hard_store
     from gte_ray.pretrain import ensure_store
     from gte_ray.progress import ConsoleDisplay
     from gte_ray.tracking import viewing_command
 
     config = arguments.config
     ensure_store(config, console, arguments.verbose)
-    study = plan(name, ablation, arguments.profile, config, arguments.seeds)
+    finetuning_store = _finetuning_store(ablation, arguments)
+    ensure_hard_store(finetuning_store, config, console, arguments.verbose)
+    study = plan(name, ablation, arguments.profile, config, arguments.seeds, finetuning_store)
     start_ray(config.hardware.workers * config.hardware.worker_cpus + TRIAL_CPUS, arguments.verbose)
 
     def work(interruption: Interruption) -> None:
@@ -165,6 +174,14 @@ def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) 
             raise RunError(f"{len(report.failed)} row(s) have trials that failed")
 
     until_interrupted(work)
+
+
+def _finetuning_store(ablation: Ablation, arguments: Arguments) -> str:
+    """The store with hard negatives; empty where it is not needed, or needed and not named."""
+    if not ablation.finetunes:
+        return ""
+    builtin = arguments.config.data.store == BUILTIN_STORE
+    return arguments.finetuning_store or (HARD_STORE if builtin else "")
 
 
 def _print(report: "Report", console: Console) -> None:

@@ -45,13 +45,23 @@ class Study:
         return experiment_of(self.name)
 
 
-def plan(name: str, ablation: Ablation, profile: str, base: Config, seeds: int) -> Study:
-    """Opens the store and lays out all trials. Raises UsageError or RunError in one sentence."""
-    store = open_store(base.data.store)
-    sources = {source.name: source.rows for source in store.manifest.sources}
+def plan(
+    name: str, ablation: Ablation, profile: str, base: Config, seeds: int, finetuning_store: str = ""
+) -> Study:
+    """Opens the stores and lays out all trials. Raises UsageError or RunError in one sentence."""
+    setting = Setting(
+        profile,
+        _sources(base.data.store),
+        finetuning_store,
+        _sources(finetuning_store) if finetuning_store else {},
+    )
     base = replace(base, run=replace(base.run, name="", tracking_uri=resolve_uri(base.run.tracking_uri)))
-    trials, cells = expand(ablation.rows(base, Setting(profile, sources)), seeds)
+    trials, cells = expand(ablation.rows(base, setting), seeds)
     return Study(name, ablation, profile, base, trials, cells)
+
+
+def _sources(store: str) -> dict[str, int]:
+    return {source.name: source.rows for source in open_store(store).manifest.sources}
 
 
 def conduct(
@@ -72,6 +82,22 @@ def conduct(
     interruption.on_interrupt(lambda: tracker.finish("KILLED", timeout_s=5.0))
     tracker.log_artifact(_write(CELLS_FILE, json.dumps([cell.to_dict() for cell in study.cells])))
 
+    waiting = _unfinished(study, parent, records, display)
+    done = len(study.trials) - len(waiting)
+    display.say(f"{len(waiting)} trial(s) to run" + (f", {done} finished earlier" if done else ""))
+    errors = _run(study, waiting, parent, on_progress)
+    records.end_failed(parent, errors)
+    tracker.flush(START_SECONDS)
+    report = read_report(records, parent, study.name, study.ablation, study.profile)
+    log_report(report, records, parent, tracker)
+    unwritten = tracker.finish("FAILED" if report.failed else "FINISHED")
+    if unwritten:
+        display.warn(unwritten)
+    return report
+
+
+def _unfinished(study: Study, parent: str, records: Records, display: Display) -> list[Trial]:
+    """The trials that are to run; those that are done elsewhere are linked."""
     waiting = []
     for trial in study.trials:
         open_run(trial.run, fresh=False)
@@ -80,22 +106,26 @@ def conduct(
             waiting.append(trial)
         elif trial.run.fingerprint not in records.children(parent):
             _link(study, trial, results, parent, display)
-    done = len(study.trials) - len(waiting)
-    display.say(f"{len(waiting)} trial(s) to run" + (f", {done} finished earlier" if done else ""))
-    if waiting:
-        jobs = [Job(trial.run.config, _place(study, trial, parent)) for trial in waiting]
-        errors = run_trials(jobs, study.base.run.output, lambda p: on_progress(waiting[p.trial], p))
-        records.end_failed(
-            parent,
-            {trial.run.fingerprint: error for trial, error in zip(waiting, errors, strict=True) if error},
-        )
-    tracker.flush(START_SECONDS)
-    report = read_report(records, parent, study.name, study.ablation, study.profile)
-    log_report(report, records, parent, tracker)
-    unwritten = tracker.finish("FAILED" if report.failed else "FINISHED")
-    if unwritten:
-        display.warn(unwritten)
-    return report
+    return waiting
+
+
+def _run(
+    study: Study, waiting: list[Trial], parent: str, on_progress: Callable[[Trial, Progress], None]
+) -> dict[str, str]:
+    """Runs first stages, then what starts from their models; why trials failed, by fingerprint."""
+    errors: dict[str, str] = {}
+    for later in (False, True):
+        ready = [trial for trial in waiting if bool(trial.after) == later and trial.after not in errors]
+        if not ready:
+            continue
+        jobs = [Job(trial.run.config, _place(study, trial, parent)) for trial in ready]
+
+        def show(progress: Progress, ready: list[Trial] = ready) -> None:
+            on_progress(ready[progress.trial], progress)
+
+        said = run_trials(jobs, study.base.run.output, show)
+        errors |= {trial.run.fingerprint: error for trial, error in zip(ready, said, strict=True) if error}
+    return errors
 
 
 def _parent(study: Study, display: Display) -> Tracker:

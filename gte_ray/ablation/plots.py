@@ -31,18 +31,22 @@ def _scores(axes: Axes, report: Report) -> None:
     lines, ablation = report.lines, report.ablation
     numeric = all(line.x is not None for line in lines)
     x = [float(number) if line.x is None else line.x for number, line in enumerate(lines)]
-    ours = [(place, line.measured) for place, line in zip(x, lines, strict=True) if line.measured]
-    spread = [stdev(found) if len(found) > 1 else 0.0 for _, found in ours]
     style = "o-" if numeric else "o"
-    axes.errorbar(
-        [place for place, _ in ours],
-        [mean(found) for _, found in ours],
-        spread,
-        fmt=style,
-        color=OURS,
-        capsize=4,
-        label="ours: held-out nDCG@10",
-    )
+    for number, series in enumerate(dict.fromkeys(line.series for line in lines)):
+        ours = [
+            (place, line.measured)
+            for place, line in zip(x, lines, strict=True)
+            if line.measured and line.series == series
+        ]
+        axes.errorbar(
+            [place for place, _ in ours],
+            [mean(found) for _, found in ours],
+            [stdev(found) if len(found) > 1 else 0.0 for _, found in ours],
+            fmt=style,
+            color=(OURS, *SHADES[2:])[number % len(SHADES)],
+            capsize=4,
+            label="ours: held-out nDCG@10" + (f", {series}" if series else ""),
+        )
     axes.set_ylabel("ours, %", color=OURS)
     axes.set_xlabel(ablation.axis)
     if ablation.logarithmic and numeric:
@@ -51,6 +55,7 @@ def _scores(axes: Axes, report: Report) -> None:
     axes.minorticks_off()
     axes.margins(x=0.12, y=0.2)
     paper = [(place, line.paper) for place, line in zip(x, lines, strict=True) if line.paper is not None]
+    style = style if len({line.series for line in lines}) == 1 else "o"
     handles = axes.get_legend_handles_labels()
     if len(paper) > 1:
         other = axes.twinx()

@@ -45,6 +45,7 @@ def read_report(records: Records, parent: str, name: str, ablation: Ablation, pr
                 tuple(found.get("mean") for found in scores),
                 _means(scores),
                 "; ".join(dict.fromkeys(error for error in errors if error)),
+                rows[row].series,
             )
         )
     return Report(name, ablation, profile, records.command(parent), tuple(lines))

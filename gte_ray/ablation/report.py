@@ -31,6 +31,7 @@ class Line:
     by_source: dict[str, float]
     """Held-out nDCG@10 of each source, percent, averaged over seeds."""
     failure: str = ""
+    series: str = ""
 
     @property
     def measured(self) -> list[float]:

@@ -1,12 +1,12 @@
 """What an ablation is: rows of a table, each a whole config, and a claim about them that can fail."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gte_ray.config import Config
 from gte_ray.errors import UsageError
-from gte_ray.recipes import gte_base, tiny
+from gte_ray.recipes import finetuning, gte_base, tiny
 
 PROFILES = ("laptop", "paper")
 
@@ -19,6 +19,10 @@ class Setting:
     """One of PROFILES."""
     sources: dict[str, int]
     """Pairs for training of each source in the store."""
+    finetuning_store: str = ""
+    """Pair store with hard negatives, for rows that fine-tune; empty where none is named."""
+    finetuning_sources: dict[str, int] = field(default_factory=dict)
+    """Pairs for training of each of its sources."""
 
     @property
     def is_paper(self) -> bool:
@@ -38,6 +42,10 @@ class Row:
     """Place on the plot's axis; None for a category."""
     step: int | None = None
     """Steps after which the scores are taken; None for all of them."""
+    first: Config | None = None
+    """The stage before: the row then starts from the model that this run makes, instead of its own base."""
+    series: str = ""
+    """Rows of one series are joined in the plot."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,8 @@ class Ablation:
     logarithmic: bool = False
     curves: bool = False
     """Whether the training losses of all rows are drawn too (Figure 4)."""
+    finetunes: bool = False
+    """Whether some rows fine-tune, so that a store with hard negatives is needed."""
 
 
 def baseline(profile: str, store: str) -> Config:
@@ -82,6 +92,26 @@ def baseline(profile: str, store: str) -> Config:
         config,
         training=replace(config.training, steps=steps),
         run=replace(config.run, checkpoint_every=steps // 5, eval_every=steps // 5),
+    )
+
+
+def finetuning_baseline(base: Config, setting: Setting, sources: Sequence[str] = ()) -> Config:
+    """The fine-tuning that follows the pre-training `base` (section 3.4), on `sources` or on all.
+
+    It starts from the same weights as `base`; a row names `base` as its first stage to go on from there.
+    """
+    if not setting.finetuning_store:
+        raise UsageError("this ablation fine-tunes: it needs --finetuning-store, a store with hard negatives")
+    pairs = sum(setting.finetuning_sources[name] for name in sources or setting.finetuning_sources)
+    config = finetuning(base.recipe, setting.finetuning_store, base.model.base, pairs)
+    steps = config.training.steps if setting.is_paper else base.training.steps
+    return replace(
+        config,
+        data=replace(config.data, sources=tuple(sources)),
+        training=replace(config.training, steps=steps),
+        hardware=base.hardware,
+        run=replace(base.run, eval_every=0),
+        seed=base.seed,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from gte_ray.ablation.study import Row
 from gte_ray.run import Run, plan_run
+from gte_ray.weights import of_run
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,8 @@ class Trial:
     run: Run
     label: str
     """The first of its rows, and the seed where there are several."""
+    after: str = ""
+    """Fingerprint of the trial whose model it starts from; empty where it does not wait for one."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Cell:
     """Steps after which the score is taken."""
     fingerprint: str
     """Of the run."""
+    series: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -44,9 +48,15 @@ def expand(rows: Sequence[Row], seeds: int) -> tuple[list[Trial], list[Cell]]:
     for number in range(seeds):
         for row in rows:
             seed = row.config.seed + number
-            run = plan_run(replace(row.config, seed=seed))
             label = row.name if seeds == 1 else f"{row.name}, seed {seed}"
-            trials.setdefault(run.fingerprint, Trial(run, label))
+            config, identity, after = replace(row.config, seed=seed), "", ""
+            if row.first is not None:
+                first = plan_run(replace(row.first, seed=seed))
+                trials.setdefault(first.fingerprint, Trial(first, f"{label}, first stage"))
+                config = replace(config, model=replace(config.model, base=first.model_folder))
+                identity, after = of_run(first.fingerprint), first.fingerprint
+            run = plan_run(config, identity)
+            trials.setdefault(run.fingerprint, Trial(run, label, after))
             step = row.config.training.steps if row.step is None else row.step
-            cells.append(Cell(row.name, row.x, row.paper, seed, step, run.fingerprint))
+            cells.append(Cell(row.name, row.x, row.paper, seed, step, run.fingerprint, row.series))
     return list(trials.values()), cells

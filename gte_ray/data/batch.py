@@ -1,8 +1,14 @@
 """What travels from the stream to the training step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+
+TEXTS = ("queries", "documents", "negatives")
+NUMBERS = ("query_hashes", "document_hashes", "negative_hashes", "negative_owners")
+"""The fields of a batch, and columns of the dataset."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +29,13 @@ class TokenLists:
         return len(self.offsets) - 1
 
 
+def no_texts() -> TokenLists:
+    return TokenLists(np.empty(0, np.int32), np.zeros(1, np.int64))
+
+
 @dataclass(frozen=True)
 class PairBatch:
-    """One rank's shard of one step: n pairs of one source."""
+    """One rank's shard of one step: n pairs of one source, with m hard negatives."""
 
     step: int
     source: str
@@ -35,3 +45,49 @@ class PairBatch:
     """(n,) uint64, equal for equal texts."""
     document_hashes: np.ndarray
     """(n,) uint64, equal for equal texts."""
+    negatives: TokenLists = field(default_factory=no_texts)
+    negative_hashes: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
+    """(m,) uint64, equal for equal texts."""
+    negative_owners: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """(m,) int64, ascending: the pair among the n that each hard negative belongs to."""
+
+
+def to_table(batches: list[PairBatch]) -> pa.Table:
+    """A row for each batch."""
+    columns: dict[str, Any] = {
+        "step": pa.array([batch.step for batch in batches], pa.int64()),
+        "source": pa.array([batch.source for batch in batches], pa.string()),
+    }
+    for name in TEXTS:
+        texts: list[TokenLists] = [getattr(batch, name) for batch in batches]
+        starts = np.cumsum([0] + [text.offsets[-1] for text in texts])
+        inner = np.concatenate(
+            [[0], *(text.offsets[1:] + start for text, start in zip(texts, starts, strict=False))]
+        )
+        values = np.concatenate([text.values for text in texts]).astype(np.int32, copy=False)
+        lists = pa.LargeListArray.from_arrays(pa.array(inner, pa.int64()), pa.array(values, pa.int32()))
+        columns[name] = pa.LargeListArray.from_arrays(_offsets([len(text) for text in texts]), lists)
+    for name in NUMBERS:
+        numbers = [getattr(batch, name) for batch in batches]
+        columns[name] = pa.LargeListArray.from_arrays(
+            _offsets([len(values) for values in numbers]), pa.array(np.concatenate(numbers))
+        )
+    return pa.table(columns)
+
+
+def _offsets(lengths: list[int]) -> pa.Array:
+    return pa.array(np.cumsum([0, *lengths]), pa.int64())
+
+
+def from_table(row: pa.Table) -> PairBatch:
+    """The batch of a table of one row."""
+
+    def tokens(name: str) -> TokenLists:
+        lists = row.column(name).combine_chunks().flatten()
+        offsets = lists.offsets.to_numpy()
+        values = lists.values.to_numpy()[offsets[0] : offsets[-1]]
+        return TokenLists(values, offsets - offsets[0])
+
+    fields: dict[str, Any] = {name: tokens(name) for name in TEXTS}
+    fields |= {name: row.column(name).combine_chunks().flatten().to_numpy() for name in NUMBERS}
+    return PairBatch(row.column("step")[0].as_py(), row.column("source")[0].as_py(), **fields)

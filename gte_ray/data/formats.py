@@ -3,17 +3,35 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
 from gte_ray import storage
-from gte_ray.data.layouts import NEGATIVE_COLUMNS, NO_JSON, NO_PAIR, Item, Rows, choose_columns, has_lists
+from gte_ray.data.layouts import (
+    LIST_COLUMNS,
+    NO_JSON,
+    NO_PAIR,
+    Item,
+    Rows,
+    choose_columns,
+    has_lists,
+    is_negative,
+)
 from gte_ray.data.store import open_parquet
 from gte_ray.errors import RunError
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv")
+ARRAY_CHARACTERS = 2**20
+"""Characters of a JSON array that are read at a time."""
+LARGEST_ROW = 2**26
+"""Characters after which what should be one row of a JSON array is taken to be broken."""
+_ARRAY = re.compile(rb"(\xef\xbb\xbf)?\s*\[\s*\{")
+"""How a file that is one JSON array of objects begins."""
+_BETWEEN = re.compile(r"[\s,]*")
+_HEAD_BYTES = 256
 BATCH_ROWS = 512
 """Rows of a Parquet file that are in memory at a time, besides its compressed row group."""
 
@@ -40,8 +58,11 @@ def read_items(uri: str, columns: tuple[str, str] | None) -> Iterator[Item]:
         stream = filesystem.open_input_stream(path, compression="detect")
         # Bytes that are no UTF-8 become lone surrogates, which the check for text finds and counts.
         buffered = io.BufferedReader(stream, 2**20)
+        if kind == "json" and _ARRAY.match(buffered.peek(_HEAD_BYTES)):
+            kind = "json array"
+        reader = {"json": _json_rows, "json array": _array_rows}.get(kind, _csv_rows)
         with io.TextIOWrapper(buffered, "utf-8-sig", errors="surrogateescape", newline="") as text:
-            yield from _json_rows(text, columns, uri) if kind == "json" else _csv_rows(text, columns, uri)
+            yield from reader(text, columns, uri)
     except (pa.ArrowInvalid, OSError, EOFError) as error:
         raise RunError(f"{uri}: cannot be read to its end ({str(error).splitlines()[0]})") from error
 
@@ -50,10 +71,10 @@ def _parquet_rows(uri: str, columns: tuple[str, str] | None) -> Iterator[Item]:
     with open_parquet(uri) as file:
         names = file.schema_arrow.names
         if columns is None and has_lists(names):
-            used = [name for name in ("query", "pos", "set") if name in names]
+            used = [name for name in LIST_COLUMNS if name in names]
         else:
             used = list(columns := choose_columns(names, columns, uri))
-        used += [name for name in NEGATIVE_COLUMNS if name in names and name not in used]
+        used += [name for name in names if is_negative(name) and name not in used]
         rows = Rows(columns, uri)
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=used, use_threads=False):
             values = [_values(batch.column(name)) for name in used]
@@ -75,6 +96,34 @@ def _text(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode(errors="surrogateescape")
     return [_text(item) for item in value] if isinstance(value, list) else value
+
+
+def _array_rows(text: io.TextIOWrapper, columns: tuple[str, str] | None, uri: str) -> Iterator[Item]:
+    rows = Rows(columns, uri)
+    for value in _array_items(text, uri):
+        if isinstance(value, dict):
+            yield from rows.of_object(value)
+        else:
+            yield NO_PAIR
+
+
+def _array_items(text: io.TextIOWrapper, uri: str) -> Iterator[Any]:
+    """The items of a JSON array, which is never in memory as a whole."""
+    decoder, buffer = json.JSONDecoder(), text.read(ARRAY_CHARACTERS)
+    place = buffer.index("[") + 1
+    while True:
+        place += len(_BETWEEN.match(buffer, place)[0])  # type: ignore[index]
+        if buffer.startswith("]", place):
+            return
+        try:
+            value, place = decoder.raw_decode(buffer, place)
+        except ValueError as error:
+            added = text.read(ARRAY_CHARACTERS) if len(buffer) - place < LARGEST_ROW else ""
+            if not added:
+                raise RunError(f"{uri}: is a JSON array that is cut off or broken ({error})") from error
+            buffer, place = buffer[place:] + added, 0
+        else:
+            yield value
 
 
 def _json_rows(lines: io.TextIOWrapper, columns: tuple[str, str] | None, uri: str) -> Iterator[Item]:

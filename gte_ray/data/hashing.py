@@ -12,6 +12,15 @@ def text_hashes(texts: pa.Array) -> np.ndarray:
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
+def number_texts(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows at which each different text stands first, ascending, and the number of each row's text."""
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    number = np.empty(len(order), np.int64)
+    number[order] = np.arange(len(order))
+    return first[order], number[inverse]
+
+
 def pair_hashes(query_hashes: np.ndarray, document_hashes: np.ndarray, seed: int) -> np.ndarray:
     """(n,) uint64, a seeded hash of each pair: its ascending order is the global shuffle."""
     mixed = seeded(query_hashes, seed) ^ np.uint64(0x9E3779B97F4A7C15)

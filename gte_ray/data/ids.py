@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from gte_ray import storage
 from gte_ray.data.batch import TokenLists
+from gte_ray.data.negatives import flat, list_array
 from gte_ray.data.sort import digest, write_parquet
 from gte_ray.data.store import (
     ROW_GROUP_ROWS,
@@ -28,7 +29,7 @@ VOCABULARY_ROWS = 3_000
 """Rows of each source that a vocabulary is trained on."""
 VOCABULARY_CHARACTERS = 600
 """Characters of each text that a vocabulary is trained on."""
-COLUMNS = ("query", "document", "negatives", "query_hash", "document_hash")
+COLUMNS = ("query", "document", "query_hash", "document_hash", "negatives", "negative_hashes")
 
 Report = Callable[[str, int], None]
 """Told of the phase, such as `reading papers`, and the pairs that it has done since the last call."""
@@ -111,9 +112,12 @@ def _tokenize_part(
         texts = table.column(name).combine_chunks()
         ids = _lists(tokenizer.content_ids(texts, max_length))
         table = table.append_column(f"{name}_ids", ids)
+    negatives, offsets = flat(pa.concat_arrays(table.column("negatives").chunks))
+    ids = _lists(tokenizer.content_ids(negatives, max_length))
+    table = table.append_column("negative_ids", list_array(offsets, ids))
     size = write_parquet(table, storage.join(uri, job["to"]), ROW_GROUP_ROWS)
     yield {"from": job["path"], "path": job["to"], "rows": len(table), "bytes": size}
 
 
 def _lists(tokens: TokenLists) -> pa.Array:
-    return pa.ListArray.from_arrays(pa.array(tokens.offsets, pa.int32()), pa.array(tokens.values, pa.int32()))
+    return list_array(tokens.offsets, pa.array(tokens.values, pa.int32()))

@@ -1,5 +1,6 @@
 """Layouts: which texts of a row are the query, the documents and the negatives."""
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -23,9 +24,14 @@ KNOWN_COLUMNS = (
     ("text", "code"),
     ("docstring", "code"),
     ("sentence1", "sentence2"),
+    ("sent0", "sent1"),
 )
 """Pairs of column names that are taken without being named."""
-NEGATIVE_COLUMNS = ("neg", "negative", "negatives")
+LIST_COLUMNS = ("query", "pos", "set", "question", "positive_ctxs", "hard_negative_ctxs", "negative_ctxs")
+"""Columns of the layouts {query, pos, neg}, {set} and BERRI's, besides those of negatives."""
+_NEGATIVES = re.compile(r"neg|negatives|negative(_\d+)?|hard_neg|hard_negatives?")
+_SEPARATOR = "[SEP]"
+"""Between instruction and question in BERRI."""
 
 Triple = tuple[Any, Any, Sequence[Any]]
 """Query, document, negatives, before they are known to be texts."""
@@ -54,9 +60,14 @@ def choose_columns(names: Sequence[str], given: tuple[str, str] | None, where: s
     )
 
 
+def is_negative(column: str) -> bool:
+    """Whether a column of that name holds hard negatives: a text or a list of texts in each row."""
+    return _NEGATIVES.fullmatch(column) is not None
+
+
 def has_lists(names: Sequence[str]) -> bool:
-    """Whether columns of these names are of the layouts {query, pos, neg} or {set}."""
-    return "set" in names or {"query", "pos"} <= set(names)
+    """Whether columns of these names are of a layout with lists, whose columns are LIST_COLUMNS."""
+    return "set" in names or {"query", "pos"} <= set(names) or {"question", "positive_ctxs"} <= set(names)
 
 
 class Rows:
@@ -74,7 +85,11 @@ class Rows:
         return (value[0], value[1], value[2:]), "[query, document]"
 
     def of_object(self, value: dict[str, Any]) -> Iterator[Item]:
-        if self.columns is None and isinstance(value.get("set"), list):
+        if self.columns is None and isinstance(value.get("positive_ctxs"), list):
+            yield from _berri(value)
+        elif self.columns is None and isinstance(value.get("query"), list):
+            yield _medi(value)
+        elif self.columns is None and isinstance(value.get("set"), list):
             if len(value["set"]) < 2:
                 yield NO_PAIR
             for query, document in pairwise(value["set"]):
@@ -96,11 +111,36 @@ class Rows:
 def negatives_of(value: dict[str, Any]) -> Sequence[Any]:
     """All negatives of a row; those that are not texts are left out later."""
     found: list[Any] = []
-    for name in NEGATIVE_COLUMNS:
-        negatives = value.get(name)
-        if negatives is not None:
+    for name, negatives in value.items():
+        if negatives is not None and is_negative(name):
             found += negatives if isinstance(negatives, list) else [negatives]
     return found
+
+
+def _medi(value: dict[str, Any]) -> Item:
+    """A row of MEDI (Su et al., 2023): each text comes as [instruction, text], the instruction is dropped."""
+    texts = [value.get(name) for name in ("query", "pos", "neg")]
+    if any(not isinstance(text, list) or len(text) != 2 for text in texts[:2]):
+        return NO_PAIR
+    query, document, negative = (text[1] if isinstance(text, list) and text else None for text in texts)
+    return (query, document, [negative]), "{[instruction, query], [instruction, pos], [instruction, neg]}"
+
+
+def _berri(value: dict[str, Any]) -> Iterator[Item]:
+    """A row of BERRI (Asai et al., 2023), which is DPR's with `instruction [SEP] question`; titles are dropped."""
+    question = value.get("question")
+    if isinstance(question, str):
+        question = question.split(_SEPARATOR, 1)[-1].strip()
+    hard, random = (_context_texts(value.get(f"{kind}negative_ctxs")) for kind in ("hard_", ""))
+    if not value["positive_ctxs"]:
+        yield NO_PAIR
+    for document in _context_texts(value["positive_ctxs"]):
+        yield (question, document, hard + random), "{question, positive_ctxs, hard_negative_ctxs}"
+
+
+def _context_texts(contexts: Any) -> list[Any]:
+    found = contexts if isinstance(contexts, list) else []
+    return [context.get("text") if isinstance(context, dict) else context for context in found]
 
 
 def flaw(text: Any) -> str:

@@ -31,6 +31,8 @@ class Span(NamedTuple):
 
     start: int
     stop: int
+    epoch: int
+    """How many times the source was gone through before."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,17 @@ class Batch:
     step: int
     source: str
     spans: tuple[Span, ...]
+    first: int = 0
+    """Where in the global batch of the step its rows begin."""
+
+    @property
+    def rows(self) -> int:
+        return sum(span.stop - span.start for span in self.spans)
 
     def shard(self, rank: int, world_size: int) -> "Batch":
         """The part of `rank`: consecutive rows, sizes differing by at most one row over the ranks."""
-        rows = sum(stop - start for start, stop in self.spans)
-        first, last = rank * rows // world_size, (rank + 1) * rows // world_size
-        return Batch(self.step, self.source, tuple(_cut(self.spans, first, last)))
+        first, last = rank * self.rows // world_size, (rank + 1) * self.rows // world_size
+        return Batch(self.step, self.source, tuple(_cut(self.spans, first, last)), self.first + first)
 
 
 def probabilities(rows: Sequence[int], alpha: float) -> np.ndarray:
@@ -72,6 +79,7 @@ class StepPlan:
         self.global_batch = global_batch
         self.seed = seed
         self.steps = steps
+        self._sizes = {source.name: source.rows for source in self.sources}
         self.probabilities = probabilities([source.rows for source in self.sources], alpha)
         self._drawn = self._draw_sources()
         self._occurrence = _running_count(self._drawn, len(self.sources))
@@ -85,6 +93,16 @@ class StepPlan:
         source = self.sources[self._drawn[step]]
         first = int(self._occurrence[step]) * self.global_batch
         return Batch(step, source.name, tuple(self._rows(source, first, first + self.global_batch)))
+
+    def random_rows(self, batch: Batch, per_row: int) -> list[Span]:
+        """`per_row` random rows of the source for each row of `batch`, the same in whatever shard it is.
+
+        Rows of a store are in hash order, so consecutive ones from a drawn place are a random sample.
+        """
+        rows = self._sizes[batch.source]
+        drawn = np.random.Generator(np.random.Philox(key=_key(self.seed, f"random rows of {batch.step}")))
+        first = int(drawn.integers(rows)) + batch.first * per_row
+        return _cycle(rows, first, first + batch.rows * per_row)
 
     def source_steps(self) -> np.ndarray:
         """(sources,) int64, how many steps each source gets, in the order of `sources`."""
@@ -106,7 +124,7 @@ class StepPlan:
         while first < last:
             epoch, position = divmod(first, source.rows)
             stop = min(position + last - first, source.rows)
-            spans += _epoch_rows(epoch_order(self.seed, source, epoch), source.rows, position, stop)
+            spans += _epoch_rows(epoch_order(self.seed, source, epoch), source.rows, position, stop, epoch)
             first += stop - position
         return _joined(spans)
 
@@ -118,8 +136,8 @@ def epoch_order(seed: int, source: PlanSource, epoch: int) -> np.ndarray:
     return generator.permutation(-(-source.rows // GROUP_ROWS))
 
 
-def _epoch_rows(order: np.ndarray, rows: int, first: int, last: int) -> list[Span]:
-    """Positions first <= p < last of one epoch as spans. Only the last row group may be short."""
+def _epoch_rows(order: np.ndarray, rows: int, first: int, last: int, epoch: int) -> list[Span]:
+    """Positions first <= p < last of an epoch as spans. Only the last row group may be short."""
     short = int(np.flatnonzero(order == len(order) - 1)[0])  # where in the epoch the short group comes
     missing = len(order) * GROUP_ROWS - rows
     spans = []
@@ -128,7 +146,18 @@ def _epoch_rows(order: np.ndarray, rows: int, first: int, last: int) -> list[Spa
         group, row = divmod(shifted, GROUP_ROWS)
         start = int(order[group]) * GROUP_ROWS + row
         stop = min(start - row + GROUP_ROWS, rows, start + last - first)
-        spans.append(Span(start, stop))
+        spans.append(Span(start, stop, epoch))
+        first += stop - start
+    return spans
+
+
+def _cycle(rows: int, first: int, last: int) -> list[Span]:
+    """Positions first <= p < last of the rows 0, 1, ..., rows - 1, 0, 1, ..."""
+    spans = []
+    while first < last:
+        epoch, start = divmod(first, rows)
+        stop = min(rows, start + last - first)
+        spans.append(Span(start, stop, epoch))
         first += stop - start
     return spans
 
@@ -136,8 +165,8 @@ def _epoch_rows(order: np.ndarray, rows: int, first: int, last: int) -> list[Spa
 def _joined(spans: list[Span]) -> list[Span]:
     joined: list[Span] = []
     for span in spans:
-        if joined and joined[-1].stop == span.start:
-            joined[-1] = Span(joined[-1].start, span.stop)
+        if joined and joined[-1].stop == span.start and joined[-1].epoch == span.epoch:
+            joined[-1] = span._replace(start=joined[-1].start)
         else:
             joined.append(span)
     return joined
@@ -146,10 +175,10 @@ def _joined(spans: list[Span]) -> list[Span]:
 def _cut(spans: tuple[Span, ...], first: int, last: int) -> list[Span]:
     """Rows first <= r < last, counted along the spans."""
     cut, passed = [], 0
-    for start, stop in spans:
+    for start, stop, epoch in spans:
         low, high = max(start, start + first - passed), min(stop, start + last - passed)
         if low < high:
-            cut.append(Span(low, high))
+            cut.append(Span(low, high, epoch))
         passed += stop - start
     return cut
 

@@ -30,8 +30,10 @@ from gte_ray.data.tasks import run_tasks
 from gte_ray.errors import RunError, UsageError
 
 PART_ROWS = 131_072
-"""Pairs of a part, on average: what a task of the second pass holds in memory."""
-VERSION = 1
+"""Most pairs of a part, on average: what a task of the second pass holds in memory."""
+PART_BYTES = 2**29
+"""The same in bytes, which counts where pairs have many negatives."""
+VERSION = 2
 """Of the bytes that preparing writes; a finished source of another version is done again."""
 CHECKS_AT_ONCE = 16
 """Input files that are looked at together before the work: remote ones answer slowly."""
@@ -168,7 +170,7 @@ def _sort(uri: str, found: Input, scratch: str, split: Split, report: Report) ->
     # Files may change in time and name and hold the same pairs.
     info = finished_source(uri, source.name, lambda info: info.input_pairs == pairs)
     if info is None:
-        info = _merge(uri, source, [run.path for run in runs if run.rows], rows, pairs, split, report)
+        info = _merge(uri, source, runs, pairs, split, report)
     dropped = sum((Counter(run.dropped) for run in runs), Counter())
     read = rows + dropped.total()
     dropped["duplicate"] = rows - info.rows - info.held_out
@@ -183,17 +185,18 @@ def _sort(uri: str, found: Input, scratch: str, split: Split, report: Report) ->
 
 
 def _merge(
-    uri: str, source: SourceSpec, paths: list[str], rows: int, pairs: str, split: Split, report: Report
+    uri: str, source: SourceSpec, runs: list[SortedRun], pairs: str, split: Split, report: Report
 ) -> SourceInfo:
     """The second pass: `rows` pairs in sorted runs to the parts of a source."""
+    rows = sum(run.rows for run in runs)
     folder = f"{source.name}-{pairs[:8]}"
     delete_folder(uri, folder)
-    parts = max(1, -(-rows // PART_ROWS))
+    parts = max(1, -(-rows // PART_ROWS), -(-sum(run.bytes for run in runs) // PART_BYTES))
     task = partial(
         merge_range,
         uri=uri,
         folder=folder,
-        paths=paths,
+        paths=[run.path for run in runs if run.rows],
         parts=parts,
         seed=split.seed,
         held_out=split.held_out_share,
@@ -208,6 +211,7 @@ def _merge(
         task=source.task,
         rows=sum(part["rows"] for part in merged),
         held_out=sum(part["held_out"] for part in merged),
+        negatives=sum(part["negatives"] for part in merged),
         read=rows,
         dropped={},
         reader="",

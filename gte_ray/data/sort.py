@@ -12,8 +12,11 @@ import pyarrow.parquet as pq
 
 from gte_ray import storage
 from gte_ray.data.hashing import pair_hashes, seeded, text_hashes
+from gte_ray.data.negatives import flat, list_array, unite
 from gte_ray.data.sources import Chunk, read_file
 from gte_ray.data.store import ROW_GROUP_ROWS, open_parquet
+
+NEGATIVES = pa.list_(pa.large_string())
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class SortedRun:
 
     path: str
     rows: int
+    bytes: int
+    """In memory."""
     checksum: int
     """Sum of the pairs' hashes modulo 2^64, whatever their order."""
     dropped: dict[str, int]
@@ -45,7 +50,9 @@ def _write_run(chunk: Chunk, path: str, seed: int) -> SortedRun:
     if len(table):
         table = table.take(np.lexsort((documents, queries, pairs)))
         write_parquet(table, path, row_group_rows=4 * ROW_GROUP_ROWS)
-    return SortedRun(path, len(table), int(pairs.sum(dtype=np.uint64)), chunk.dropped, chunk.layout)
+    return SortedRun(
+        path, len(table), table.nbytes, int(pairs.sum(dtype=np.uint64)), chunk.dropped, chunk.layout
+    )
 
 
 def merge_range(
@@ -59,7 +66,7 @@ def merge_range(
     queries = table.column("query_hash").to_numpy()
     # By the query, so that a query is never on both sides, and by hash, so that it stays where it is.
     aside = seeded(queries, seed) < np.uint64(min(int(held_out * 2**64), 2**64 - 1))
-    content = hashlib.sha256(table.column("pair_hash").to_numpy().tobytes()).hexdigest()
+    content = _content(table)
     table = table.drop_columns(["pair_hash"])
     result: dict[str, Any] = {"index": index, "content": content}
     for key, rows, name in (("", ~aside, "part"), ("held_out_", aside, "held_out")):
@@ -68,6 +75,7 @@ def merge_range(
         result[f"{key}path"] = path
         result[f"{key}bytes"] = write_parquet(kept, storage.join(uri, path), ROW_GROUP_ROWS)
         result["held_out" if key else "rows"] = len(kept)
+        result[f"{key}negatives"] = len(kept.column("negative_hashes").combine_chunks().flatten())
     yield result
 
 
@@ -87,20 +95,36 @@ def _read_range(path: str, low: int, high: int) -> pa.Table:
 
 
 def _without_duplicates(table: pa.Table) -> pa.Table:
-    """Rows in ascending order of (pair, query, document hash), the first of each pair."""
+    """Each pair once, in ascending order of (pair, query, document hash), with the negatives of all its rows."""
     keys = [table.column(name).to_numpy() for name in ("document_hash", "query_hash", "pair_hash")]
-    # Equal pairs may come with different negatives: their texts decide, not the order of the files.
-    negatives = pa.array(map(json.dumps, table.column("negatives").to_pylist()), pa.large_string())
-    order = np.lexsort((text_hashes(negatives), *keys))
-    queries, documents = keys[1][order], keys[0][order]
+    order = np.lexsort(keys)
+    documents, queries = keys[0][order], keys[1][order]
     first = np.ones(len(order), dtype=bool)
     first[1:] = (queries[1:] != queries[:-1]) | (documents[1:] != documents[:-1])
-    return table.take(order[first])
+    pair_of_row = np.empty(len(order), np.int64)
+    pair_of_row[order] = np.cumsum(first) - 1
+    negatives = pa.concat_arrays(table.column("negatives").chunks or [pa.array([], NEGATIVES)])
+    texts, offsets = flat(negatives)
+    hashes, owners = text_hashes(texts), np.repeat(pair_of_row, np.diff(offsets))
+    places, offsets = unite(hashes, owners, queries[first], documents[first])
+    table = table.drop_columns(["negatives"]).take(order[first])
+    table = table.append_column("negatives", list_array(offsets, texts.take(pa.array(places))))
+    return table.append_column("negative_hashes", list_array(offsets, pa.array(hashes[places])))
+
+
+def _content(table: pa.Table) -> str:
+    """A digest of the pairs, and of their negatives where there are any."""
+    content = hashlib.sha256(table.column("pair_hash").to_numpy().tobytes())
+    negatives = pa.concat_arrays(table.column("negative_hashes").chunks)
+    hashes, offsets = flat(negatives)
+    if len(hashes):
+        content.update(offsets.tobytes() + hashes.to_numpy().tobytes())
+    return content.hexdigest()
 
 
 def _no_pairs() -> pa.Table:
     text, number = pa.large_string(), pa.uint64()
-    fields = {"query": text, "document": text, "negatives": pa.list_(text)}
+    fields = {"query": text, "document": text, "negatives": NEGATIVES}
     fields |= {"query_hash": number, "document_hash": number, "pair_hash": number}
     return pa.table({name: pa.array([], kind) for name, kind in fields.items()})
 

@@ -86,7 +86,9 @@ class SourceInfo:
     parts: tuple[Part, ...]
     held_out_parts: tuple[Part, ...]
     tokenizer: TokenizerInfo | None = None
-    """Whose ids the parts hold, in columns `query_ids` and `document_ids`; None where they hold none."""
+    """Whose ids the parts hold, in columns `query_ids`, `document_ids` and `negative_ids`; None where they hold none."""
+    negatives: int = 0
+    """Hard negatives of all pairs to train on."""
     input_pairs: str = ""
     """Of the pairs as they were read, with duplicates, and of the seed and the held-out share."""
 

@@ -14,167 +14,26 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import ray.data
 import ray.train
 
-from gte_ray.data.batch import PairBatch, TokenLists
-from gte_ray.data.plan import Batch, PlanSource, StepPlan
-from gte_ray.data.store import Store, open_store
-from gte_ray.data.tokenize import TextTokenizer
-
-PASS_BLOCKS = 2_000
-"""Most blocks of one pass over the dataset; the cost of a block grows with their number."""
-BLOCK_BYTES = 32 * 2**20
-"""Size that a block of token ids is kept under, where one step is not larger by itself."""
-MOST_STEPS_PER_BLOCK = 16
-"""A block is read by one task: few steps make the first batch come early."""
-
-
-@dataclass(frozen=True)
-class StreamConfig:
-    """All that a Ray task needs to make any batch of a run."""
-
-    store: str
-    sources: tuple[PlanSource, ...]
-    alpha: float
-    global_batch: int
-    seed: int
-    steps: int
-    max_length: int
-    tokenizer: TextTokenizer
-    stored_ids: bool
-    """Whether the token ids in the store are used; otherwise the texts are tokenised on the fly."""
-
-    def plan(self) -> StepPlan:
-        return StepPlan(
-            self.sources,
-            alpha=self.alpha,
-            global_batch=self.global_batch,
-            seed=self.seed,
-            steps=self.steps,
-        )
-
-    def steps_per_block(self, world_size: int) -> int:
-        shard_bytes = 2 * 4 * self.max_length * -(-self.global_batch // world_size)
-        return int(np.clip(BLOCK_BYTES // shard_bytes, 1, MOST_STEPS_PER_BLOCK))
-
-    def steps_per_pass(self, world_size: int) -> int:
-        blocks = max(1, PASS_BLOCKS // world_size)
-        return blocks * self.steps_per_block(world_size)
-
-
-def read_batch(stream: StreamConfig, store: Store, batch: Batch) -> PairBatch:
-    """The texts of `batch` (a shard or a whole global batch) as token ids, in plan order."""
-    names = ("query_ids", "document_ids") if stream.stored_ids else ("query", "document")
-    columns = [*names, "query_hash", "document_hash"]
-    parts = [store.read_rows(batch.source, start, stop, columns) for start, stop in batch.spans]
-    table = pa.concat_tables(parts).combine_chunks()
-    queries, documents = (_tokens(stream, table.column(name)) for name in names)
-    return PairBatch(
-        batch.step,
-        batch.source,
-        queries,
-        documents,
-        table.column("query_hash").to_numpy(),
-        table.column("document_hash").to_numpy(),
-    )
-
-
-def _tokens(stream: StreamConfig, column: pa.ChunkedArray) -> TokenLists:
-    array = pa.concat_arrays(column.chunks)
-    if stream.stored_ids:
-        offsets = array.offsets.to_numpy()
-        values = array.values.to_numpy()[offsets[0] : offsets[-1]]
-        content = TokenLists(values, (offsets - offsets[0]).astype(np.int64))
-        return stream.tokenizer.with_specials(content, stream.max_length)
-    return stream.tokenizer.encode(array, stream.max_length)
+from gte_ray.data.batch import PairBatch, from_table, to_table
+from gte_ray.data.read import StreamConfig, cached_plan, cached_store, read_batch
 
 
 def _read_block(block: dict[str, np.ndarray], stream: StreamConfig) -> pa.Table:
     """A Ray task: one plan entry (first step, steps, rank, world size) to one row for each step."""
     first, steps, rank, world_size = (int(block[k][0]) for k in ("first", "steps", "rank", "world_size"))
-    plan, store = _cached_plan(_PlanKey(stream)), _cached_store(stream.store)
-    return _to_table(
+    plan, store = cached_plan(stream), cached_store(stream.store)
+    return to_table(
         [
             read_batch(stream, store, plan[step].shard(rank, world_size))
             for step in range(first, first + steps)
         ]
-    )
-
-
-class _PlanKey:
-    """A StreamConfig that hashes without its tokenizer."""
-
-    def __init__(self, stream: StreamConfig):
-        self.stream = stream
-        self._key = (stream.sources, stream.alpha, stream.global_batch, stream.seed, stream.steps)
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _PlanKey) and self._key == other._key
-
-
-@lru_cache(maxsize=4)
-def _cached_plan(key: _PlanKey) -> StepPlan:
-    return key.stream.plan()
-
-
-@lru_cache(maxsize=4)
-def _cached_store(uri: str) -> Store:
-    return open_store(uri, check=False)
-
-
-def _to_table(batches: list[PairBatch]) -> pa.Table:
-    columns: dict[str, Any] = {
-        "step": pa.array([batch.step for batch in batches], pa.int64()),
-        "source": pa.array([batch.source for batch in batches], pa.string()),
-    }
-    for name in ("queries", "documents"):
-        texts: list[TokenLists] = [getattr(batch, name) for batch in batches]
-        starts = np.cumsum([0] + [text.offsets[-1] for text in texts])
-        inner = np.concatenate(
-            [[0], *(text.offsets[1:] + start for text, start in zip(texts, starts, strict=False))]
-        )
-        values = np.concatenate([text.values for text in texts]).astype(np.int32, copy=False)
-        lists = pa.LargeListArray.from_arrays(pa.array(inner, pa.int64()), pa.array(values, pa.int32()))
-        columns[name] = pa.LargeListArray.from_arrays(_offsets([len(text) for text in texts]), lists)
-    for name in ("query_hashes", "document_hashes"):
-        hashes = [getattr(batch, name) for batch in batches]
-        columns[name] = pa.LargeListArray.from_arrays(
-            _offsets([len(h) for h in hashes]), pa.array(np.concatenate(hashes), pa.uint64())
-        )
-    return pa.table(columns)
-
-
-def _offsets(lengths: list[int]) -> pa.Array:
-    return pa.array(np.cumsum([0, *lengths]), pa.int64())
-
-
-def _from_table(row: pa.Table) -> PairBatch:
-    def tokens(name: str) -> TokenLists:
-        lists = row.column(name).combine_chunks().flatten()
-        offsets = lists.offsets.to_numpy()
-        values = lists.values.to_numpy()[offsets[0] : offsets[-1]]
-        return TokenLists(values, offsets - offsets[0])
-
-    def hashes(name: str) -> np.ndarray:
-        return row.column(name).combine_chunks().flatten().to_numpy()
-
-    return PairBatch(
-        row.column("step")[0].as_py(),
-        row.column("source")[0].as_py(),
-        tokens("queries"),
-        tokens("documents"),
-        hashes("query_hashes"),
-        hashes("document_hashes"),
     )
 
 
@@ -267,7 +126,7 @@ def _batches(stream: StreamConfig, world_size: int, start: int) -> Iterator[Pair
         shard = ray.train.get_dataset_shard(f"pass-{expected // length}")
         end = min((expected // length + 1) * length, stream.steps)
         for row in shard.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=2):
-            batch = _from_table(row)
+            batch = from_table(row)
             if batch.step < expected:
                 continue  # the pass was built from an earlier checkpoint
             if batch.step > expected:

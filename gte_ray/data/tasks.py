@@ -21,6 +21,38 @@ def run_tasks(units: list[Any], function: Callable[[Any], Iterator[dict]]) -> It
         [{"unit": json.dumps(unit)} for unit in units], override_num_blocks=len(units)
     )
     dataset = dataset.flat_map(partial(_call, function=function), num_cpus=1)
+    yield from _results(dataset)
+
+
+def run_actors(
+    units: list[Any], kind: type, argument: Any, *, size: int, num_cpus: float, num_gpus: float
+) -> Iterator[dict]:
+    """The same by a pool of `size` actors, each of which makes one `kind(argument)` and calls it with units."""
+    if not units:
+        return
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    dataset = ray.data.from_items(
+        [{"unit": json.dumps(unit)} for unit in units], override_num_blocks=len(units)
+    )
+    dataset = dataset.flat_map(
+        _Actor,
+        fn_constructor_args=(kind, argument),
+        compute=ray.data.ActorPoolStrategy(size=min(size, len(units))),
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+    )
+    yield from _results(dataset)
+
+
+class _Actor:
+    def __init__(self, kind: type, argument: Any):
+        self.function = kind(argument)
+
+    def __call__(self, row: dict) -> Iterator[dict]:
+        return _call(row, self.function)
+
+
+def _results(dataset: ray.data.Dataset) -> Iterator[dict]:
     try:
         for row in dataset.iter_rows():
             yield json.loads(row["result"])

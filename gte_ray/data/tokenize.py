@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import fs
 from tokenizers import (
     Tokenizer,
     decoders,
@@ -130,18 +129,14 @@ def load_tokenizer(name: str) -> TextTokenizer:
     """The tokenizer of a Hugging Face id, a folder, or a folder at a URI. RunError where there is none."""
     import transformers  # seconds: only the driver needs it, not the tasks that tokenise
 
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = scratch if "://" in name else name
-        try:
-            if "://" in name:
-                filesystem, path = storage.resolve(name)
-                fs.copy_files(path, scratch, source_filesystem=filesystem)
+    try:
+        with storage.local_folder(name) as folder:
             loaded = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{name}: no tokenizer could be loaded; a Hugging Face id that can be reached from here, or "
-                f"a folder with a tokenizer.json, is allowed ({str(error).splitlines()[0]})"
-            ) from error
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{name}: no tokenizer could be loaded; a Hugging Face id that can be reached from here, or "
+            f"a folder with a tokenizer.json, is allowed ({str(error).splitlines()[0]})"
+        ) from error
     if not loaded.is_fast or loaded.pad_token_id is None:
         raise RunError(f"{name}: needs a tokenizer.json and a padding token")
     with tempfile.TemporaryDirectory() as saved:

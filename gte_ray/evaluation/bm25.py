@@ -4,7 +4,7 @@ The bm25s library with Lucene's formula. Words are runs of two or more letters, 
 in lower case and without English stop words; there is no stemming.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import bm25s
 import numpy as np
@@ -25,23 +25,33 @@ def evaluate_bm25(store: Store, limit: int) -> tuple[SourceScores, ...]:
 
 
 def _score(task: HeldOut) -> SourceScores:
-    score = similarity(task)
+    index = Bm25(task.documents)
+
+    def score(start: int, stop: int) -> np.ndarray:
+        return index.scores(task.queries[start:stop])
+
     # A document that shares no word with the query scores 0: it is not retrieved.
     return task.scores(ranks(score, len(task.documents), task.pair_queries, task.pair_documents, above=0.0))
 
 
-def similarity(task: HeldOut) -> Callable[[int, int], np.ndarray]:
-    """The BM25 score of each document for a range of queries."""
-    queries = _words(task.queries)
-    corpus = bm25s.tokenize(task.documents, stopwords="english", show_progress=False)
-    if not corpus.vocab:  # no document has a word; the library cannot index that
-        return lambda start, stop: np.zeros((stop - start, len(task.documents)), np.float32)
-    index = bm25s.BM25(k1=K1, b=B, method="lucene", backend="numpy", auto_compile=False)
-    index.index(corpus, show_progress=False)
-    return lambda start, stop: np.stack(
-        [index.get_scores_from_ids(index.get_tokens_ids(words)) for words in queries[start:stop]]
-    )
+class Bm25:
+    """An index of documents."""
+
+    def __init__(self, documents: Sequence[str]):
+        self.documents = len(documents)
+        corpus = bm25s.tokenize(list(documents), stopwords="english", show_progress=False)
+        self.index = bm25s.BM25(k1=K1, b=B, method="lucene", backend="numpy", auto_compile=False)
+        self.has_words = bool(corpus.vocab)  # the library cannot index documents without any
+        if self.has_words:
+            self.index.index(corpus, show_progress=False)
+
+    def scores(self, queries: Sequence[str]) -> np.ndarray:
+        """(queries, documents) float32; 0 for a document that shares no word with the query."""
+        if not self.has_words:
+            return np.zeros((len(queries), self.documents), np.float32)
+        ids = [self.index.get_tokens_ids(words) for words in _words(queries)]
+        return np.stack([self.index.get_scores_from_ids(tokens) for tokens in ids])
 
 
-def _words(texts: list[str]) -> list[list[str]]:
-    return bm25s.tokenize(texts, stopwords="english", return_ids=False, show_progress=False)
+def _words(texts: Sequence[str]) -> list[list[str]]:
+    return bm25s.tokenize(list(texts), stopwords="english", return_ids=False, show_progress=False)

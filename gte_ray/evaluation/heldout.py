@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from gte_ray.data.hashing import number_texts
 from gte_ray.data.store import Store
 from gte_ray.errors import RunError
 from gte_ray.evaluation.metrics import Retrieval, ranks, retrieval
@@ -82,8 +83,8 @@ def skipped_sources(store: Store, limit: int) -> tuple[str, ...]:
 
 def _task(store: Store, source: str, limit: int) -> HeldOut:
     rows = store.read_held_out(source, limit)
-    queries, query_of_row = _unique(rows["query_hash"].to_numpy())
-    documents, document_of_row = _unique(rows["document_hash"].to_numpy())
+    queries, query_of_row = number_texts(rows["query_hash"].to_numpy())
+    documents, document_of_row = number_texts(rows["document_hash"].to_numpy())
     pairs = np.unique(np.stack([query_of_row, document_of_row]), axis=1)
     return HeldOut(
         source,
@@ -92,15 +93,6 @@ def _task(store: Store, source: str, limit: int) -> HeldOut:
         pairs[0],
         pairs[1],
     )
-
-
-def _unique(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows at which each different text stands first, ascending, and the number of each row's text."""
-    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    number = np.empty(len(order), np.int64)
-    number[order] = np.arange(len(order))
-    return first[order], number[inverse]
 
 
 def mean_scores(scores: Sequence[SourceScores]) -> SourceScores:

@@ -6,7 +6,7 @@ Legend: n texts, L tokens of a text, T tokens of all texts, D dimensions.
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, BertConfig, BertModel
 from transformers.utils import logging as transformers_logging
 
+from gte_ray import storage
 from gte_ray.config import ModelConfig
 from gte_ray.data.batch import TokenLists
 from gte_ray.errors import RunError
@@ -30,8 +31,14 @@ POSITIONS = 512
 """Positions of a backbone from random weights, as of BERT; more where texts are longer."""
 
 
+Pooling = Literal["mean", "cls"]
+
+
 class Encoder(nn.Module):
-    """Micro-batches in, unit vectors out."""
+    """Micro-batches in, unit vectors out.
+
+    Models from elsewhere may take the first token's state instead of the mean, or leave out the norm.
+    """
 
     def __init__(self, backbone: Any, pad_id: int, packed: bool):
         super().__init__()
@@ -39,6 +46,8 @@ class Encoder(nn.Module):
         self.pad_id = pad_id
         self.packed = packed
         """Whether texts lie one after another without padding; otherwise side by side, padded."""
+        self.pooling: Pooling = "mean"
+        self.normalize = True
         self.backbone.set_attn_implementation(PACKED if packed else "sdpa")
 
     @property
@@ -52,10 +61,10 @@ class Encoder(nn.Module):
 
     def forward(self, batch: MicroBatch) -> Tensor:
         """(n, D) float32, rows of norm 1 in the order of `batch`, whatever the backbone's precision is."""
-        mean_nD = self._mean_packed(batch) if self.packed else self._mean_padded(batch)
-        return F.normalize(mean_nD, dim=-1)
+        pooled_nD = self._pool_packed(batch) if self.packed else self._pool_padded(batch)
+        return F.normalize(pooled_nD, dim=-1) if self.normalize else pooled_nD
 
-    def _mean_packed(self, batch: MicroBatch) -> Tensor:
+    def _pool_packed(self, batch: MicroBatch) -> Tensor:
         layout = packed_layout(batch.lengths, self.device)
         starts = np.cumsum(batch.lengths) - batch.lengths
         positions_T = np.arange(batch.tokens) - np.repeat(starts, batch.lengths)
@@ -65,16 +74,21 @@ class Encoder(nn.Module):
             layout=layout,
         )
         h_TD = states.last_hidden_state[0].float()
+        if self.pooling == "cls":
+            return h_TD[self._tensor(starts)]
         return torch.segment_reduce(h_TD, "mean", lengths=self._tensor(batch.lengths), axis=0)
 
-    def _mean_padded(self, batch: MicroBatch) -> Tensor:
+    def _pool_padded(self, batch: MicroBatch) -> Tensor:
         real_nL = np.arange(batch.lengths[0]) < batch.lengths[:, None]
         ids_nL = np.full(real_nL.shape, self.pad_id, np.int64)
         ids_nL[real_nL] = batch.values
         mask_nL = self._tensor(real_nL)
         states = self.backbone(input_ids=self._tensor(ids_nL), attention_mask=mask_nL)
+        h_nLD = states.last_hidden_state.float()
+        if self.pooling == "cls":
+            return h_nLD[:, 0]
         weights_nL1 = mask_nL[..., None].float()
-        return (states.last_hidden_state.float() * weights_nL1).sum(1) / weights_nL1.sum(1)
+        return (h_nLD * weights_nL1).sum(1) / weights_nL1.sum(1)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array.astype(np.int64)).to(self.device, non_blocking=True)
@@ -133,26 +147,31 @@ def _scratch(config: ModelConfig, vocab_size: int, pad_id: int, max_length: int,
 
 def _pretrained(config: ModelConfig, seed: int) -> Any:
     try:
-        shape = AutoConfig.from_pretrained(config.base, trust_remote_code=False)
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
-            if hasattr(shape, name):
-                setattr(shape, name, config.dropout)
-        kind: Any = MODEL_MAPPING[type(shape)]
-        pooler = "add_pooling_layer" in inspect.signature(kind).parameters
-        # The seed is for weights that the folder lacks, so that every worker starts from the same ones.
-        with _quiet_transformers(), torch.random.fork_rng():
-            torch.manual_seed(seed)
-            return AutoModel.from_pretrained(
-                config.base,
-                config=shape,
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=False,
-                **({"add_pooling_layer": False} if pooler else {}),
-            )
+        with storage.local_folder(config.base) as base:
+            return _load(base, config.dropout, seed)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise RunError(f"base model {config.base!r} cannot be loaded: {reason}") from error
+
+
+def _load(base: str, dropout: float, seed: int) -> Any:
+    shape = AutoConfig.from_pretrained(base, trust_remote_code=False)
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
+        if hasattr(shape, name):
+            setattr(shape, name, dropout)
+    kind: Any = MODEL_MAPPING[type(shape)]
+    pooler = "add_pooling_layer" in inspect.signature(kind).parameters
+    # The seed is for weights that the folder lacks, so that every worker starts from the same ones.
+    with _quiet_transformers(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return AutoModel.from_pretrained(
+            base,
+            config=shape,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **({"add_pooling_layer": False} if pooler else {}),
+        )
 
 
 def _check_fit(base: str, shape: Any, vocab_size: int, max_length: int) -> None:

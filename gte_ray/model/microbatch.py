@@ -35,10 +35,11 @@ class MicroBatch:
         return len(self.lengths) * int(self.lengths[0])
 
 
-def join(first: TokenLists, second: TokenLists) -> TokenLists:
-    """The texts of `first`, then those of `second`."""
-    values = np.concatenate([first.values, second.values])
-    return TokenLists(values, np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]))
+def join(*parts: TokenLists) -> TokenLists:
+    """The texts of all `parts`, one part after another."""
+    lengths = np.concatenate([part.lengths for part in parts])
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    return TokenLists(np.concatenate([part.values for part in parts]), offsets)
 
 
 def micro_batches(tokens: TokenLists, budget: int, packed: bool) -> list[MicroBatch]:

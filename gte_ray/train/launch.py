@@ -14,7 +14,8 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from gte_ray import storage
 from gte_ray.config import Config
-from gte_ray.data.stream import PlanDataConfig, StreamConfig, placeholders
+from gte_ray.data.read import StreamConfig
+from gte_ray.data.stream import PlanDataConfig, placeholders
 from gte_ray.errors import RunError
 from gte_ray.train.board import Board, Follower
 from gte_ray.train.checkpoints import CHECKPOINTS, delete_orphans, next_step

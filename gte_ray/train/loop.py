@@ -14,7 +14,8 @@ from ray.train.torch import get_device
 
 from gte_ray import storage
 from gte_ray.config import Config, RunConfig
-from gte_ray.data.stream import Batches, StreamConfig
+from gte_ray.data.read import StreamConfig
+from gte_ray.data.stream import Batches
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
 from gte_ray.model.encoder import build_encoder

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
     Raises TrainingDiverged, on all ranks alike and before the weights change, when the loss is not finite.
     """
     encoder = engine.encoder
-    texts = join(batch.queries, batch.documents)
+    texts = join(batch.queries, batch.documents, batch.negatives)
     parts = encoder.micro_batches(texts, config.hardware.micro_batch_tokens)
     rows = spread(len(batch.queries), engine.device)
 
@@ -100,17 +101,25 @@ def _index(part: MicroBatch, device: torch.device) -> Tensor:
 
 
 def _loss(embeddings: Tensor, batch: PairBatch, rows: Rows, config: Config) -> Loss:
-    queries, documents = embeddings.split(rows.local)
+    queries, documents, negatives = embeddings.split([rows.local, rows.local, len(batch.negatives)])
 
-    def hashes(values: np.ndarray) -> Tensor:
+    def numbers(values: np.ndarray, rows: Rows) -> Tensor:
         return gather(torch.from_numpy(values.view(np.int64)).to(embeddings.device), rows)
 
     columns = Columns(
         queries=gather(queries, rows),
         documents=gather(documents, rows),
-        query_hashes=hashes(batch.query_hashes),
-        document_hashes=hashes(batch.document_hashes),
+        query_hashes=numbers(batch.query_hashes, rows),
+        document_hashes=numbers(batch.document_hashes, rows),
     )
+    if config.data.group_size > 1:
+        negative_rows = spread(len(batch.negatives), embeddings.device)
+        columns = replace(
+            columns,
+            negatives=gather(negatives, negative_rows),
+            negative_hashes=numbers(batch.negative_hashes, negative_rows),
+            negative_owners=numbers(batch.negative_owners + rows.offset, negative_rows),
+        )
     return contrastive_loss(
         queries,
         documents,

@@ -1,6 +1,6 @@
 """The rows of every ablation, against what sections 5.1 to 5.5 of the paper say was varied."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,33 @@ from gte_ray.errors import UsageError
 from gte_ray.recipes import gte_base
 
 FOLDER = Path(__file__).parents[2] / "ablations"
-ALL = ["alpha", "batch_size", "datasets", "duplicates", "loss", "model_size", "steps", "temperature"]
-PAPER = Setting("paper", {f"s{i:02}": 1_000 * (33 - i) for i in range(33)})
-LAPTOP = Setting("laptop", {f"s{i}": 100 * (9 - i) for i in range(9)})
+ALL = [
+    "alpha",
+    "batch_size",
+    "datasets",
+    "duplicates",
+    "loss",
+    "model_size",
+    "stages",
+    "steps",
+    "temperature",
+]
+SUPERVISED = {
+    "msmarco": 500_000,
+    "nq": 60_000,
+    "nli": 280_000,
+    "medi-a": 900_000,
+    "medi-b": 500_000,
+    "berri": 760_000,
+}
+PAPER = Setting("paper", {f"s{i:02}": 1_000 * (33 - i) for i in range(33)}, "hard", SUPERVISED)
+LAPTOP_SOURCES = {f"s{i}": 100 * (9 - i) for i in range(9)}
+LAPTOP = Setting("laptop", LAPTOP_SOURCES, "hard", LAPTOP_SOURCES)
+SECOND = {
+    "store": "hard", "alpha": 1.0, "group_size": 16, "max_length": 512, "steps": 23_438, "global_batch": 128,
+    "learning_rate": 2e-5,
+}  # fmt: skip
+"""What fine-tuning changes: section 3.4; one epoch of three million pairs."""
 HARDWARE = ("hardware", "run")
 
 EXPECTED = {
@@ -33,7 +57,10 @@ EXPECTED = {
         ("q→d + d→q", {"directions": ("q2d", "d2q"), "steps": 30_000}, None),
         ("+ q→q", {"directions": ("q2d", "d2q", "q2q"), "steps": 30_000}, None),
         ("improved", {"steps": 30_000}, 57.8),
+        ("vanilla, fine-tuning", SECOND | {"directions": ("q2d",)}, 61.8),
+        ("improved, fine-tuning", SECOND, 62.4),
     ],
+    "stages": [("PT", {}, 59.0), ("FT", SECOND, 57.8), ("Full", SECOND, 62.4)],
     "model_size": [
         (
             "small",
@@ -88,14 +115,46 @@ def test_the_paper_profile_is_the_papers_matrix(name):
 
 def test_figure_3a_takes_the_largest_then_ten_more_then_all():
     _, ablation = load("datasets", FOLDER)
-    few, more, whole = ablation.rows(baseline("paper", "store"), PAPER)
+    few, more, whole = ablation.rows(baseline("paper", "store"), PAPER)[:3]
     largest = [f"s{i:02}" for i in range(5)]
     assert list(few.config.data.sources) == largest
     assert list(more.config.data.sources[:5]) == largest
     assert len(set(more.config.data.sources)) == 15
     assert whole.config == baseline("paper", "store")
     assert [row.x for row in (few, more, whole)] == [5, 15, 33]
-    assert [row.x for row in ablation.rows(baseline("laptop", "store"), LAPTOP)] == [1, 4, 9]
+    assert [row.x for row in ablation.rows(baseline("laptop", "store"), LAPTOP)[:3]] == [1, 4, 9]
+
+
+def test_figure_3a_finetunes_on_e5s_three_then_medi_then_all():
+    _, ablation = load("datasets", FOLDER)
+    base = baseline("paper", "store")
+    few, more, whole = ablation.rows(base, PAPER)[3:]
+    assert set(few.config.data.sources) == {"msmarco", "nq", "nli"}
+    assert set(more.config.data.sources) == {"msmarco", "nq", "nli", "medi-a", "medi-b"}
+    assert whole.config.data.sources == ()
+    assert [row.config.training.steps for row in (few, more, whole)] == [6_562, 17_500, 23_438]
+    assert [row.paper for row in (few, more, whole)] == [None, None, 62.4]
+    assert all(row.first == base for row in (few, more, whole))
+    laptop = ablation.rows(baseline("laptop", "store"), LAPTOP)[3:]
+    assert [len(row.config.data.sources) for row in laptop] == [2, 4, 0]
+    assert [row.x for row in laptop] == [2, 4, 9]
+
+
+def test_the_second_stage_waits_for_the_first_which_rows_share(tiny_store):
+    _, ablation = load("stages", FOLDER)
+    setting = replace(LAPTOP, finetuning_store=tiny_store)
+    trials, cells = expand(ablation.rows(baseline("laptop", tiny_store), setting), seeds=2)
+    assert [trial.label for trial in trials[:3]] == ["PT, seed 42", "FT, seed 42", "Full, seed 42"]
+    pretrained, alone, full = trials[:3]
+    assert (pretrained.after, alone.after, full.after) == ("", "", pretrained.run.fingerprint)
+    assert full.run.config.model.base == pretrained.run.model_folder
+    assert len(trials) == len(cells) == len({cell.fingerprint for cell in cells}) == 6
+
+
+def test_finetuning_without_a_store_for_it_is_refused():
+    for name in ("stages", "loss", "datasets"):
+        with pytest.raises(UsageError, match="needs --finetuning-store"):
+            load(name, FOLDER)[1].rows(baseline("paper", "store"), replace(PAPER, finetuning_store=""))
 
 
 def test_table_8_is_one_run_scored_at_five_steps(tiny_store):
@@ -114,7 +173,9 @@ def test_all_ablations_share_the_baseline(profile):
     for name in ALL:
         rows = load(name, FOLDER)[1].rows(base, setting)
         shared = [row for row in rows if flat(row.config) == flat(base)]
-        assert len({row.config.training.steps for row in rows}) == 1
+        pretraining = [row for row in rows if row.config.data.store == base.data.store]
+        assert len({row.config.training.steps for row in pretraining}) == 1
+        assert {row.first for row in rows} <= {None, base}
         assert shared or (name == "loss" and profile == "paper")
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ PAPER_TASKS = {"web": (147, 3), "paper": (45, 5), "link": (106, 4), "social": (3
 
 
 def rows_of(batch):
-    return [row for start, stop in batch.spans for row in range(start, stop)]
+    return [row for start, stop, _ in batch.spans for row in range(start, stop)]
 
 
 @st.composite
@@ -57,6 +58,35 @@ def test_an_epoch_visits_each_row_once(plan):
             epoch = Counter(sequence[start : start + source.rows])
             assert max(epoch.values()) == 1
             assert len(epoch) == min(source.rows, len(sequence) - start)
+
+
+@given(plans())
+@settings(max_examples=60, deadline=None)
+def test_spans_tell_how_often_their_rows_were_seen_before(plan):
+    seen = {source.name: Counter() for source in plan.sources}
+    for step in range(len(plan)):
+        batch = plan[step]
+        for start, stop, epoch in batch.spans:
+            for row in range(start, stop):
+                assert seen[batch.source][row] == epoch
+                seen[batch.source][row] += 1
+
+
+@given(plans(), st.integers(1, 9), st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_shards_take_their_random_rows_from_those_of_the_batch(plan, world_size, per_row):
+    batch = plan[len(plan) - 1]
+    sizes = {source.name: source.rows for source in plan.sources}
+
+    def random_rows(part):
+        spans = plan.random_rows(part, per_row)
+        return [row for start, stop, _ in spans for row in range(start, stop)]
+
+    whole = random_rows(batch)
+    assert len(whole) == plan.global_batch * per_row
+    assert all((b - a) % sizes[batch.source] == 1 % sizes[batch.source] for a, b in pairwise(whole))
+    shards = [batch.shard(rank, world_size) for rank in range(world_size)]
+    assert [row for shard in shards for row in random_rows(shard)] == whole
 
 
 @given(plans(), st.integers(1, 9))

@@ -90,6 +90,31 @@ LAYOUTS = {
     ),
     "sets": ([{"set": ["a", "b", "c"]}], [("a", "b", []), ("b", "c", [])]),
     "triples": ([["a", "b", "n"]], [("a", "b", ["n"])]),
+    "numbered negatives": (
+        [{"query": "a", "positive": "b", "negative_1": "n", "negative_2": "m"}],
+        [("a", "b", ["n", "m"])],
+    ),
+    "NLI triples": ([{"sent0": "a", "sent1": "b", "hard_neg": "n"}], [("a", "b", ["n"])]),
+    "MEDI": (
+        [
+            {"query": ["find", "q"], "pos": ["take", "d"], "neg": ["leave", "n"], "task_id": 7},
+            {"query": ["find", "r"], "pos": ["take", "e"], "neg": ["leave", None], "task_id": 7},
+        ],
+        [("q", "d", ["n"]), ("r", "e", [])],
+    ),
+    "BERRI": (
+        [
+            {
+                "question": "find an answer [SEP] q",
+                "answers": ["d"],
+                "positive_ctxs": [{"title": "t", "text": "d"}, {"title": "t", "text": "e"}],
+                "hard_negative_ctxs": [{"title": "t", "text": "h"}],
+                "negative_ctxs": [{"title": "", "text": "n"}],
+            },
+            {"question": "no instruction", "positive_ctxs": [{"text": "d"}], "negative_ctxs": []},
+        ],
+        [("q", "d", ["h", "n"]), ("q", "e", ["h", "n"]), ("no instruction", "d", [])],
+    ),
     "named triples": ([{"anchor": "a", "positive": "b", "negative": "n"}], [("a", "b", ["n"])]),
     "keys in another order": ([{"x": "a", "y": "b"}, {"y": "d", "x": "c"}], [("a", "b", []), ("c", "d", [])]),
 }
@@ -107,6 +132,16 @@ def test_layouts_in_json_lines_and_parquet(name, tmp_path):
             columns["neg"] = lists
         (tmp_path / "file.parquet").write_bytes(parquet(**columns))
         assert read(tmp_path / "file.parquet")[0] == expected
+
+
+@pytest.mark.parametrize("read_at_once", [1, 7, 2**20])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_one_json_array_of_objects_is_read_row_by_row(indent, read_at_once, tmp_path, monkeypatch):
+    monkeypatch.setattr("gte_ray.data.formats.ARRAY_CHARACTERS", read_at_once + 2)
+    path = tmp_path / "file.json"
+    rows = [{"query": q, "document": d} for q, d in PAIRS]
+    path.write_bytes(BOM + json.dumps([rows[0], 5, *rows[1:]], indent=indent).encode())
+    assert read(path)[:2] == ([(q, d, []) for q, d in PAIRS], {"not a pair": 1})
 
 
 def test_named_columns_are_taken_over_known_ones(tmp_path):
@@ -171,8 +206,8 @@ UNREADABLE = {
     "two-choices.csv": (b"query,document,title,body\n1,2,3,4\n", "columns query, document, title, body"),
     "one.parquet": (parquet(a=["q"]), "columns a; name them"),
     "twice.csv": (b"query,query\nq,d\n", "columns query, query; name them"),
-    "array.json": (json.dumps([{"query": "q", "document": "d"}], indent=1).encode(), "is one JSON value"),
-    "array-in-a-line.json": (json.dumps([{"query": "q", "document": "d"}]).encode(), "is one JSON value"),
+    "object.json": (json.dumps({"query": "q", "document": "d"}, indent=1).encode(), "is one JSON value"),
+    "array.json": (json.dumps([{"query": "q", "document": "d"}] * 2)[:-5].encode(), "cut off or broken"),
 }
 
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import ray.data
 
+from gte_ray.data.batch import from_table
 from gte_ray.data.plan import PlanSource
+from gte_ray.data.read import StreamConfig
 from gte_ray.data.store import open_store
-from gte_ray.data.stream import PlanDataConfig, StreamConfig, _from_table, placeholders
+from gte_ray.data.stream import PlanDataConfig, placeholders
 
 STEPS = 23
 
@@ -37,7 +39,7 @@ def received(stream, world_size, start):
 
     def take(rank):
         rows = splits[rank]["pass-0"].iter_batches(batch_size=1, batch_format="pyarrow")
-        return [_from_table(row) for row in rows]
+        return [from_table(row) for row in rows]
 
     with ThreadPoolExecutor(world_size) as pool:
         return list(pool.map(take, range(world_size)))
@@ -54,7 +56,7 @@ def test_ranks_receive_the_plan(ray_local, stream, world_size, start):
             assert batch.source == shard.source
             rows = [
                 pair
-                for first, last in shard.spans
+                for first, last, _ in shard.spans
                 for pair in store.read_rows(
                     batch.source, first, last, ["query", "document", "query_hash", "document_hash"]
                 ).to_pylist()
@@ -70,8 +72,8 @@ def test_ranks_receive_the_plan(ray_local, stream, world_size, start):
 
 
 def test_a_long_run_is_several_passes_that_meet(ray_local, stream, monkeypatch):
-    monkeypatch.setattr("gte_ray.data.stream.PASS_BLOCKS", 2)
-    monkeypatch.setattr("gte_ray.data.stream.MOST_STEPS_PER_BLOCK", 5)
+    monkeypatch.setattr("gte_ray.data.read.PASS_BLOCKS", 2)
+    monkeypatch.setattr("gte_ray.data.read.MOST_STEPS_PER_BLOCK", 5)
     config = PlanDataConfig(stream, lambda: 3)
     steps = []
     names = placeholders(stream, 1)
@@ -79,5 +81,5 @@ def test_a_long_run_is_several_passes_that_meet(ray_local, stream, monkeypatch):
     for name in names:
         (split,) = config.configure({name: ray.data.range(1)}, 1, None, None)
         rows = split[name].iter_batches(batch_size=1, batch_format="pyarrow")
-        steps += [_from_table(row).step for row in rows]
+        steps += [from_table(row).step for row in rows]
     assert steps == list(range(3, STEPS))

@@ -20,7 +20,7 @@ from gte_ray.data.prepare import prepare
 from gte_ray.data.sources import SourceSpec
 from gte_ray.errors import RunError
 from gte_ray.evaluation import metrics
-from gte_ray.evaluation.bm25 import K1, B, evaluate_bm25, similarity
+from gte_ray.evaluation.bm25 import K1, B, Bm25, evaluate_bm25
 from gte_ray.evaluation.heldout import (
     SourceScores,
     evaluate,
@@ -137,7 +137,7 @@ def test_bm25_equals_its_formula(pairs):
         assert evaluate_bm25(store, 1000) == ()
         return
     table = bm25_by_formula(tasks[0].queries, tasks[0].documents)
-    found = similarity(tasks[0])(0, len(tasks[0].queries))
+    found = Bm25(tasks[0].documents).scores(tasks[0].queries)
     np.testing.assert_allclose(found, table, atol=1e-5)
     expected = naive_scores(pairs, lambda q, d: found, unretrieved=0.0)  # float32, for equal ties
     assert values(evaluate_bm25(store, 1000)[0]) == pytest.approx(expected)

@@ -38,6 +38,11 @@ def tiny(dropout: float = 0.0, **hardware: Any) -> Config:
     )
 
 
+def with_groups(config: Config) -> Config:
+    """`config` with hard negatives, those of `pairs`."""
+    return replace(config, data=replace(config.data, group_size=4))
+
+
 def with_precision(config: Config, precision: Any) -> Config:
     return replace(config, training=replace(config.training, precision=precision))
 
@@ -46,19 +51,28 @@ def encoder_of(config: Config) -> Encoder:
     return build_encoder(config.model, VOCABULARY, 0, LENGTH, config.seed)
 
 
-def pairs(step: int, n: int = 11) -> PairBatch:
-    """A step's pairs, of mixed lengths; one query occurs twice, and one text as a query and as a document."""
+def pairs(step: int, n: int = 11, hard: bool = False) -> PairBatch:
+    """A step's pairs, of mixed lengths; one query occurs twice, and one text as a query and as a document.
+
+    With `hard`, pair i has i modulo 4 hard negatives, one of which is the document of another pair.
+    """
     random = np.random.default_rng(step)
-    texts = [random.integers(3, VOCABULARY, random.integers(2, LENGTH + 1)) for _ in range(2 * n)]
+    owners = np.repeat(np.arange(n), np.arange(n) % 4 if hard else 0)
+    size = 2 * n + len(owners)
+    texts = [random.integers(3, VOCABULARY, random.integers(2, LENGTH + 1)) for _ in range(size)]
     texts[4] = texts[1]
     texts[n + 7] = texts[2]
+    if hard:
+        texts[-1] = texts[n + 3]
     hashes = np.array([zlib.crc32(text.tobytes()) for text in texts], np.uint64)
-    return PairBatch(step, "source", lists(texts[:n]), lists(texts[n:]), hashes[:n], hashes[n:])
+    parts = np.split(hashes, [n, 2 * n])
+    q, d, negatives = lists(texts[:n]), lists(texts[n : 2 * n]), lists(texts[2 * n :])
+    return PairBatch(step, "source", q, d, parts[0], parts[1], negatives, parts[2], owners)
 
 
 def lists(texts: list[np.ndarray]) -> TokenLists:
-    offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
-    return TokenLists(np.concatenate(texts).astype(np.int32), offsets)
+    offsets = np.cumsum([0, *(len(text) for text in texts)])
+    return TokenLists(np.concatenate([np.empty(0), *texts]).astype(np.int32), offsets)
 
 
 def texts_of(tokens: TokenLists) -> list[np.ndarray]:
@@ -69,6 +83,8 @@ def shard(batch: PairBatch, rank: int, ranks: int) -> PairBatch:
     """Neighbouring rows for each rank, by one more or less where they do not divide."""
     n = len(batch.queries)
     own = slice(rank * n // ranks, (rank + 1) * n // ranks)
+    hard = (batch.negative_owners >= own.start) & (batch.negative_owners < own.stop)
+    negatives = [text for text, kept in zip(texts_of(batch.negatives), hard, strict=False) if kept]
     return PairBatch(
         batch.step,
         batch.source,
@@ -76,6 +92,9 @@ def shard(batch: PairBatch, rank: int, ranks: int) -> PairBatch:
         lists(texts_of(batch.documents)[own]),
         batch.query_hashes[own],
         batch.document_hashes[own],
+        lists(negatives),
+        batch.negative_hashes[hard],
+        batch.negative_owners[hard] - own.start,
     )
 
 

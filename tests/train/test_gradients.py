@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from runs import CPU, encoder_of, on_ranks, pairs, shard, texts_of, tiny, with_precision
+from runs import CPU, encoder_of, on_ranks, pairs, shard, texts_of, tiny, with_groups, with_precision
 from torch import Tensor
 
 from gte_ray.config import Config
@@ -16,6 +16,8 @@ from gte_ray.train.report import StepMetrics
 from gte_ray.train.step import train_step
 
 STEPS = 5
+MASKED_HARD = 5 / (11 * (10 + 15))
+"""Four pairs share a text with another, and one hard negative is another pair's document."""
 Weights = dict[str, Tensor]
 
 
@@ -33,19 +35,23 @@ def shares_a_text(batch: PairBatch, i: int, j: int) -> bool:
     return q[i] == q[j] or d[i] == d[j] or q[i] == d[j] or d[i] == q[j]
 
 
-def loss_of_formula(q: Tensor, d: Tensor, batch: PairBatch, temperature: float) -> Tensor:
+def loss_of_formula(q: Tensor, d: Tensor, h: Tensor, batch: PairBatch, temperature: float) -> Tensor:
     losses = []
+    owners, hashes = batch.negative_owners, batch.negative_hashes
     for i in range(len(q)):
         others = [j for j in range(len(q)) if j != i and not shares_a_text(batch, i, j)]
         own = q[i] @ d[i] / temperature
         terms = [own, own]
         for j in others:
             terms += [x / temperature for x in (q[i] @ d[j], q[i] @ q[j], q[j] @ d[i], d[j] @ d[i])]
+        for k in range(len(h)):
+            if hashes[k] not in (batch.query_hashes[i], batch.document_hashes[i]):
+                terms += [q[i] @ h[k] / temperature] + [h[k] @ d[i] / temperature] * int(owners[k] != i)
         losses.append(torch.logsumexp(torch.stack(terms), 0) - own)
     return torch.stack(losses).mean()
 
 
-def plain_run(config: Config) -> tuple[Weights, list[float]]:
+def plain_run(config: Config, hard: bool = False) -> tuple[Weights, list[float]]:
     """Five steps of torch's AdamW in float32, with clipping, on the whole batches."""
     encoder = encoder_of(config)
     encoder.backbone.set_attn_implementation("eager")
@@ -57,9 +63,10 @@ def plain_run(config: Config) -> tuple[Weights, list[float]]:
     losses = []
     rates = [0.5e-3, 1e-3, 1e-3, 0.75e-3, 0.5e-3]  # up over 2 of 6 steps, then down towards 0
     for step, rate in enumerate(rates):
-        batch = pairs(step)
-        q, d = (embed_one_by_one(encoder, tokens) for tokens in (batch.queries, batch.documents))
-        loss = loss_of_formula(q, d, batch, 0.01)
+        batch = pairs(step, hard=hard)
+        texts = (batch.queries, batch.documents, *[batch.negatives] * hard)
+        q, d, *h = (embed_one_by_one(encoder, tokens) for tokens in texts)
+        loss = loss_of_formula(q, d, h[0] if hard else q[:0], batch, 0.01)
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
@@ -79,7 +86,7 @@ def run(rank: int, ranks: int, config: Config) -> tuple[Weights, list[StepMetric
     engine = Engine(encoder_of(config), config, CPU)
     metrics, parts = [], 0
     for step in range(STEPS):
-        batch = shard(pairs(step), rank, ranks)
+        batch = shard(pairs(step, hard=config.data.group_size > 1), rank, ranks)
         metrics.append(train_step(engine, batch, config))
         parts += len(engine.encoder.micro_batches(batch.queries, config.hardware.micro_batch_tokens))
     return weights_of(engine.encoder), metrics, parts
@@ -101,29 +108,39 @@ def plain():
     return plain_run(tiny())
 
 
-def assert_same(found: tuple[Weights, list[StepMetrics], int], plain: tuple[Weights, list[float]]) -> None:
+@pytest.fixture(scope="module")
+def plain_hard():
+    torch.set_num_threads(1)
+    return plain_run(tiny(), hard=True)
+
+
+def assert_same(
+    found: tuple[Weights, list[StepMetrics], int], plain: tuple[Weights, list[float]], masked: float = 4 / 110
+) -> None:
     weights, metrics, _ = found
     for name, expected in plain[0].items():
         torch.testing.assert_close(
             weights[name], expected, rtol=0, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
         )
     assert [m.loss for m in metrics] == pytest.approx(plain[1], abs=1e-4)
-    assert all(m.pairs == 11 and m.masked_share == pytest.approx(4 / 110) for m in metrics)
+    assert all(m.pairs == 11 and m.masked_share == pytest.approx(masked) for m in metrics)
     assert [m.learning_rate for m in metrics] == pytest.approx([0.5e-3, 1e-3, 1e-3, 0.75e-3, 0.5e-3])
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_ranks_with_unequal_micro_batches_equal_one_plain_process(ranks, plain, tmp_path):
+def test_ranks_with_unequal_micro_batches_equal_one_plain_process(ranks, plain, plain_hard, tmp_path):
     configs = [
         tiny(zero_stage=1, graph_tokens=0, loss_tile=2),
         tiny(zero_stage=1, graph_tokens=60),
         tiny(zero_stage=0, graph_tokens=10_000),
+        with_groups(tiny(graph_tokens=60)),
         with_precision(tiny(graph_tokens=60), "bf16"),
     ]
     by_rank = on_ranks(ranks, run_unequal, tmp_path, ranks, configs)
     counts = [[parts for _, _, parts in results] for results in by_rank]
     assert counts[0] != counts[1]
-    for *exact, bf16 in by_rank:
+    for *exact, hard, bf16 in by_rank:
+        assert_same(hard, plain_hard, MASKED_HARD)
         for found in exact:
             assert_same(found, plain)
         # Weights of 8 bits part ways soon, but their first gradient is of the same length.
@@ -143,6 +160,12 @@ def test_ranks_with_unequal_micro_batches_equal_one_plain_process(ranks, plain, 
 )
 def test_any_budget_in_one_process_equals_the_plain_one(hardware, plain):
     assert_same(run(0, 1, tiny(**hardware)), plain)
+
+
+def test_hard_negatives_in_one_process_equal_the_plain_one(plain_hard):
+    assert_same(
+        run(0, 1, with_groups(tiny(micro_batch_tokens=100, graph_tokens=150))), plain_hard, MASKED_HARD
+    )
 
 
 def gradients(config: Config) -> list[Tensor]:

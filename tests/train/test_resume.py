@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from gte_ray.config import Config
+from gte_ray.data.read import read_batch
 from gte_ray.data.store import open_store
-from gte_ray.data.stream import read_batch
 from gte_ray.model.encoder import build_encoder
 from gte_ray.recipes import recipe
 from gte_ray.run import make_stream, plan_run, resolve_tokenizer

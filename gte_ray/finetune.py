@@ -1,0 +1,88 @@
+"""python -m gte_ray.finetune: fine-tunes an embedding model with hard negatives (paper, section 3.4)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from gte_ray.config import Config
+from gte_ray.console import run_command, start_ray
+from gte_ray.errors import RunError
+from gte_ray.flags import BUILTIN_STORE, HARD_STORE, FlatConfig, defaults, parse
+from gte_ray.pretrain import ensure_store, train
+from gte_ray.recipes import finetuning
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Fine-tunes an embedding model on pairs with hard negatives; the same command goes on with a run that
+    was cut off."""
+
+    config: FlatConfig
+    fresh: bool = False
+    """Start over, deleting what an earlier run of the same name left."""
+    dry_run: bool = False
+    """Print the whole config, the mixture and a forecast, and exit."""
+    verbose: bool = False
+    """Show the logs of Ray, DeepSpeed and MLflow."""
+
+
+@dataclass(frozen=True)
+class _First:
+    """The flags that decide the defaults of all others; there is no default model."""
+
+    store: str = HARD_STORE
+    base: Annotated[str, tyro.conf.arg(aliases=["--model"])] = ""
+    recipe: str = "tiny"
+
+
+def main() -> None:
+    arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=_defaults)
+    if ensure_hard_store(arguments.config.data.store, arguments.config, Console(), arguments.verbose):
+        # What the store's size decides is known now.
+        arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=_defaults)
+    train(arguments.config, arguments.fresh, arguments.dry_run, arguments.verbose)
+
+
+def ensure_hard_store(store: str, config: Config, console: Console, verbose: bool) -> bool:
+    """Finds hard negatives for the built-in corpus with BM25 where `store` is that and is not there yet.
+
+    Whether it did. Prepares the corpus, and starts Ray, where that is needed.
+    """
+    from gte_ray import storage
+    from gte_ray.data.store import MANIFEST, open_store
+    from gte_ray.mining.choose import Window
+    from gte_ray.mining.mine import Resources, mine
+    from gte_ray.mining.search import BM25
+    from gte_ray.progress import PreparingProgress
+
+    if store != HARD_STORE or storage.exists(storage.join(HARD_STORE, MANIFEST)):
+        return False
+    ensure_store(replace(config, data=replace(config.data, store=BUILTIN_STORE)), console, verbose)
+    start_ray(config.hardware.workers * config.hardware.worker_cpus, verbose)
+    console.print(f"finding hard negatives in the built-in corpus for {HARD_STORE}, once")
+    with PreparingProgress(console) as progress:
+        mine(open_store(storage.absolute(BUILTIN_STORE)), HARD_STORE, BM25, BM25, Window(), Resources(), (),
+             progress.report)  # fmt: skip
+    return True
+
+
+def _defaults(arguments: Sequence[str]) -> Config:
+    """Those of one epoch over the store that `arguments` name."""
+    return defaults(arguments, _First, _config_of)
+
+
+def _config_of(first: _First) -> Config:
+    from gte_ray.data.store import open_store
+
+    try:
+        pairs = sum(source.rows for source in open_store(first.store, check=False).manifest.sources)
+    except RunError:
+        pairs = 0  # the run is refused for the same reason, once the flags are known to be right
+    return finetuning(first.recipe, first.store, first.base, pairs)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,81 @@
+"""python -m gte_ray.mine: finds hard negatives for the pairs of a store (paper, section 3.3)."""
+
+from dataclasses import dataclass
+
+import tyro
+from rich.console import Console
+
+from gte_ray.console import run_command, start_ray
+from gte_ray.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Writes a pair store again, with hard negatives beside its pairs; sources that are finished are not done
+    again."""
+
+    store: tyro.conf.Positional[str]
+    """Folder or URI of the pair store."""
+    out: tyro.conf.Positional[str]
+    """Folder or URI of the store with negatives."""
+    model: str
+    """What finds them: a folder of an embedding model, a folder at a URI, a Hugging Face id, or bm25."""
+    negatives: int = 15
+    """Most negatives of a pair; training with a group of 16 uses 15 at a time."""
+    first_rank: int = 10
+    """Rank of the first candidate in the list of a query's documents, known positives left out. Those before
+    it may be positives that nobody named."""
+    last_rank: int = 100
+    """Rank of the last candidate."""
+    margin: float = float("-inf")
+    """How much lower than the pair's own score that of a negative has to be, at least."""
+    sources: tuple[str, ...] = ()
+    """Names of the sources to mine, and to have in the new store; empty for all."""
+    seed: int = 0
+    """Seed of the choice among the candidates."""
+    workers: int = 1
+    """Processes that encode and search, one for each GPU."""
+    gpu: bool = False
+    """Whether each has a GPU; the model then computes in fp16."""
+    threads: int = 2
+    """CPU threads of each."""
+    verbose: bool = False
+    """Show Ray's logs."""
+
+
+def main() -> None:
+    arguments = tyro.cli(Arguments, prog="python -m gte_ray.mine")
+    for name in ("workers", "threads"):
+        if getattr(arguments, name) < 1:
+            raise UsageError(f"--{name} is {getattr(arguments, name)}; allowed is at least 1")
+    from gte_ray import storage, weights
+    from gte_ray.data.store import open_store
+    from gte_ray.mining.choose import Window
+    from gte_ray.mining.mine import Resources, mine
+    from gte_ray.mining.search import BM25
+    from gte_ray.mixture import store_table
+    from gte_ray.progress import PreparingProgress
+
+    window = Window(
+        arguments.first_rank, arguments.last_rank, arguments.margin, arguments.negatives, arguments.seed
+    )
+    store = open_store(storage.absolute(arguments.store))
+    identity = BM25 if arguments.model == BM25 else weights.identity(arguments.model)
+    console = Console()
+    start_ray(arguments.workers * arguments.threads, arguments.verbose)
+    with PreparingProgress(console) as progress:
+        mined = mine(
+            store,
+            arguments.out,
+            arguments.model,
+            identity,
+            window,
+            Resources(arguments.workers, arguments.gpu, arguments.threads),
+            arguments.sources,
+            progress.report,
+        )
+    console.print(store_table(mined))
+
+
+if __name__ == "__main__":
+    run_command(main)

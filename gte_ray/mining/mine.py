@@ -1,0 +1,116 @@
+"""A pair store to the same store with hard negatives (section 3.3, Appendix A.2).
+
+For each source: its different texts are encoded in blocks, each block of queries searches all documents, and
+each part is written again with negatives beside its pairs. What a step has finished stays on storage until
+the source is done, so that the same command goes on where it was. Negatives are documents of the source's
+training pairs, never held-out ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+
+from gte_ray import storage
+from gte_ray.data.finished import finished_source, write_manifest
+from gte_ray.data.ids import Report
+from gte_ray.data.sort import digest
+from gte_ray.data.store import SourceInfo, Store, open_store
+from gte_ray.data.tasks import run_actors
+from gte_ray.errors import UsageError
+from gte_ray.mining.choose import Window
+from gte_ray.mining.pairs import SCRATCH, Pairs, number_pairs
+from gte_ray.mining.search import BM25, Encode, FindByBm25, FindByVectors, Search, Task
+from gte_ray.mining.write import write_source
+
+VERSION = 1
+"""Of what mining computes; a finished source of another version is mined again."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Where mining runs; nothing here changes what it finds, up to rounding."""
+
+    workers: int = 1
+    """Processes that encode and search, one for each GPU."""
+    gpu: bool = False
+    """Whether each has a GPU; models then compute in fp16."""
+    threads: int = 1
+    """CPU threads of each."""
+
+
+def mine(
+    store: Store,
+    uri: str,
+    model: str,
+    model_identity: str,
+    window: Window,
+    resources: Resources,
+    sources: Sequence[str] = (),
+    report: Report = lambda phase, texts: None,
+) -> Store:
+    """Writes `store` with negatives that `model` finds to the store at `uri`; finished sources stay.
+
+    `model` is what `load_model` takes, or BM25. Ray must be initialised. Raises UsageError for settings out
+    of range and RunError in one sentence.
+    """
+    if storage.absolute(uri).rstrip("/") == storage.absolute(store.uri).rstrip("/"):
+        raise UsageError(f"OUT is {uri}; allowed is another place than that of the store that is mined")
+    chosen = [store.source(name) for name in sources] or list(store.manifest.sources)
+    infos: dict[str, SourceInfo] = {}
+    open_sources: dict[str, Pairs] = {}
+    for source in chosen:
+        fingerprint = digest(VERSION, source.content, _tokenized(source), model_identity, asdict(window))
+        found = finished_source(uri, source.name, partial(_is_of, fingerprint))
+        if found is None:
+            open_sources[source.name] = number_pairs(store, source, uri, fingerprint, window)
+        else:
+            infos[source.name] = found
+    _search(store, model, {name: pairs.task for name, pairs in open_sources.items()}, resources, report)
+    for name, pairs in open_sources.items():
+        infos[name] = write_source(store, uri, pairs, window, report)
+        storage.delete(pairs.task.folder)
+    if store.manifest.tokenizer is not None:
+        _copy_folder(store.uri, uri, store.manifest.tokenizer.folder)
+    manifest = replace(store.manifest, sources=tuple(infos[source.name] for source in chosen))
+    write_manifest(uri, manifest)
+    for folder in storage.folders(uri):
+        if folder.startswith(SCRATCH):
+            storage.delete(storage.join(uri, folder))  # of an earlier call with other settings
+    return open_store(uri)
+
+
+def _is_of(fingerprint: str, info: SourceInfo) -> bool:
+    return info.input_fingerprint == fingerprint
+
+
+def _tokenized(source: SourceInfo) -> dict | None:
+    return asdict(source.tokenizer) if source.tokenizer else None
+
+
+def _search(store: Store, model: str, tasks: dict[str, Task], resources: Resources, report: Report) -> None:
+    """Encodes and searches what is not on storage yet; all sources in one go, as actors start slowly."""
+    search = Search(storage.absolute(store.uri), model, resources.gpu, resources.threads, tasks)
+    pool = {"size": resources.workers, "num_cpus": resources.threads, "num_gpus": 1 if resources.gpu else 0}
+    if model != BM25:
+        units = [
+            [name, column, number]
+            for name, task in tasks.items()
+            for column, texts in (("query", task.queries), ("document", task.documents))
+            for number in range(texts.blocks)
+            if not storage.exists(task.path(column, number))
+        ]
+        for done in run_actors(units, Encode, search, **pool):
+            report(f"encoding {done['source']}", done["texts"])
+    blocks = [
+        [name, number]
+        for name, task in tasks.items()
+        for number in range(task.queries.blocks)
+        if not storage.exists(task.path("found", number))
+    ]
+    for done in run_actors(blocks, FindByBm25 if model == BM25 else FindByVectors, search, **pool):
+        report(f"searching {done['source']}", done["texts"])
+
+
+def _copy_folder(store: str, uri: str, folder: str) -> None:
+    with storage.local_folder(storage.join(store, folder)) as local:
+        storage.upload(local, storage.join(uri, folder))

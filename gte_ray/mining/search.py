@@ -1,0 +1,179 @@
+"""What finds the documents for the queries of a source: an embedding model, or BM25. Runs inside Ray tasks."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from gte_ray import storage
+from gte_ray.data.store import Store, open_store
+from gte_ray.evaluation.bm25 import Bm25
+from gte_ray.mining.nearest import Found, Nearest, nearest, row_bounds, take_out
+from gte_ray.model.load import load_model
+
+BM25 = "bm25"
+"""The name of BM25 where a model is named."""
+BLOCK_TEXTS = 16_384
+"""Texts that are encoded, and queries that are searched for, together."""
+MICRO_BATCH_TOKENS = 16_384
+"""Fixed, as are blocks and tiles: the same texts then give the same bits on any number of workers."""
+BM25_QUERIES = 128
+"""Queries whose BM25 scores of all documents exist at one time."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The different texts of a source that are queries, or that are documents."""
+
+    column: str
+    """`query` or `document`."""
+    rows: np.ndarray
+    """(u,) int64, ascending: the first row that has each text."""
+
+    @property
+    def blocks(self) -> int:
+        return -(-len(self.rows) // BLOCK_TEXTS)
+
+    def block(self, number: int) -> np.ndarray:
+        return self.rows[number * BLOCK_TEXTS : (number + 1) * BLOCK_TEXTS]
+
+
+@dataclass(frozen=True)
+class Task:
+    """The search of one source."""
+
+    source: str
+    folder: str
+    """Where results are kept until the source is done."""
+    queries: Texts
+    documents: Texts
+    excluded: np.ndarray
+    """(e, 2) int64, ascending: (query, document) that are no candidates."""
+    k: int
+    """Documents that are found for a query."""
+
+    def path(self, kind: str, number: int) -> str:
+        return storage.join(self.folder, f"{kind}-{number:05}.npz")
+
+    def excluded_of(self, number: int) -> np.ndarray:
+        """The rows of `excluded` that are of queries of a block, these counted from its first."""
+        first, last = np.searchsorted(self.excluded[:, 0], [number * BLOCK_TEXTS, (number + 1) * BLOCK_TEXTS])
+        return self.excluded[first:last] - [number * BLOCK_TEXTS, 0]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What all actors need to know."""
+
+    store: str
+    model: str
+    gpu: bool
+    threads: int
+    tasks: dict[str, Task]
+    """By the names of the sources."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda" if self.gpu else "cpu")
+
+
+class Encode:
+    """An actor that holds the model: a unit [source, column, block] to vectors of length 1 on storage."""
+
+    def __init__(self, search: Search):
+        torch.set_num_threads(search.threads)
+        self.search = search
+        self.model = load_model(search.model, search.device, half=search.gpu)
+        self.store = open_store(search.store, check=False)
+
+    def __call__(self, unit: list[Any]) -> Iterator[dict]:
+        source, column, number = unit
+        task = self.search.tasks[source]
+        texts = task.queries if column == "query" else task.documents
+        found = read_texts(self.store, source, texts.block(number), column)
+        vectors = self.model.embed(found, MICRO_BATCH_TOKENS)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        write_arrays(task.path(column, number), vectors=vectors)
+        yield {"source": source, "texts": len(vectors)}
+
+
+class FindByVectors:
+    """An actor: a block of queries [source, block] to their best documents, by the vectors on storage."""
+
+    def __init__(self, search: Search):
+        torch.set_num_threads(search.threads)
+        self.search = search
+
+    def __call__(self, unit: list[Any]) -> Iterator[dict]:
+        task, number = self.search.tasks[unit[0]], unit[1]
+        blocks = (self._vectors(task, "document", block) for block in range(task.documents.blocks))
+        queries, excluded = self._vectors(task, "query", number), torch.from_numpy(task.excluded_of(number))
+        yield _write_found(task, number, nearest(queries, blocks, task.k, excluded))
+
+    def _vectors(self, task: Task, column: str, block: int) -> Tensor:
+        return torch.from_numpy(read_arrays(task.path(column, block))["vectors"]).to(self.search.device)
+
+
+class FindByBm25:
+    """An actor that holds an index of a source's documents: a block of queries [source, block] to the best."""
+
+    def __init__(self, search: Search):
+        self.search = search
+        self.store = open_store(search.store, check=False)
+        self.source, self.index = "", Bm25([])
+
+    def __call__(self, unit: list[Any]) -> Iterator[dict]:
+        task, number = self.search.tasks[unit[0]], unit[1]
+        if self.source != task.source:
+            documents = read_texts(self.store, task.source, task.documents.rows, "document")
+            self.source, self.index = task.source, Bm25(documents)
+        queries = read_texts(self.store, task.source, task.queries.block(number), "query")
+        excluded = torch.from_numpy(task.excluded_of(number))
+        bounds = torch.arange(0, len(queries) + BM25_QUERIES, BM25_QUERIES)
+        parts = []
+        for start, (first, last) in zip(bounds, pairwise(row_bounds(excluded, bounds)), strict=False):
+            scores = torch.from_numpy(self.index.scores(queries[start : start + BM25_QUERIES]))
+            scores[scores <= 0] = -torch.inf  # not a word in common: not retrieved
+            best = Nearest(len(scores), task.k, scores.device)
+            taken_out = take_out(scores, excluded[first:last] - torch.tensor([int(start), 0]))
+            best.add(scores)
+            parts.append(Found(best.scores, best.documents, taken_out))
+        yield _write_found(task, number, Found(*(torch.cat(part) for part in zip(*parts, strict=True))))
+
+
+def _write_found(task: Task, number: int, found: Found) -> dict:
+    write_arrays(task.path("found", number), **{k: v.cpu().numpy() for k, v in found._asdict().items()})
+    return {"source": task.source, "texts": len(found.scores)}
+
+
+def read_texts(store: Store, source: str, rows: np.ndarray, column: str) -> list[str]:
+    """The texts of ascending rows of a source."""
+    return read_column(store, source, rows, column).to_pylist()
+
+
+def read_column(store: Store, source: str, rows: np.ndarray, column: str) -> pa.Array:
+    """A column of ascending rows of a source; only their row groups are read, and only they are kept."""
+    parts = []
+    for start in range(0, len(rows), BLOCK_TEXTS):
+        wanted = rows[start : start + BLOCK_TEXTS]
+        read = store.read_rows(source, int(wanted[0]), int(wanted[-1]) + 1, [column])
+        parts += read.column(0).take(pa.array(wanted - wanted[0])).chunks
+    return pa.concat_arrays(parts or store.read_rows(source, 0, 0, [column]).column(0).chunks)
+
+
+def write_arrays(uri: str, **arrays: np.ndarray) -> None:
+    """The arrays in one file, whole or not at all."""
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]
+    storage.write_bytes(uri, content.getvalue())
+
+
+def read_arrays(uri: str) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(storage.read_bytes(uri)), allow_pickle=False) as arrays:
+        return dict(arrays)
