@@ -53,9 +53,9 @@ def ensure_hard_store(store: str, config: Config, console: Console, verbose: boo
     """
     from gte_ray import storage
     from gte_ray.data.store import MANIFEST, open_store
+    from gte_ray.evaluation.bm25 import BM25
     from gte_ray.mining.choose import Window
     from gte_ray.mining.mine import Resources, mine
-    from gte_ray.mining.search import BM25
     from gte_ray.progress import PreparingProgress
 
     if store != HARD_STORE or storage.exists(storage.join(HARD_STORE, MANIFEST)):

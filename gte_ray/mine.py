@@ -50,9 +50,9 @@ def main() -> None:
             raise UsageError(f"--{name} is {getattr(arguments, name)}; allowed is at least 1")
     from gte_ray import storage, weights
     from gte_ray.data.store import open_store
+    from gte_ray.evaluation.bm25 import BM25
     from gte_ray.mining.choose import Window
     from gte_ray.mining.mine import Resources, mine
-    from gte_ray.mining.search import BM25
     from gte_ray.mixture import store_table
     from gte_ray.progress import PreparingProgress
 

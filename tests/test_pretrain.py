@@ -148,6 +148,21 @@ def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here):
     assert code == 0
     assert re.search(r"source +run +second +BM25", out)
     assert re.search(r"mean( +\d+\.\d){3}", out)
+    models = ["runs/run/model", "runs/second/model", "bm25"]
+    code, out, err = here("evaluate", *models, "--store", "store", "--limit", "500", "--threads", "1")
+    assert code == 0, err
+    average = float(re.search(r"average +(\d+\.\d)", out)[1])
+    assert average == pytest.approx(100 * np.mean([row["ndcg_at_10"] for row in first["after"]]), abs=0.06)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("gte_ray evaluation").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert "main/large/second/model" in run.data.metrics
+    assert {"report.md", "table.csv", "plot.png"} <= {a.path for a in client.list_artifacts(run.info.run_id)}
+    code, out, _ = here("evaluate", *models, "--store", "store", "--limit", "500", "--threads", "1")
+    assert code == 0
+    assert "large  " in out and "run/model  large" not in out
 
 
 def test_the_same_name_for_another_run_is_refused(workplace, finished, here):

@@ -13,6 +13,8 @@ from gte_ray.data.store import Store
 from gte_ray.evaluation.heldout import HeldOut, SourceScores, held_out
 from gte_ray.evaluation.metrics import ranks
 
+BM25 = "bm25"
+"""Its name where a model is named."""
 K1 = 1.5
 """How soon more occurrences of a word stop to count; the library's default."""
 B = 0.75

@@ -17,9 +17,10 @@ from gte_ray.data.sort import digest
 from gte_ray.data.store import SourceInfo, Store, open_store
 from gte_ray.data.tasks import run_actors
 from gte_ray.errors import UsageError
+from gte_ray.evaluation.bm25 import BM25
 from gte_ray.mining.choose import Window
 from gte_ray.mining.pairs import SCRATCH, Pairs, number_pairs
-from gte_ray.mining.search import BM25, Encode, FindByBm25, FindByVectors, Search, Task
+from gte_ray.mining.search import Encode, FindByBm25, FindByVectors, Search, Task
 from gte_ray.mining.write import write_source
 
 VERSION = 1

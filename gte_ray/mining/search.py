@@ -17,8 +17,6 @@ from gte_ray.evaluation.bm25 import Bm25
 from gte_ray.mining.nearest import Found, Nearest, nearest, row_bounds, take_out
 from gte_ray.model.load import load_model
 
-BM25 = "bm25"
-"""The name of BM25 where a model is named."""
 BLOCK_TEXTS = 16_384
 """Texts that are encoded, and queries that are searched for, together."""
 MICRO_BATCH_TOKENS = 16_384

@@ -1,0 +1,70 @@
+"""Our models as mteb takes them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from mteb.models.abs_encoder import AbsEncoder
+from mteb.models.model_meta import ModelMeta, ScoringFunction
+
+from gte_ray.evaluation.bm25 import Bm25
+from gte_ray.model.load import TextModel
+
+CHUNK_TEXTS = 65_536
+"""Texts that are tokenised, sorted by length and encoded together."""
+QUERY_TILE = 64
+"""Queries whose BM25 scores of all documents exist at one time."""
+PROMPTS = {"query": ("query",), "document": ("document", "passage")}
+"""Names under which models keep what goes in front of texts of a kind."""
+
+
+class MtebEncoder(AbsEncoder):
+    """A `TextModel` behind mteb's protocol for encoders; similarities are cosines."""
+
+    def __init__(self, model: TextModel, budget_tokens: int):
+        self.model, self.budget_tokens = model, budget_tokens
+        self.mteb_model_meta = _meta(model.identity, ScoringFunction.COSINE)
+
+    def encode(
+        self, inputs: Iterable[dict[str, Any]], *, prompt_type: Any = None, **named: Any
+    ) -> np.ndarray:
+        """(n, D) float32, with the model's own prompt for queries or documents where it has one."""
+        texts = [text for batch in inputs for text in batch["text"]]
+        names = PROMPTS.get(getattr(prompt_type, "value", prompt_type) or "", ())
+        prompt = next((self.model.prompts[name] for name in names if name in self.model.prompts), "")
+        chunks = [texts[start : start + CHUNK_TEXTS] for start in range(0, len(texts), CHUNK_TEXTS)]
+        return np.concatenate([self.model.embed(chunk, self.budget_tokens, prompt) for chunk in chunks])
+
+
+class MtebBm25:
+    """BM25 behind mteb's protocol for search: retrieval and reranking alone."""
+
+    def __init__(self) -> None:
+        self.mteb_model_meta = _meta("bm25", None)
+
+    def index(self, corpus: Iterable[dict[str, Any]], **named: Any) -> None:
+        self.ids = [row["id"] for row in corpus]
+        texts = [f"{row.get('title') or ''} {row['text']}".strip() for row in corpus]
+        self.bm25 = Bm25(texts)
+
+    def search(
+        self, queries: Any, *, top_k: int, top_ranked: dict[str, list[str]] | None = None, **named: Any
+    ) -> dict[str, dict[str, float]]:
+        """The scores of the `top_k` documents of each query that share a word with it."""
+        place = {name: i for i, name in enumerate(self.ids)}
+        found = {}
+        for start in range(0, len(queries), QUERY_TILE):
+            rows = queries[start : start + QUERY_TILE]
+            for name, scores in zip(rows["id"], self.bm25.scores(list(rows["text"])), strict=True):
+                if top_ranked is not None:
+                    order = np.array([place[document] for document in top_ranked[name]], np.int64)
+                else:
+                    order = np.argsort(-scores, kind="stable")[:top_k]
+                    order = order[scores[order] > 0]
+                found[name] = {self.ids[i]: float(scores[i]) for i in order}
+        return found
+
+
+def _meta(identity: str, similarity: ScoringFunction | None) -> ModelMeta:
+    name = f"gte_ray/{identity.replace(' ', '-')}"
+    return ModelMeta.create_empty({"name": name, "revision": identity, "similarity_fn_name": similarity})

@@ -1,0 +1,123 @@
+"""Scores tasks in Ray actors, each result kept as soon as it is there."""
+
+import importlib.metadata
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from operator import itemgetter
+from typing import Any
+
+import mteb
+import torch
+
+from gte_ray import storage, weights
+from gte_ray.benchmark.adapters import MtebBm25, MtebEncoder
+from gte_ray.benchmark.result import Result, Scoring
+from gte_ray.benchmark.tasks import Benchmark, benchmark
+from gte_ray.data.sort import digest
+from gte_ray.data.tasks import run_actors
+from gte_ray.evaluation.bm25 import BM25
+from gte_ray.model.load import load_model
+
+BM25_TYPES = ("Retrieval", "Reranking")
+"""Types of task that BM25 can be scored on."""
+
+
+def score(scoring: Scoring, models: Sequence[str], on_result: Callable[[Result, bool], None]) -> list[Result]:
+    """The results of all models on all tasks; those that are kept from an earlier call are not made again.
+
+    Ray must be initialised. A task that fails is a result with an error, and the others go on. `on_result` is
+    called with each result, and whether it was there before.
+    """
+    found = benchmark(scoring.benchmark)
+    results, units = [], []
+    for task in sorted(found.tasks, key=_size, reverse=True):
+        for model in models:
+            if model == BM25 and task.metadata.type not in BM25_TYPES:
+                continue
+            path = _path(scoring.output, _identity(model), task, found)
+            if storage.exists(path):
+                results.append(Result(**{**storage.read_json(path), "model": model}))
+                on_result(results[-1], True)
+            else:
+                units.append([model, task.metadata.name, path])
+    for done in run_actors(units, Scorer, scoring, **scoring.pool):
+        results.append(Result(**done))
+        on_result(results[-1], False)
+    return results
+
+
+class Scorer:
+    """An actor that holds a model: a unit [model, task, path of the result] to a result."""
+
+    def __init__(self, scoring: Scoring):
+        torch.set_num_threads(scoring.threads)
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        logging.getLogger("mteb").setLevel(logging.ERROR)
+        self.scoring = scoring
+        self.tasks = {task.metadata.name: task for task in benchmark(scoring.benchmark).tasks}
+        self.metrics = benchmark(scoring.benchmark).metrics
+        self.name = ""
+        self.model: Any = None
+
+    def __call__(self, unit: list[str]) -> Iterator[dict]:
+        name, task_name, path = unit
+        task = self.tasks[task_name]
+        self._load(name)
+        scores: dict[str, float] = {}
+        error = ""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                (found,) = mteb.evaluate(
+                    self.model, task, cache=None, co2_tracker=False, show_progress_bar=False
+                ).task_results
+            names = {"main": "main_score", **{metric: metric for metric in self.metrics}}
+            scores = {key: float(found.get_score(getter=itemgetter(name))) for key, name in names.items()}
+        except Exception as failure:  # whatever a hub, a file or a task throws: the other tasks go on
+            error = _sentence(task_name, task, failure)
+        finally:
+            if task.data_loaded:
+                task.unload_data()
+        result = Result(name, task_name, task.metadata.type, scores, error)
+        if not error:
+            storage.write_json(path, asdict(result))
+        yield asdict(result)
+
+    def _load(self, name: str) -> None:
+        if self.name == name:
+            return
+        if name == BM25:
+            self.model = MtebBm25()
+        else:
+            loaded = load_model(name, self.scoring.device, half=self.scoring.gpu)
+            self.model = MtebEncoder(loaded, self.scoring.micro_batch_tokens)
+        self.name = name
+
+
+def _sentence(name: str, task: Any, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return (
+        f"{name}: {reason}; its data are {task.metadata.dataset['path']}: set HF_HOME to a folder that holds them, or "
+        "HF_ENDPOINT to a mirror"
+    )
+
+
+def _identity(model: str) -> str:
+    return BM25 if model == BM25 else weights.identity(model)
+
+
+def _path(output: str, identity: str, task: Any, found: Benchmark) -> str:
+    """A result's place: by the weights, the task with its revision, the metrics, and mteb's version."""
+    revision = task.metadata.dataset["revision"]
+    version = importlib.metadata.version("mteb")
+    key = digest(revision, found.metrics, version, sorted(task.hf_subsets), list(task.eval_splits))
+    return storage.join(output, digest(identity), f"{task.metadata.name}-{key}.json")
+
+
+def _size(task: Any) -> int:
+    """Samples of a task as far as mteb knows them: long ones begin first."""
+    samples = task.metadata.n_samples or {}
+    return sum(samples.values())

@@ -1,0 +1,168 @@
+"""python -m gte_ray.evaluate: scores embedding models on a benchmark (paper, section 4)."""
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+from rich.console import Console
+
+from gte_ray.console import Interruption, run_command, start_ray, until_interrupted
+from gte_ray.errors import RunError, UsageError
+from gte_ray.flags import BUILTIN_STORE
+
+if TYPE_CHECKING:
+    from gte_ray.benchmark.report import Board
+    from gte_ray.benchmark.result import Result, Scoring
+
+HELD_OUT = "heldout"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Scores models on a benchmark and puts the paper's scores beside them. What was scored before is not scored
+    again."""
+
+    models: tyro.conf.Positional[tuple[str, ...]]
+    """Folders of models, folders at URIs, Hugging Face ids, or bm25."""
+    benchmark: str = HELD_OUT
+    """heldout (the held-out pairs of --store), mteb-en (56 tasks, Table 6), beir (Table 5), codesearchnet (Tables 7
+    and 13), sst2 (Table 4), or a folder in BEIR's layout."""
+    store: str = BUILTIN_STORE
+    """Pair store of heldout."""
+    limit: int = 1_000
+    """Most held-out pairs of a source."""
+    output: str = "evaluations"
+    """Folder or URI in which results are kept."""
+    workers: int = 1
+    """Processes that score tasks side by side, one for each GPU."""
+    gpu: bool = False
+    """Whether each has a GPU; models then compute in fp16."""
+    threads: int = 2
+    """CPU threads of each."""
+    micro_batch_tokens: int = 16_384
+    """Tokens of a forward pass."""
+    tracking_uri: str = field(
+        default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    )
+    """MLflow tracking server or database."""
+    experiment: str = "gte_ray evaluation"
+    """MLflow experiment."""
+    verbose: bool = False
+    """Show Ray's logs."""
+
+
+def main() -> None:
+    arguments = tyro.cli(Arguments, prog="python -m gte_ray.evaluate")
+    for name in ("workers", "threads", "micro_batch_tokens", "limit"):
+        if getattr(arguments, name) < 1:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is {getattr(arguments, name)}; allowed is at least 1"
+            )
+    if not arguments.models:
+        raise UsageError("at least one model is needed")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    start_ray(arguments.workers * arguments.threads, arguments.verbose)
+    until_interrupted(lambda interruption: _evaluate(arguments, interruption))
+
+
+def _evaluate(arguments: Arguments, interruption: Interruption) -> None:
+    from gte_ray import storage
+    from gte_ray.benchmark.report import console_table, labels
+    from gte_ray.benchmark.result import Scoring
+    from gte_ray.tracking import viewing_command
+
+    console = Console()
+    scoring = Scoring(
+        arguments.benchmark,
+        storage.absolute(arguments.output),
+        arguments.workers,
+        arguments.gpu,
+        arguments.threads,
+        arguments.micro_batch_tokens,
+    )
+
+    short = labels(arguments.models)
+
+    def tell(result: "Result", cached: bool) -> None:
+        label = short[result.model]
+        if result.error:
+            console.print(f"{label}  {result.error}", style="yellow", soft_wrap=True)
+        elif not cached:
+            console.print(f"{label}  {result.task}  {100 * result.scores['main']:.1f}", highlight=False)
+
+    results, boards = _score(arguments, scoring, tell)
+    for found in boards:
+        console.print(console_table(found))
+    unwritten = _track(arguments, results, boards)
+    if unwritten:
+        console.print(f"warning: {unwritten}", style="yellow")
+    console.print(f"MLflow  {viewing_command(arguments.tracking_uri)}", soft_wrap=True)
+    failed = [result for result in results if result.error]
+    if failed:
+        raise RunError(f"{len(failed)} of {len(results)} tasks could not be scored")
+
+
+def _score(arguments: Arguments, scoring: "Scoring", tell) -> "tuple[list[Result], list[Board]]":
+    """All results, and a table for each metric."""
+    from gte_ray.benchmark.report import board
+
+    if arguments.benchmark == HELD_OUT:
+        from gte_ray import storage
+        from gte_ray.benchmark.heldout import HeldOutScoring, score_held_out
+
+        held_out = HeldOutScoring(storage.absolute(arguments.store), arguments.limit, scoring)
+        results = score_held_out(held_out, arguments.models, tell)
+        return results, [board(f"{HELD_OUT}, nDCG@10", results, "main", (), False)]
+    try:
+        from gte_ray.benchmark.score import score
+        from gte_ray.benchmark.tasks import benchmark
+    except ImportError as error:
+        raise RunError(
+            f"--benchmark {arguments.benchmark} needs the package mteb ({error}): pip install 'gte_ray[mteb]'"
+        ) from error
+    found = benchmark(arguments.benchmark)
+    results = score(scoring, arguments.models, tell)
+    order = {task.metadata.name: number for number, task in enumerate(found.tasks)}
+    results.sort(key=lambda result: order[result.task])
+    names = [("main", found.name)] + [(metric, f"{found.name}, {metric}") for metric in found.metrics]
+    return results, [
+        board(name, results, metric, found.paper if metric == "main" else (), found.by_category)
+        for metric, name in names
+    ]
+
+
+def _track(arguments: Arguments, results: "list[Result]", boards: "list[Board]") -> str:
+    """All of it into one MLflow run for this benchmark and these models; what could not be written."""
+    from gte_ray.benchmark.report import labels, markdown, plot, table_csv
+    from gte_ray.runner import command_line
+    from gte_ray.tracking import TrackedRun, Tracker
+
+    folder, short = Path(tempfile.mkdtemp(prefix="gte_ray-evaluation-")), labels(arguments.models)
+    key = hashlib.sha256("\n".join([arguments.benchmark, arguments.store, *arguments.models]).encode())
+    tracked = TrackedRun(
+        key=f"evaluation-{key.hexdigest()[:16]}",
+        name=f"{Path(arguments.benchmark).name}: {', '.join(short.values())}",
+        experiment=arguments.experiment,
+        params={"benchmark": arguments.benchmark, "models": ", ".join(arguments.models)},
+        tags={"gte_ray.command": command_line()},
+    )
+    tracker = Tracker(arguments.tracking_uri, tracked, str(folder / "mlflow-spool.jsonl"), lambda text: None)
+    for result in results:
+        names = {metric: f"{metric}/{result.task}/{short[result.model]}" for metric in result.scores}
+        tracker.log_step(0, {names[metric]: value for metric, value in result.scores.items()})
+    texts = {"report.md": "\n".join(markdown(found, command_line()) for found in boards)}
+    texts["table.csv"] = table_csv(results)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+        tracker.log_artifact(str(folder / name))
+    for path in plot(boards[0], str(folder / "plot")):
+        tracker.log_artifact(path)
+    return tracker.finish("FAILED" if any(result.error for result in results) else "FINISHED")
+
+
+if __name__ == "__main__":
+    run_command(main)
