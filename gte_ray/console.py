@@ -45,8 +45,6 @@ def start_ray(cpus: float, verbose: bool) -> None:
         for name in ("ray.data", "ray.train", "ray.tune"):
             logging.getLogger(name).setLevel(logging.ERROR)
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-        # Its core complains on stderr of how Ray Data makes actors.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet = {} if verbose else {"log_to_driver": False, "logging_level": logging.ERROR}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)

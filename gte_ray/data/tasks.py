@@ -27,7 +27,10 @@ def run_tasks(units: list[Any], function: Callable[[Any], Iterator[dict]]) -> It
 def run_actors(
     units: list[Any], kind: type, argument: Any, *, size: int, num_cpus: float, num_gpus: float
 ) -> Iterator[dict]:
-    """The same by a pool of `size` actors, each of which makes one `kind(argument)` and calls it with units."""
+    """The same by a pool of `size` actors, each of which makes one `kind(argument)` and calls it with units.
+
+    An actor that is lost ends the work: `kind` is to keep what it has done, so that the same call goes on.
+    """
     if not units:
         return
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -40,6 +43,7 @@ def run_actors(
         compute=ray.data.ActorPoolStrategy(size=min(size, len(units))),
         num_cpus=num_cpus,
         num_gpus=num_gpus,
+        max_restarts=0,  # with restarts, Ray's core complains on the console of how Ray Data makes actors
     )
     yield from _results(dataset)
 
