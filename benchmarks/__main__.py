@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ("prepare", "stream", "loss", "step")
+MODULES = ("prepare", "stream", "loss", "step", "mining", "encode")
 
 
 def main(chosen: list[str]) -> None:
