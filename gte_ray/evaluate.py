@@ -3,14 +3,15 @@
 import hashlib
 import os
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 from rich.console import Console
 
-from gte_ray.console import Interruption, run_command, start_ray, until_interrupted
+from gte_ray import storage
+from gte_ray.console import run_command, start_ray, until_interrupted
 from gte_ray.errors import RunError, UsageError
 from gte_ray.flags import BUILTIN_STORE
 
@@ -66,18 +67,18 @@ def main() -> None:
         raise UsageError("at least one model is needed")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     start_ray(arguments.workers * arguments.threads, arguments.verbose)
-    until_interrupted(lambda interruption: _evaluate(arguments, interruption))
+    models = tuple(storage.absolute_folder(model) for model in arguments.models)
+    until_interrupted(lambda interruption: _evaluate(replace(arguments, models=models)))
 
 
-def _evaluate(arguments: Arguments, interruption: Interruption) -> None:
-    from gte_ray import storage
+def _evaluate(arguments: Arguments) -> None:
     from gte_ray.benchmark.report import console_table, labels
     from gte_ray.benchmark.result import Scoring
     from gte_ray.tracking import viewing_command
 
     console = Console()
     scoring = Scoring(
-        arguments.benchmark,
+        storage.absolute_folder(arguments.benchmark),
         storage.absolute(arguments.output),
         arguments.workers,
         arguments.gpu,
@@ -111,7 +112,6 @@ def _score(arguments: Arguments, scoring: "Scoring", tell) -> "tuple[list[Result
     from gte_ray.benchmark.report import board
 
     if arguments.benchmark == HELD_OUT:
-        from gte_ray import storage
         from gte_ray.benchmark.heldout import HeldOutScoring, score_held_out
 
         held_out = HeldOutScoring(storage.absolute(arguments.store), arguments.limit, scoring)

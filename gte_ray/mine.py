@@ -59,15 +59,15 @@ def main() -> None:
     window = Window(
         arguments.first_rank, arguments.last_rank, arguments.margin, arguments.negatives, arguments.seed
     )
-    store = open_store(storage.absolute(arguments.store))
-    identity = BM25 if arguments.model == BM25 else weights.identity(arguments.model)
+    store, model = open_store(storage.absolute(arguments.store)), storage.absolute_folder(arguments.model)
+    identity = BM25 if model == BM25 else weights.identity(model)
     console = Console()
     start_ray(arguments.workers * arguments.threads, arguments.verbose)
     with PreparingProgress(console) as progress:
         mined = mine(
             store,
             arguments.out,
-            arguments.model,
+            model,
             identity,
             window,
             Resources(arguments.workers, arguments.gpu, arguments.threads),

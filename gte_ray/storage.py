@@ -35,6 +35,11 @@ def absolute(uri: str) -> str:
     return uri if "://" in uri else resolve(uri)[1]
 
 
+def absolute_folder(name: str) -> str:
+    """A folder that is there as processes elsewhere find it; any other name, such as a model's id, as it is."""
+    return absolute(name) if "://" not in name and os.path.isdir(name) else name
+
+
 def join(uri: str, *names: str) -> str:
     """`uri` extended by path components."""
     return "/".join([uri.rstrip("/"), *names])

@@ -178,10 +178,11 @@ def test_server_that_fails_or_hangs_holds_nothing_up(tmp_path, answer):
         begun = time.monotonic()
         left = tracker.finish(timeout_s=0.5)
         assert time.monotonic() - begun < 5  # the request itself may take 10 s
+        told = len(warnings)  # a connection that is closed makes one more
         for connection in held:
             connection.close()
     assert "2 records are kept" in left  # the parameters and one step
-    assert len(warnings) == (1 if answer else 0)
+    assert told == (1 if answer else 0)
 
 
 def test_spool_is_emptied_when_all_is_done_and_keeps_the_rest(tmp_path):

@@ -99,10 +99,10 @@ class Scorer:
 
 def _sentence(name: str, task: Any, error: Exception) -> str:
     reason = " ".join(str(error).split())[:300] or type(error).__name__
-    return (
-        f"{name}: {reason}; its data are {task.metadata.dataset['path']}: set HF_HOME to a folder that holds them, or "
-        "HF_ENDPOINT to a mirror"
-    )
+    data = task.metadata.dataset["path"]
+    if os.path.exists(data):
+        return f"{name}: {reason}; its data are in {data}"
+    return f"{name}: {reason}; its data are {data}: set HF_HOME to a folder that holds them, or HF_ENDPOINT to a mirror"
 
 
 def _identity(model: str) -> str:

@@ -75,7 +75,8 @@ def _plain(error: BaseException) -> Exception:
     while cause is not None:
         inner = getattr(cause, "cause", None) or cause
         if isinstance(inner, RunError):
-            return inner
+            # Ray Data appends an account of how often it tried.
+            return RunError(str(inner).splitlines()[0])
         if isinstance(inner, OSError) and inner.errno == errno.ENOSPC:
             return RunError(f"no space is left on the device ({inner.filename or 'store'}); nothing was lost")
         cause = cause.__cause__

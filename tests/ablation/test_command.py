@@ -17,7 +17,7 @@ from gte_ray.console import run_command
 
 RUN = Path(__file__).parents[2] / "ablations/run.py"
 MICRO = '''
-"""Three rows: two that train, one whose base model is not there."""
+"""Three rows: one that trains, one that goes on from its model in groups, one whose base model is not there."""
 
 from dataclasses import replace
 
@@ -33,12 +33,15 @@ def rows(base, setting):
         training=replace(base.training, steps=8, global_batch=16, max_grad_norm=1.0),
         run=replace(base.run, checkpoint_every=4, eval_every=4),
     )
-    rates = {"slow": 1e-3, "fast": 1e-2}
-    found = [Row(n, replace(base, training=replace(base.training, learning_rate=r))) for n, r in rates.items()]
-    return [*found, Row("lost", replace(base, model=replace(model, base="./no-such-model")))]
+    second = replace(base, data=replace(base.data, group_size=2))
+    return [
+        Row("first", base),
+        Row("both", second, first=base),
+        Row("lost", replace(base, model=replace(model, base="./no-such-model"))),
+    ]
 
 
-ABLATION = Ablation("ours", "how fast?", "Faster is better.", rows, more_is_better, "learning rate", curves=True)
+ABLATION = Ablation("ours", "how often?", "Twice is better.", rows, more_is_better, "stages", curves=True)
 '''
 
 
@@ -106,26 +109,28 @@ def test_a_killed_ablation_goes_on_and_a_failed_trial_is_told(workplace, here):
 
     found = children(workplace)
     assert {row: run["info"]["status"] for row, run in found.items()} == {
-        "slow": "FINISHED",
-        "fast": "FINISHED",
+        "first": "FINISHED",
+        "both": "FINISHED",
         "lost": "FAILED",
     }
-    assert found["slow"]["info"]["run_id"] == known
+    assert found["first"]["info"]["run_id"] == known
+    (trained,) = [path.parent for path in results.glob("*/results.json") if known in path.read_text()]
+    assert found["both"]["data"]["params"]["base"] == str(trained / "model")
     parents = {run["data"]["tags"]["mlflow.parentRunId"] for run in found.values()}
     assert len(parents) == 1
     client, parent = MlflowClient(f"sqlite:///{workplace}/mlflow.db"), parents.pop()
-    for row in ("slow", "fast"):
+    for row in ("first", "both"):
         run_id = found[row]["info"]["run_id"]
         assert [m.step for m in client.get_metric_history(run_id, "loss")] == list(range(8))
         assert [m.step for m in client.get_metric_history(run_id, "ndcg_at_10/mean")] == [4, 8]
     artifacts = {artifact.path for artifact in client.list_artifacts(parent)}
     assert artifacts == {"cells.json", "report.md", "table.csv", "plot.png", "plot.svg"}
     assert client.get_run(parent).info.status == "FAILED"
-    assert "| slow |" in client.get_run(parent).data.tags["mlflow.note.content"]
+    assert "| first |" in client.get_run(parent).data.tags["mlflow.note.content"]
 
     code, again = here("report", "micro.py")
     assert code == 0, again
-    table = output[output.index("ours: how fast?") : output.index("MLflow  ")]
+    table = output[output.index("ours: how often?") : output.index("MLflow  ")]
     assert table in again
 
 
