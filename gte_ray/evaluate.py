@@ -1,6 +1,5 @@
 """python -m gte_ray.evaluate: scores embedding models on a benchmark (paper, section 4)."""
 
-import hashlib
 import os
 import tempfile
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import tyro
 from rich.console import Console
 
-from gte_ray import storage
+from gte_ray import storage, weights
 from gte_ray.console import run_command, start_ray, until_interrupted
 from gte_ray.errors import RunError, UsageError
 from gte_ray.flags import BUILTIN_STORE
@@ -65,7 +64,6 @@ def main() -> None:
             )
     if not arguments.models:
         raise UsageError("at least one model is needed")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     start_ray(arguments.workers * arguments.threads, arguments.verbose)
     models = tuple(storage.absolute_folder(model) for model in arguments.models)
     until_interrupted(lambda interruption: _evaluate(replace(arguments, models=models)))
@@ -138,13 +136,18 @@ def _score(arguments: Arguments, scoring: "Scoring", tell) -> "tuple[list[Result
 def _track(arguments: Arguments, results: "list[Result]", boards: "list[Board]") -> str:
     """All of it into one MLflow run for this benchmark and these models; what could not be written."""
     from gte_ray.benchmark.report import labels, markdown, plot, table_csv
+    from gte_ray.data.sort import digest
     from gte_ray.runner import command_line
     from gte_ray.tracking import TrackedRun, Tracker
 
-    folder, short = Path(tempfile.mkdtemp(prefix="gte_ray-evaluation-")), labels(arguments.models)
-    key = hashlib.sha256("\n".join([arguments.benchmark, arguments.store, *arguments.models]).encode())
+    short, identities = labels(arguments.models), [weights.identity(model) for model in arguments.models]
+    key = f"evaluation-{digest(arguments.benchmark, arguments.store, arguments.models, identities)}"
+    folder = (
+        Path(tempfile.gettempdir()) / f"gte_ray-{key}"
+    )  # the same again for what MLflow has not taken yet
+    folder.mkdir(exist_ok=True)
     tracked = TrackedRun(
-        key=f"evaluation-{key.hexdigest()[:16]}",
+        key=key,
         name=f"{Path(arguments.benchmark).name}: {', '.join(short.values())}",
         experiment=arguments.experiment,
         params={"benchmark": arguments.benchmark, "models": ", ".join(arguments.models)},

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gte_ray import storage
-from gte_ray.data.store import Store, open_store
+from gte_ray.data.store import ROW_GROUP_ROWS, Store, open_store
 from gte_ray.evaluation.bm25 import Bm25
 from gte_ray.mining.nearest import Found, Nearest, nearest, row_bounds, take_out
 from gte_ray.model.load import load_model
@@ -158,8 +158,10 @@ def read_texts(store: Store, source: str, rows: np.ndarray, column: str) -> list
 def read_column(store: Store, source: str, rows: np.ndarray, column: str) -> pa.Array:
     """A column of ascending rows of a source; only their row groups are read, and only they are kept."""
     parts = []
-    for start in range(0, len(rows), BLOCK_TEXTS):
-        wanted = rows[start : start + BLOCK_TEXTS]
+    gaps = np.flatnonzero(np.diff(rows // ROW_GROUP_ROWS) > 1) + 1  # row groups in between are not read
+    cuts = np.unique([0, *gaps, *range(0, len(rows), BLOCK_TEXTS), len(rows)])
+    for start, stop in pairwise(cuts):
+        wanted = rows[start:stop]
         read = store.read_rows(source, int(wanted[0]), int(wanted[-1]) + 1, [column])
         parts += read.column(0).take(pa.array(wanted - wanted[0])).chunks
     return pa.concat_arrays(parts or store.read_rows(source, 0, 0, [column]).column(0).chunks)

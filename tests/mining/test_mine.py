@@ -201,3 +201,20 @@ def test_wrong_use_is_told_in_one_sentence(store, model, in_process, tmp_path):
         mined(store, store.uri, model)
     with pytest.raises(RunError, match="there is no source 'three'; there are one, two"):
         mined(store, tmp_path / "out", model, sources=["three"])
+
+
+def test_scattered_rows_are_read_without_the_row_groups_between_them(ray_local, tiny_store, monkeypatch):
+    store, read = open_store(tiny_store), []
+    whole = store.read_rows("large", 0, 2_300, ["query"]).column(0).to_pylist()
+    rows = np.array([3, 5, 1_030, 2_290])
+    assert search.read_texts(store, "large", rows, "query") == [whole[row] for row in rows]
+    assert search.read_texts(store, "large", rows[:0], "query") == []
+    read_rows = Store.read_rows
+
+    def noted(self, source, start, stop, columns):
+        read.append((start, stop))
+        return read_rows(self, source, start, stop, columns)
+
+    monkeypatch.setattr(Store, "read_rows", noted)
+    search.read_texts(store, "large", np.array([3, 5, 2_290]), "query")
+    assert read == [(3, 6), (2_290, 2_291)]
