@@ -16,7 +16,8 @@ from gte_ray.flags import BUILTIN_STORE
 
 if TYPE_CHECKING:
     from gte_ray.benchmark.report import Board
-    from gte_ray.benchmark.result import Result, Scoring
+    from gte_ray.benchmark.result import OnResult, Result
+    from gte_ray.benchmark.tasks import Benchmark
 
 HELD_OUT = "heldout"
 
@@ -64,27 +65,39 @@ def main() -> None:
             )
     if not arguments.models:
         raise UsageError("at least one model is needed")
-    start_ray(arguments.workers * arguments.threads, arguments.verbose)
     models = tuple(storage.absolute_folder(model) for model in arguments.models)
-    until_interrupted(lambda interruption: _evaluate(replace(arguments, models=models)))
+    arguments = replace(
+        arguments,
+        models=models,
+        benchmark=storage.absolute_folder(arguments.benchmark),
+        store=storage.absolute(arguments.store),
+    )
+    found = _benchmark(arguments)
+    start_ray(arguments.workers * arguments.threads, arguments.verbose)
+    until_interrupted(lambda interruption: _evaluate(arguments, found))
 
 
-def _evaluate(arguments: Arguments) -> None:
+def _benchmark(arguments: Arguments) -> "Benchmark | None":
+    """The benchmark, None for the held-out pairs; RunError or UsageError where there is no such thing."""
+    if arguments.benchmark == HELD_OUT:
+        from gte_ray.data.store import open_store
+
+        open_store(arguments.store)
+        return None
+    try:
+        from gte_ray.benchmark.tasks import benchmark
+    except ImportError as error:
+        raise RunError(
+            f"--benchmark {arguments.benchmark} needs the package mteb ({error}): pip install 'gte_ray[mteb]'"
+        ) from error
+    return benchmark(arguments.benchmark)
+
+
+def _evaluate(arguments: Arguments, found: "Benchmark | None") -> None:
     from gte_ray.benchmark.report import console_table, labels
-    from gte_ray.benchmark.result import Scoring
     from gte_ray.tracking import viewing_command
 
-    console = Console()
-    scoring = Scoring(
-        storage.absolute_folder(arguments.benchmark),
-        storage.absolute(arguments.output),
-        arguments.workers,
-        arguments.gpu,
-        arguments.threads,
-        arguments.micro_batch_tokens,
-    )
-
-    short = labels(arguments.models)
+    console, short = Console(), labels(arguments.models)
 
     def tell(result: "Result", cached: bool) -> None:
         label = short[result.model]
@@ -93,9 +106,9 @@ def _evaluate(arguments: Arguments) -> None:
         elif not cached:
             console.print(f"{label}  {result.task}  {100 * result.scores['main']:.1f}", highlight=False)
 
-    results, boards = _score(arguments, scoring, tell)
-    for found in boards:
-        console.print(console_table(found))
+    results, boards = _score(arguments, found, tell)
+    for shown in boards:
+        console.print(console_table(shown))
     unwritten = _track(arguments, results, boards)
     if unwritten:
         console.print(f"warning: {unwritten}", style="yellow")
@@ -105,27 +118,26 @@ def _evaluate(arguments: Arguments) -> None:
         raise RunError(f"{len(failed)} of {len(results)} tasks could not be scored")
 
 
-def _score(arguments: Arguments, scoring: "Scoring", tell) -> "tuple[list[Result], list[Board]]":
+def _score(
+    arguments: Arguments, found: "Benchmark | None", tell: "OnResult"
+) -> "tuple[list[Result], list[Board]]":
     """All results, and a table for each metric."""
     from gte_ray.benchmark.report import board
+    from gte_ray.benchmark.result import Scoring
+    from gte_ray.data.tasks import Pool
 
-    if arguments.benchmark == HELD_OUT:
+    pool = Pool(arguments.workers, arguments.gpu, arguments.threads)
+    output = storage.absolute(arguments.output)
+    scoring = Scoring(arguments.benchmark, output, pool, arguments.micro_batch_tokens)
+    if found is None:
         from gte_ray.benchmark.heldout import HeldOutScoring, score_held_out
 
-        held_out = HeldOutScoring(storage.absolute(arguments.store), arguments.limit, scoring)
+        held_out = HeldOutScoring(arguments.store, arguments.limit, scoring)
         results = score_held_out(held_out, arguments.models, tell)
         return results, [board(f"{HELD_OUT}, nDCG@10", results, "main", (), False)]
-    try:
-        from gte_ray.benchmark.score import score
-        from gte_ray.benchmark.tasks import benchmark
-    except ImportError as error:
-        raise RunError(
-            f"--benchmark {arguments.benchmark} needs the package mteb ({error}): pip install 'gte_ray[mteb]'"
-        ) from error
-    found = benchmark(arguments.benchmark)
-    results = score(scoring, arguments.models, tell)
-    order = {task.metadata.name: number for number, task in enumerate(found.tasks)}
-    results.sort(key=lambda result: order[result.task])
+    from gte_ray.benchmark.score import score
+
+    results = score(found, scoring, arguments.models, tell)
     names = [("main", found.name)] + [(metric, f"{found.name}, {metric}") for metric in found.metrics]
     return results, [
         board(name, results, metric, found.paper if metric == "main" else (), found.by_category)

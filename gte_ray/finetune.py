@@ -53,9 +53,10 @@ def ensure_hard_store(store: str, config: Config, console: Console, verbose: boo
     """
     from gte_ray import storage
     from gte_ray.data.store import MANIFEST, open_store
+    from gte_ray.data.tasks import Pool
     from gte_ray.evaluation.bm25 import BM25
     from gte_ray.mining.choose import Window
-    from gte_ray.mining.mine import Resources, mine
+    from gte_ray.mining.mine import mine
     from gte_ray.progress import PreparingProgress
 
     if store != HARD_STORE or storage.exists(storage.join(HARD_STORE, MANIFEST)):
@@ -64,8 +65,8 @@ def ensure_hard_store(store: str, config: Config, console: Console, verbose: boo
     start_ray(config.hardware.workers * config.hardware.worker_cpus, verbose)
     console.print(f"finding hard negatives in the built-in corpus for {HARD_STORE}, once")
     with PreparingProgress(console) as progress:
-        mine(open_store(storage.absolute(BUILTIN_STORE)), HARD_STORE, BM25, BM25, Window(), Resources(), (),
-             progress.report)  # fmt: skip
+        source = open_store(storage.absolute(BUILTIN_STORE))
+        mine(source, HARD_STORE, BM25, Window(), Pool(), report=progress.report)
     return True
 
 

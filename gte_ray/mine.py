@@ -48,11 +48,11 @@ def main() -> None:
     for name in ("workers", "threads"):
         if getattr(arguments, name) < 1:
             raise UsageError(f"--{name} is {getattr(arguments, name)}; allowed is at least 1")
-    from gte_ray import storage, weights
+    from gte_ray import storage
     from gte_ray.data.store import open_store
-    from gte_ray.evaluation.bm25 import BM25
+    from gte_ray.data.tasks import Pool
     from gte_ray.mining.choose import Window
-    from gte_ray.mining.mine import Resources, mine
+    from gte_ray.mining.mine import mine
     from gte_ray.mixture import store_table
     from gte_ray.progress import PreparingProgress
 
@@ -60,7 +60,6 @@ def main() -> None:
         arguments.first_rank, arguments.last_rank, arguments.margin, arguments.negatives, arguments.seed
     )
     store, model = open_store(storage.absolute(arguments.store)), storage.absolute_folder(arguments.model)
-    identity = BM25 if model == BM25 else weights.identity(model)
     console = Console()
     start_ray(arguments.workers * arguments.threads, arguments.verbose)
     with PreparingProgress(console) as progress:
@@ -68,9 +67,8 @@ def main() -> None:
             store,
             arguments.out,
             model,
-            identity,
             window,
-            Resources(arguments.workers, arguments.gpu, arguments.threads),
+            Pool(arguments.workers, arguments.gpu, arguments.threads),
             arguments.sources,
             progress.report,
         )

@@ -23,7 +23,7 @@ class MtebEncoder(AbsEncoder):
 
     def __init__(self, model: TextModel, budget_tokens: int):
         self.model, self.budget_tokens = model, budget_tokens
-        self.mteb_model_meta = _meta(model.identity, ScoringFunction.COSINE)
+        self.mteb_model_meta = _meta(ScoringFunction.COSINE)
 
     def encode(
         self, inputs: Iterable[dict[str, Any]], *, prompt_type: Any = None, **named: Any
@@ -40,7 +40,7 @@ class MtebBm25:
     """BM25 behind mteb's protocol for search: retrieval and reranking alone."""
 
     def __init__(self) -> None:
-        self.mteb_model_meta = _meta("bm25", None)
+        self.mteb_model_meta = _meta(None)
 
     def index(self, corpus: Iterable[dict[str, Any]], **named: Any) -> None:
         self.ids = [row["id"] for row in corpus]
@@ -65,6 +65,6 @@ class MtebBm25:
         return found
 
 
-def _meta(identity: str, similarity: ScoringFunction | None) -> ModelMeta:
-    name = f"gte_ray/{identity.replace(' ', '-')}"
-    return ModelMeta.create_empty({"name": name, "revision": identity, "similarity_fn_name": similarity})
+def _meta(similarity: ScoringFunction | None) -> ModelMeta:
+    # mteb keeps nothing of its own here, so that no name is needed.
+    return ModelMeta.create_empty({"similarity_fn_name": similarity})

@@ -1,9 +1,12 @@
-"""What scoring is told, and what it tells."""
+"""What scoring is told, what it tells, and how results are kept."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+from gte_ray import storage, weights
+from gte_ray.data.sort import digest
+from gte_ray.data.tasks import Pool, run_actors
 
 
 @dataclass(frozen=True)
@@ -13,23 +16,9 @@ class Scoring:
     benchmark: str
     output: str
     """Where results are kept: a folder or URI."""
-    workers: int
-    """Processes that each hold a model, one for each GPU."""
-    gpu: bool
-    """Whether each has a GPU; models then compute in fp16, as the paper evaluates (section 3.4)."""
-    threads: int
-    """CPU threads of each."""
+    pool: Pool
     micro_batch_tokens: int
     """Tokens of a forward pass."""
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device("cuda" if self.gpu else "cpu")
-
-    @property
-    def pool(self) -> dict[str, Any]:
-        """What the pool of actors reserves."""
-        return {"size": self.workers, "num_cpus": self.threads, "num_gpus": 1 if self.gpu else 0}
 
 
 @dataclass(frozen=True)
@@ -43,3 +32,30 @@ class Result:
     scores: dict[str, float]
     """`main` and further metrics, from 0 to 1 (correlations from -1); empty after an error."""
     error: str = ""
+
+
+OnResult = Callable[[Result, bool], None]
+"""Called with each result, and whether it was there before."""
+
+
+def kept_or_made(
+    jobs: Sequence[tuple[str, str, str]], kind: type, argument: Any, scoring: Scoring, on_result: OnResult
+) -> list[Result]:
+    """The results of jobs (model, task, name of the file), from the file where an earlier call left it.
+
+    The others are made by actors of `kind`, which keep a list of results in the file that a unit [model, task,
+    path] names. Files are kept by weights, so that they hold for a model wherever it is.
+    """
+    results, units = [], []
+    for model, task, name in jobs:
+        path = storage.join(scoring.output, digest(weights.identity(model)), f"{name}.json")
+        if storage.exists(path):
+            for row in storage.read_json(path):
+                results.append(Result(**{**row, "model": model}))
+                on_result(results[-1], True)
+        else:
+            units.append([model, task, path])
+    for done in run_actors(units, kind, argument, scoring.pool):
+        results.append(Result(**done))
+        on_result(results[-1], False)
+    return results

@@ -4,7 +4,7 @@ import importlib.metadata
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from operator import itemgetter
 from typing import Any
@@ -12,12 +12,11 @@ from typing import Any
 import mteb
 import torch
 
-from gte_ray import storage, weights
+from gte_ray import storage
 from gte_ray.benchmark.adapters import MtebBm25, MtebEncoder
-from gte_ray.benchmark.result import Result, Scoring
+from gte_ray.benchmark.result import OnResult, Result, Scoring, kept_or_made
 from gte_ray.benchmark.tasks import Benchmark, benchmark
 from gte_ray.data.sort import digest
-from gte_ray.data.tasks import run_actors
 from gte_ray.evaluation.bm25 import BM25
 from gte_ray.model.load import load_model
 
@@ -25,40 +24,32 @@ BM25_TYPES = ("Retrieval", "Reranking")
 """Types of task that BM25 can be scored on."""
 
 
-def score(scoring: Scoring, models: Sequence[str], on_result: Callable[[Result, bool], None]) -> list[Result]:
-    """The results of all models on all tasks; those that are kept from an earlier call are not made again.
+def score(found: Benchmark, scoring: Scoring, models: Sequence[str], on_result: OnResult) -> list[Result]:
+    """The results of all models on all tasks of `found`, which `scoring` names; in the order of its tasks.
 
-    Ray must be initialised. A task that fails is a result with an error, and the others go on. `on_result` is
-    called with each result, and whether it was there before.
+    Ray must be initialised. A task that fails is a result with an error, and the others go on.
     """
-    found = benchmark(scoring.benchmark)
-    results, units = [], []
-    for task in sorted(found.tasks, key=_size, reverse=True):
-        for model in models:
-            if model == BM25 and task.metadata.type not in BM25_TYPES:
-                continue
-            path = _path(scoring.output, _identity(model), task, found)
-            if storage.exists(path):
-                results.append(Result(**{**storage.read_json(path), "model": model}))
-                on_result(results[-1], True)
-            else:
-                units.append([model, task.metadata.name, path])
-    for done in run_actors(units, Scorer, scoring, **scoring.pool):
-        results.append(Result(**done))
-        on_result(results[-1], False)
-    return results
+    jobs = [
+        (model, task.metadata.name, _file_name(task, found))
+        for task in sorted(found.tasks, key=_size, reverse=True)
+        for model in models
+        if model != BM25 or task.metadata.type in BM25_TYPES
+    ]
+    results = kept_or_made(jobs, Scorer, scoring, scoring, on_result)
+    order = {task.metadata.name: number for number, task in enumerate(found.tasks)}
+    return sorted(results, key=lambda result: order[result.task])
 
 
 class Scorer:
     """An actor that holds a model: a unit [model, task, path of the result] to a result."""
 
     def __init__(self, scoring: Scoring):
-        torch.set_num_threads(scoring.threads)
+        torch.set_num_threads(scoring.pool.threads)
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         logging.getLogger("mteb").setLevel(logging.ERROR)
         self.scoring = scoring
-        self.tasks = {task.metadata.name: task for task in benchmark(scoring.benchmark).tasks}
-        self.metrics = benchmark(scoring.benchmark).metrics
+        found = benchmark(scoring.benchmark)
+        self.tasks, self.metrics = {task.metadata.name: task for task in found.tasks}, found.metrics
         self.name = ""
         self.model: Any = None
 
@@ -83,7 +74,7 @@ class Scorer:
                 task.unload_data()
         result = Result(name, task_name, task.metadata.type, scores, error)
         if not error:
-            storage.write_json(path, asdict(result))
+            storage.write_json(path, [asdict(result)])
         yield asdict(result)
 
     def _load(self, name: str) -> None:
@@ -92,7 +83,7 @@ class Scorer:
         if name == BM25:
             self.model = MtebBm25()
         else:
-            loaded = load_model(name, self.scoring.device, half=self.scoring.gpu)
+            loaded = load_model(name, self.scoring.pool.device, half=self.scoring.pool.gpu)
             self.model = MtebEncoder(loaded, self.scoring.micro_batch_tokens)
         self.name = name
 
@@ -105,16 +96,12 @@ def _sentence(name: str, task: Any, error: Exception) -> str:
     return f"{name}: {reason}; its data are {data}: set HF_HOME to a folder that holds them, or HF_ENDPOINT to a mirror"
 
 
-def _identity(model: str) -> str:
-    return BM25 if model == BM25 else weights.identity(model)
-
-
-def _path(output: str, identity: str, task: Any, found: Benchmark) -> str:
-    """A result's place: by the weights, the task with its revision, the metrics, and mteb's version."""
+def _file_name(task: Any, found: Benchmark) -> str:
+    """Of a result: by the task with its revision, the metrics, and mteb's version."""
     revision = task.metadata.dataset["revision"]
     version = importlib.metadata.version("mteb")
     key = digest(revision, found.metrics, version, sorted(task.hf_subsets), list(task.eval_splits))
-    return storage.join(output, digest(identity), f"{task.metadata.name}-{key}.json")
+    return f"{task.metadata.name}-{key}"
 
 
 def _size(task: Any) -> int:

@@ -6,6 +6,11 @@ from gte_ray import storage
 from gte_ray.data.store import MANIFEST, SOURCE_FILE, Manifest, SourceInfo, source_from_dict
 
 
+def of_input(fingerprint: str) -> Callable[[SourceInfo], bool]:
+    """Tells a source that was made of just this input and these settings."""
+    return lambda info: info.input_fingerprint == fingerprint
+
+
 def finished_source(uri: str, name: str, wanted: Callable[[SourceInfo], bool]) -> SourceInfo | None:
     """A whole source that is `wanted`; one that the manifest names comes first. None where there is none."""
     found = []

@@ -13,7 +13,7 @@ names them: changed pairs go to a folder of another name, and the old one is del
 import dataclasses
 import errno
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from gte_ray import storage
-from gte_ray.data.finished import delete_folder, finished_source, write_manifest
+from gte_ray.data.finished import delete_folder, finished_source, of_input, write_manifest
 from gte_ray.data.ids import Ids, Report, add_ids
 from gte_ray.data.sort import SortedRun, digest, merge_range, sort_file
 from gte_ray.data.sources import SourceSpec, check_file
@@ -95,7 +95,7 @@ def unfinished(uri: str, sources: Sequence[SourceSpec], seed: int, held_out_shar
     return [
         source
         for source in sources
-        if finished_source(uri, source.name, _of_input(_fingerprint(source, [], split))) is None
+        if finished_source(uri, source.name, of_input(_fingerprint(source, [], split))) is None
     ]
 
 
@@ -127,7 +127,7 @@ def _list_input(uri: str, source: SourceSpec, split: Split) -> Input:
     """The files of a source; those of one that is not finished are checked."""
     files = [] if source.stamp else source.files()
     fingerprint = _fingerprint(source, files, split)
-    finished = finished_source(uri, source.name, _of_input(fingerprint))
+    finished = finished_source(uri, source.name, of_input(fingerprint))
     if finished is None:
         files = files or source.files()
         with ThreadPoolExecutor(CHECKS_AT_ONCE) as pool:
@@ -140,10 +140,6 @@ def _fingerprint(source: SourceSpec, files: list[str], split: Split) -> str:
     if source.stamp:
         del identity["glob"]  # the stamp stands for the files, wherever they are
     return digest(VERSION, identity, storage.stamps(files), asdict(split))
-
-
-def _of_input(fingerprint: str) -> Callable[[SourceInfo], bool]:
-    return lambda info: info.input_fingerprint == fingerprint
 
 
 def _prepare_source(uri: str, found: Input, split: Split, report: Report) -> SourceInfo:

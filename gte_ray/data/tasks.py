@@ -3,6 +3,7 @@
 import errno
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,10 +25,24 @@ def run_tasks(units: list[Any], function: Callable[[Any], Iterator[dict]]) -> It
     yield from _results(dataset)
 
 
-def run_actors(
-    units: list[Any], kind: type, argument: Any, *, size: int, num_cpus: float, num_gpus: float
-) -> Iterator[dict]:
-    """The same by a pool of `size` actors, each of which makes one `kind(argument)` and calls it with units.
+@dataclass(frozen=True)
+class Pool:
+    """Actors that compute with a model; nothing here changes what they compute, up to rounding."""
+
+    workers: int = 1
+    """Processes, one for each GPU."""
+    gpu: bool = False
+    """Whether each has a GPU; models then compute in fp16, as the paper evaluates (section 3.4)."""
+    threads: int = 1
+    """CPU threads of each."""
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpu else "cpu"
+
+
+def run_actors(units: list[Any], kind: type, argument: Any, pool: Pool) -> Iterator[dict]:
+    """The same by the actors of `pool`, each of which makes one `kind(argument)` and calls it with units.
 
     An actor that is lost ends the work: `kind` is to keep what it has done, so that the same call goes on.
     """
@@ -40,9 +55,9 @@ def run_actors(
     dataset = dataset.flat_map(
         _Actor,
         fn_constructor_args=(kind, argument),
-        compute=ray.data.ActorPoolStrategy(size=min(size, len(units))),
-        num_cpus=num_cpus,
-        num_gpus=num_gpus,
+        compute=ray.data.ActorPoolStrategy(size=min(pool.workers, len(units))),
+        num_cpus=pool.threads,
+        num_gpus=1 if pool.gpu else 0,
         max_restarts=0,  # with restarts, Ray's core complains on the console of how Ray Data makes actors
     )
     yield from _results(dataset)

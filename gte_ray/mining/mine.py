@@ -7,15 +7,14 @@ training pairs, never held-out ones.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, replace
 
-from gte_ray import storage
-from gte_ray.data.finished import finished_source, write_manifest
+from gte_ray import storage, weights
+from gte_ray.data.finished import finished_source, of_input, write_manifest
 from gte_ray.data.ids import Report
 from gte_ray.data.sort import digest
 from gte_ray.data.store import SourceInfo, Store, open_store
-from gte_ray.data.tasks import run_actors
+from gte_ray.data.tasks import Pool, run_actors
 from gte_ray.errors import UsageError
 from gte_ray.evaluation.bm25 import BM25
 from gte_ray.mining.choose import Window
@@ -27,25 +26,12 @@ VERSION = 1
 """Of what mining computes; a finished source of another version is mined again."""
 
 
-@dataclass(frozen=True)
-class Resources:
-    """Where mining runs; nothing here changes what it finds, up to rounding."""
-
-    workers: int = 1
-    """Processes that encode and search, one for each GPU."""
-    gpu: bool = False
-    """Whether each has a GPU; models then compute in fp16."""
-    threads: int = 1
-    """CPU threads of each."""
-
-
 def mine(
     store: Store,
     uri: str,
     model: str,
-    model_identity: str,
     window: Window,
-    resources: Resources,
+    pool: Pool,
     sources: Sequence[str] = (),
     report: Report = lambda phase, texts: None,
 ) -> Store:
@@ -57,16 +43,17 @@ def mine(
     if storage.absolute(uri).rstrip("/") == storage.absolute(store.uri).rstrip("/"):
         raise UsageError(f"OUT is {uri}; allowed is another place than that of the store that is mined")
     chosen = [store.source(name) for name in sources] or list(store.manifest.sources)
+    identity = weights.identity(model)
     infos: dict[str, SourceInfo] = {}
     open_sources: dict[str, Pairs] = {}
     for source in chosen:
-        fingerprint = digest(VERSION, source.content, _tokenized(source), model_identity, asdict(window))
-        found = finished_source(uri, source.name, partial(_is_of, fingerprint))
+        fingerprint = digest(VERSION, source.content, _tokenized(source), identity, asdict(window))
+        found = finished_source(uri, source.name, of_input(fingerprint))
         if found is None:
             open_sources[source.name] = number_pairs(store, source, uri, fingerprint, window)
         else:
             infos[source.name] = found
-    _search(store, model, {name: pairs.task for name, pairs in open_sources.items()}, resources, report)
+    _search(store, model, {name: pairs.task for name, pairs in open_sources.items()}, pool, report)
     for name, pairs in open_sources.items():
         infos[name] = write_source(store, uri, pairs, window, report)
         storage.delete(pairs.task.folder)
@@ -80,18 +67,13 @@ def mine(
     return open_store(uri)
 
 
-def _is_of(fingerprint: str, info: SourceInfo) -> bool:
-    return info.input_fingerprint == fingerprint
-
-
 def _tokenized(source: SourceInfo) -> dict | None:
     return asdict(source.tokenizer) if source.tokenizer else None
 
 
-def _search(store: Store, model: str, tasks: dict[str, Task], resources: Resources, report: Report) -> None:
+def _search(store: Store, model: str, tasks: dict[str, Task], pool: Pool, report: Report) -> None:
     """Encodes and searches what is not on storage yet; all sources in one go, as actors start slowly."""
-    search = Search(storage.absolute(store.uri), model, resources.gpu, resources.threads, tasks)
-    pool = {"size": resources.workers, "num_cpus": resources.threads, "num_gpus": 1 if resources.gpu else 0}
+    search = Search(storage.absolute(store.uri), model, pool, tasks)
     if model != BM25:
         units = [
             [name, column, number]
@@ -100,7 +82,7 @@ def _search(store: Store, model: str, tasks: dict[str, Task], resources: Resourc
             for number in range(texts.blocks)
             if not storage.exists(task.path(column, number))
         ]
-        for done in run_actors(units, Encode, search, **pool):
+        for done in run_actors(units, Encode, search, pool):
             report(f"encoding {done['source']}", done["texts"])
     blocks = [
         [name, number]
@@ -108,7 +90,7 @@ def _search(store: Store, model: str, tasks: dict[str, Task], resources: Resourc
         for number in range(task.queries.blocks)
         if not storage.exists(task.path("found", number))
     ]
-    for done in run_actors(blocks, FindByBm25 if model == BM25 else FindByVectors, search, **pool):
+    for done in run_actors(blocks, FindByBm25 if model == BM25 else FindByVectors, search, pool):
         report(f"searching {done['source']}", done["texts"])
 
 

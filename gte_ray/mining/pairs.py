@@ -37,8 +37,8 @@ def number_pairs(store: Store, source: SourceInfo, uri: str, fingerprint: str, w
     task = Task(
         source.name,
         storage.absolute(storage.join(uri, f"{SCRATCH}{source.name}-{fingerprint[:8]}")),
-        Texts("query", query_rows),
-        Texts("document", document_rows),
+        Texts(query_rows),
+        Texts(document_rows),
         no_candidates(queries, documents, np.stack(same, axis=1)),
         window.last_rank,
     )

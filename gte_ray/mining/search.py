@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gte_ray import storage
 from gte_ray.data.store import ROW_GROUP_ROWS, Store, open_store
+from gte_ray.data.tasks import Pool
 from gte_ray.evaluation.bm25 import Bm25
 from gte_ray.mining.nearest import Found, Nearest, nearest, row_bounds, take_out
 from gte_ray.model.load import load_model
@@ -29,8 +30,6 @@ BM25_QUERIES = 128
 class Texts:
     """The different texts of a source that are queries, or that are documents."""
 
-    column: str
-    """`query` or `document`."""
     rows: np.ndarray
     """(u,) int64, ascending: the first row that has each text."""
 
@@ -71,23 +70,18 @@ class Search:
 
     store: str
     model: str
-    gpu: bool
-    threads: int
+    pool: Pool
     tasks: dict[str, Task]
     """By the names of the sources."""
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device("cuda" if self.gpu else "cpu")
 
 
 class Encode:
     """An actor that holds the model: a unit [source, column, block] to vectors of length 1 on storage."""
 
     def __init__(self, search: Search):
-        torch.set_num_threads(search.threads)
+        torch.set_num_threads(search.pool.threads)
         self.search = search
-        self.model = load_model(search.model, search.device, half=search.gpu)
+        self.model = load_model(search.model, search.pool.device, half=search.pool.gpu)
         self.store = open_store(search.store, check=False)
 
     def __call__(self, unit: list[Any]) -> Iterator[dict]:
@@ -105,7 +99,7 @@ class FindByVectors:
     """An actor: a block of queries [source, block] to their best documents, by the vectors on storage."""
 
     def __init__(self, search: Search):
-        torch.set_num_threads(search.threads)
+        torch.set_num_threads(search.pool.threads)
         self.search = search
 
     def __call__(self, unit: list[Any]) -> Iterator[dict]:
@@ -115,7 +109,7 @@ class FindByVectors:
         yield _write_found(task, number, nearest(queries, blocks, task.k, excluded))
 
     def _vectors(self, task: Task, column: str, block: int) -> Tensor:
-        return torch.from_numpy(read_arrays(task.path(column, block))["vectors"]).to(self.search.device)
+        return torch.from_numpy(read_arrays(task.path(column, block))["vectors"]).to(self.search.pool.device)
 
 
 class FindByBm25:

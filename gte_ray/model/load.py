@@ -10,7 +10,7 @@ import huggingface_hub
 import numpy as np
 import torch
 
-from gte_ray import storage, weights
+from gte_ray import storage
 from gte_ray.config import ModelConfig
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
@@ -31,8 +31,6 @@ class TextModel:
     """An embedding model in evaluation mode."""
 
     name: str
-    identity: str
-    """Equal for equal weights."""
     encoder: Encoder
     tokenizer: TextTokenizer
     max_length: int
@@ -48,7 +46,7 @@ class TextModel:
         return self.encoder.encode(tokens, budget_tokens).numpy()
 
 
-def load_model(name: str, device: torch.device | None = None, half: bool = False) -> TextModel:
+def load_model(name: str, device: str = "cpu", half: bool = False) -> TextModel:
     """The model of a folder, a folder at a URI, or a Hugging Face id; RunError in one sentence where it fails.
 
     `half` computes in fp16. A model that needs more than pooling and normalisation behind a transformers
@@ -61,11 +59,10 @@ def load_model(name: str, device: torch.device | None = None, half: bool = False
         max_length = settings.get("max_seq_length") or _longest(folder)
         model = ModelConfig(base=str(folder))
         encoder = build_encoder(model, tokenizer.vocab_size, tokenizer.pad_id, max_length, seed=0)
-        identity = weights.identity(str(folder))
         prompts = _read(folder, "config_sentence_transformers.json").get("prompts") or {}
     encoder.pooling, encoder.normalize = pooling, normalize
-    encoder = encoder.to(device or torch.device("cpu"), torch.float16 if half else None).eval()
-    return TextModel(name, identity, encoder, tokenizer, max_length, {k: v for k, v in prompts.items() if v})
+    encoder = encoder.to(device, torch.float16 if half else None).eval()
+    return TextModel(name, encoder, tokenizer, max_length, {k: v for k, v in prompts.items() if v})
 
 
 @contextmanager

@@ -15,11 +15,12 @@ from mteb.mocks.mock_tasks.clustering import MockClusteringTask
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 
-from gte_ray.benchmark import heldout, score, tasks
+from gte_ray.benchmark import result, score, tasks
 from gte_ray.benchmark.heldout import HeldOutScoring, score_held_out
 from gte_ray.benchmark.result import Scoring
 from gte_ray.benchmark.tasks import Benchmark, CodeSearch, SentimentByLabels, benchmark
 from gte_ray.data.store import open_store
+from gte_ray.data.tasks import Pool
 from gte_ray.errors import UsageError
 from gte_ray.evaluation.bm25 import evaluate_bm25
 from gte_ray.model.load import load_model
@@ -42,24 +43,23 @@ def run(tmp_path, monkeypatch):
     """Scores `models` on `found` with actors in this process: the results, and the units that were not kept."""
     units = []
 
-    def run_actors(todo, kind, argument, **options):
+    def run_actors(todo, kind, argument, pool):
         units.append(list(todo))
         actor = kind(argument)
         return (row for unit in todo for row in actor(unit))
 
-    for module in (score, heldout):
-        monkeypatch.setattr(module, "run_actors", run_actors)
+    monkeypatch.setattr(result, "run_actors", run_actors)
 
     def run(found, models=(MINILM,)):
         monkeypatch.setitem(tasks.BENCHMARKS, "local", lambda: found)
-        results = score.score(scoring(tmp_path, "local"), models, lambda result, cached: None)
-        return {(result.model, result.task): result for result in results}, units[-1]
+        results = score.score(found, scoring(tmp_path, "local"), models, lambda result, cached: None)
+        return {(found.model, found.task): found for found in results}, units[-1]
 
     return run
 
 
 def scoring(folder, name):
-    return Scoring(name, str(folder / "evaluations"), 1, False, 1, 4_096)
+    return Scoring(name, str(folder / "evaluations"), Pool(), 4_096)
 
 
 def test_every_category_scores_what_mteb_scores_with_sentence_transformers(run):

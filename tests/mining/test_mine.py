@@ -18,7 +18,7 @@ from gte_ray.mining import mine as module
 from gte_ray.mining import search
 from gte_ray.mining import write as writing
 from gte_ray.mining.choose import Window
-from gte_ray.mining.mine import Resources, mine
+from gte_ray.mining.mine import mine
 from gte_ray.model.encoder import build_encoder
 from gte_ray.model.load import load_model
 from tests.data.conftest import make_pairs, write_lines
@@ -57,7 +57,7 @@ def model(store, tmp_path_factory) -> str:
 def in_process(monkeypatch):
     """Actors and tasks in this process: starting them takes longer than what they do here."""
 
-    def run_actors(units, kind, argument, **options):
+    def run_actors(units, kind, argument, pool):
         actor = kind(argument)
         return (row for unit in units for row in actor(unit))
 
@@ -68,7 +68,7 @@ def in_process(monkeypatch):
 
 
 def mined(store, out, model, window=WINDOW, workers=1, **settings):
-    return mine(store, str(out), model, model, window, Resources(workers), **settings)
+    return mine(store, str(out), model, window, tasks.Pool(workers), **settings)
 
 
 def rows_of(store, source):
@@ -155,9 +155,9 @@ def test_a_cut_off_command_goes_on_where_it_was(store, model, in_process, tmp_pa
     out, phases, units = tmp_path / "out", [], []
     actors, write = module.run_actors, module.write_source
 
-    def run_actors(todo, *arguments, **options):
+    def run_actors(todo, *arguments):
         units.append(len(todo))
-        return actors(todo, *arguments, **options)
+        return actors(todo, *arguments)
 
     def cut_off(store, uri, pairs, *arguments):
         if pairs.source.name == "two":
