@@ -35,6 +35,14 @@ def write_lines(path: Path, rows: Sequence[object]) -> Path:
     return path
 
 
+PAIRS = make_pairs(1_500) + make_pairs(200, seed=1) + make_pairs(100)  # the last are duplicates
+
+
+@pytest.fixture
+def source(tmp_path) -> SourceSpec:
+    return SourceSpec("pairs", str(write_lines(tmp_path / "pairs.jsonl", PAIRS)), "code")
+
+
 @pytest.fixture(scope="session")
 def tiny_store(ray_local, tmp_path_factory) -> str:
     """Three sources of unlike sizes, the largest of several row groups, with token ids of up to 24 tokens."""

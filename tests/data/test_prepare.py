@@ -1,7 +1,6 @@
 """The same pairs give the same bytes, a crash loses nothing that is finished, and bad input is counted."""
 
 import errno
-import json
 import os
 import random
 import subprocess
@@ -12,10 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray.data
-from conftest import make_pairs, write_lines
+from conftest import PAIRS, make_pairs, write_lines
 
-from gte_ray import console
-from gte_ray import prepare as command
 from gte_ray.data import prepare as preparing
 from gte_ray.data.ids import Ids
 from gte_ray.data.prepare import prepare
@@ -25,12 +22,6 @@ from gte_ray.data.tasks import run_tasks
 from gte_ray.errors import RunError, UsageError
 
 pytestmark = pytest.mark.usefixtures("ray_local")
-PAIRS = make_pairs(1_500) + make_pairs(200, seed=1) + make_pairs(100)  # the last are duplicates
-
-
-@pytest.fixture
-def source(tmp_path) -> SourceSpec:
-    return SourceSpec("pairs", str(write_lines(tmp_path / "pairs.jsonl", PAIRS)), "code")
 
 
 def small(name: str, folder: Path, count: int = 40) -> SourceSpec:
@@ -288,40 +279,3 @@ def test_a_full_disk_is_one_sentence(source, tmp_path, monkeypatch):
         prepare(store, [source])
     with pytest.raises(RunError, match="not finished"):
         open_store(store)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        ([], 2, "either --source (once or more) or --builtin is needed"),
-        (["--builtin", "--source", "a=b:code"], 2, "either --source (once or more) or --builtin is needed"),
-        (["--source", "a=b:poems"], 2, "task is 'poems'; allowed are web-page"),
-        (["--source", "a=b:code", "--vocabulary", "5"], 2, "--vocabulary is 5; allowed is at least 100"),
-        (["--source", "a=b:code", "--tokenizer", "x", "--vocabulary", "500"], 2, "exclude each other"),
-        (["--source", "a=b:code", "--held-out", "2"], 2, "--held-out is 2.0"),
-        (["--source", "a=/missing/*.csv:code"], 1, "source a: no file matches /missing/*.csv"),
-    ],
-)
-def test_the_command_ends_with_one_sentence(arguments, code, message, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["prepare", str(tmp_path / "store"), *arguments])
-    with pytest.raises(SystemExit) as caught:
-        console.run_command(command.main)
-    assert caught.value.code == code
-    error = capsys.readouterr().err.splitlines()
-    assert len(error) == 1
-    assert error[0].startswith("error: ")
-    assert message in error[0]
-
-
-def test_the_command_prepares_and_tells(source, tmp_path, monkeypatch, capsys):
-    empty = write_lines(tmp_path / "empty.jsonl", [["", ""]])
-    flags = ["--source", f"pairs={source.glob}:code", "--source", f"nothing={empty}:news"]
-    flags += ["--held-out", "0.5", "--seed", "3"]
-    monkeypatch.setattr(sys, "argv", ["prepare", str(tmp_path / "store"), *flags])
-    monkeypatch.setenv("COLUMNS", "160")
-    command.main()
-    told = capsys.readouterr().out
-    assert "100 duplicate" in told
-    assert "warning: no pair to train on in nothing" in told
-    manifest = json.loads((tmp_path / "store" / "manifest.json").read_text())
-    assert (manifest["seed"], manifest["held_out_share"]) == (3, 0.5)

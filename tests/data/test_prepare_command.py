@@ -1,0 +1,49 @@
+"""`python -m gte_ray.prepare` as a person runs it: one sentence for bad input, a table at the end."""
+
+import json
+import sys
+
+import pytest
+from conftest import write_lines
+
+from gte_ray import console
+from gte_ray import prepare as command
+
+pytestmark = pytest.mark.usefixtures("ray_local")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "either --source (once or more) or --builtin is needed"),
+        (["--builtin", "--source", "a=b:code"], 2, "either --source (once or more) or --builtin is needed"),
+        (["--source", "a=b:poems"], 2, "task is 'poems'; allowed are web-page"),
+        (["--source", "a=b:code", "--vocabulary", "5"], 2, "--vocabulary is 5; allowed is at least 100"),
+        (["--source", "a=b:code", "--tokenizer", "x", "--vocabulary", "500"], 2, "exclude each other"),
+        (["--source", "a=b:code", "--held-out", "2"], 2, "--held-out is 2.0"),
+        (["--source", "a=/missing/*.csv:code"], 1, "source a: no file matches /missing/*.csv"),
+    ],
+)
+def test_the_command_ends_with_one_sentence(arguments, code, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["prepare", str(tmp_path / "store"), *arguments])
+    with pytest.raises(SystemExit) as caught:
+        console.run_command(command.main)
+    assert caught.value.code == code
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1
+    assert error[0].startswith("error: ")
+    assert message in error[0]
+
+
+def test_the_command_prepares_and_tells(source, tmp_path, monkeypatch, capsys):
+    empty = write_lines(tmp_path / "empty.jsonl", [["", ""]])
+    flags = ["--source", f"pairs={source.glob}:code", "--source", f"nothing={empty}:news"]
+    flags += ["--held-out", "0.5", "--seed", "3"]
+    monkeypatch.setattr(sys, "argv", ["prepare", str(tmp_path / "store"), *flags])
+    monkeypatch.setenv("COLUMNS", "160")
+    command.main()
+    told = capsys.readouterr().out
+    assert "100 duplicate" in told
+    assert "warning: no pair to train on in nothing" in told
+    manifest = json.loads((tmp_path / "store" / "manifest.json").read_text())
+    assert (manifest["seed"], manifest["held_out_share"]) == (3, 0.5)
