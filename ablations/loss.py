@@ -27,7 +27,7 @@ def rows(base: Config, setting: Setting) -> list[Row]:
         first = replace(
             base,
             training=replace(base.training, steps=PAPER_STEPS),
-            run=replace(base.run, checkpoint_every=PAPER_STEPS // 5, eval_every=PAPER_STEPS // 5),
+            run=replace(base.run, checkpoint_every=PAPER_STEPS // 5, eval=f"heldout@{PAPER_STEPS // 5}"),
         )
 
     def directed(config: Config, name: str) -> Config:

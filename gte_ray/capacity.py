@@ -5,36 +5,36 @@ from collections.abc import Callable
 
 import ray
 
-from gte_ray.config import HardwareConfig
+from gte_ray.config import Config
 from gte_ray.errors import RunError
 
 READING_CPUS = 1
 """Logical CPUs for reading data, beyond those of the workers: without one that is free a stream waits for ever."""
 
 
-def needs(hardware: HardwareConfig, other_cpus: float = 0.0) -> dict[str, float]:
+def needs(config: Config, other_cpus: float = 0.0) -> dict[str, float]:
     """Ray's resources that one run takes, with `other_cpus` for the process that drives it."""
-    found = {"CPU": hardware.workers * hardware.worker_cpus + READING_CPUS + other_cpus}
-    return found | ({"GPU": hardware.workers} if hardware.gpu else {})
+    found = {"CPU": config.cpus + READING_CPUS + other_cpus}
+    return found | ({"GPU": config.hardware.workers} if config.hardware.gpu else {})
 
 
-def side_by_side(hardware: HardwareConfig, other_cpus: float = 0.0) -> int:
+def side_by_side(config: Config, other_cpus: float = 0.0) -> int:
     """Runs of this kind that fit Ray's present resources at one time, but at least 1."""
     there = ray.cluster_resources()
-    return max(1, int(min(there.get(kind, 0) // n for kind, n in needs(hardware, other_cpus).items())))
+    return max(1, int(min(there.get(kind, 0) // n for kind, n in needs(config, other_cpus).items())))
 
 
-def check_capacity(hardware: HardwareConfig, warn: Callable[[str], None], other_cpus: float = 0.0) -> None:
+def check_capacity(config: Config, warn: Callable[[str], None], other_cpus: float = 0.0) -> None:
     """RunError where a local Ray lacks what a run takes; on a cluster, which may grow, a warning."""
     there = ray.cluster_resources()
     missing = [
         f"{n:g} {kind}s, of which Ray has {there.get(kind, 0):g}"
-        for kind, n in needs(hardware, other_cpus).items()
+        for kind, n in needs(config, other_cpus).items()
         if there.get(kind, 0) < n
     ]
     if not missing:
         return
-    sentence = f"{hardware.workers} worker(s) and the reading of data need {' and '.join(missing)}"
+    sentence = f"{config.hardware.workers} worker(s) and the reading of data need {' and '.join(missing)}"
     if not os.environ.get("RAY_ADDRESS"):
         raise RunError(f"{sentence}; see --workers, --worker-cpus and --no-gpu")
     warn(f"{sentence}; waiting for the cluster to grow")

@@ -8,6 +8,7 @@ Field names are unique over the tree, so that each is one command-line flag. Wha
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -144,12 +145,20 @@ class RunConfig:
     """Times that training is restarted after a worker or node is lost."""
     eval_limit: int = 1_000
     """Most held-out pairs of a source that the evaluation uses; 0 for none."""
-    eval_every: int = 0
-    """Steps between those whose weights are kept and scored too, at the end; 0 scores the last alone."""
+    eval: str = ""
+    """`heldout@1000` scores the weights after each 1000 steps too, beside the training; empty for the last alone."""
     tracking_uri: str = "sqlite:///mlflow.db"
     """MLflow tracking server or database."""
     experiment: str = "gte_ray"
     """MLflow experiment that the run is filed under."""
+
+    @property
+    def eval_every(self) -> int:
+        """Steps between those after which the weights are scored; 0 for the last alone, -1 for no valid `eval`."""
+        if not self.eval:
+            return 0
+        found = re.fullmatch(r"heldout@([1-9]\d*)", self.eval)
+        return int(found[1]) if found else -1
 
 
 @dataclass(frozen=True)
@@ -166,6 +175,11 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
     seed: int = 42
     """Seed of the source order, the row order, the initial weights and dropout."""
+
+    @property
+    def cpus(self) -> float:
+        """Logical CPUs of the workers, and of the process that scores beside them."""
+        return self.hardware.workers * self.hardware.worker_cpus + (1 if self.run.eval else 0)
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -246,8 +260,8 @@ def validate(config: Config) -> Config:
         (r.checkpoints_kept >= 1, "checkpoints-kept", r.checkpoints_kept, "at least 1"),
         (r.max_failures >= 0, "max-failures", r.max_failures, "at least 0"),
         (r.eval_limit >= 0, "eval-limit", r.eval_limit, "at least 0"),
-        (r.eval_every >= 0 and r.eval_every % r.checkpoint_every == 0, "eval-every", r.eval_every,
-         f"0 or a multiple of checkpoint-every ({r.checkpoint_every})"),
+        (r.eval_every >= 0 and r.eval_every % r.checkpoint_every == 0, "eval", r.eval,
+         f"heldout@STEPS with a multiple of checkpoint-every ({r.checkpoint_every})"),
         (config.seed >= 0, "seed", config.seed, "at least 0"),
     ]  # fmt: skip
     for holds, flag, found, allowed in rules:

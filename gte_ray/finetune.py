@@ -62,7 +62,7 @@ def ensure_hard_store(store: str, config: Config, console: Console, verbose: boo
     if store != HARD_STORE or storage.exists(storage.join(HARD_STORE, MANIFEST)):
         return False
     ensure_store(replace(config, data=replace(config.data, store=BUILTIN_STORE)), console, verbose)
-    start_ray(config.hardware.workers * config.hardware.worker_cpus, verbose)
+    start_ray(config.cpus, verbose)
     console.print(f"finding hard negatives in the built-in corpus for {HARD_STORE}, once")
     with PreparingProgress(console) as progress:
         source = open_store(storage.absolute(BUILTIN_STORE))

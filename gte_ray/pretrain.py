@@ -45,7 +45,7 @@ def train(config: Config, fresh: bool, dry_run: bool, verbose: bool) -> None:
     if dry_run:
         _dry_run(run, console)
         return
-    start_ray(config.hardware.workers * config.hardware.worker_cpus, verbose)
+    start_ray(config.cpus, verbose)
     until_interrupted(lambda interruption: _train(run, fresh, console, interruption))
 
 
@@ -59,7 +59,7 @@ def ensure_store(config: Config, console: Console, verbose: bool) -> None:
 
     if config.data.store != BUILTIN_STORE or storage.exists(storage.join(BUILTIN_STORE, MANIFEST)):
         return
-    start_ray(config.hardware.workers * config.hardware.worker_cpus, verbose)
+    start_ray(config.cpus, verbose)
     console.print(f"preparing the built-in corpus in {config.data.store}, once")
     ids = Ids(vocabulary=config.model.vocab_size, max_length=config.data.max_length)
     with PreparingProgress(console) as progress:
@@ -84,7 +84,7 @@ def _train(run: "Run", fresh: bool, console: Console, interruption: Interruption
     from gte_ray.tracking import viewing_command
 
     display = ConsoleDisplay(console)
-    check_capacity(run.config.hardware, display.warn)
+    check_capacity(run.config, display.warn)
     open_run(run, fresh)
     known = finished(run, display)
     if known is not None:

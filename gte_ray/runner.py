@@ -15,7 +15,9 @@ from gte_ray.card import CardSource, ModelCard
 from gte_ray.console import Interruption
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
-from gte_ray.evaluation.scores import Scores
+from gte_ray.evaluation.beside import ScoringBeside
+from gte_ray.evaluation.heldout import SourceScores
+from gte_ray.evaluation.scores import Scores, Steps, named
 from gte_ray.history import History
 from gte_ray.plots import loss_curve, scores_plot
 from gte_ray.progress import Display
@@ -74,6 +76,11 @@ def execute(run: Run, display: Display, interruption: Interruption, place: Place
     try:
         stream = make_stream(run, resolve_tokenizer(run))
         start = next_step(run.folder)
+
+        def on_scores(step: int, rows: tuple[SourceScores, ...]) -> None:
+            tracker.log_step(step, named(rows))
+
+        beside = ScoringBeside(run.config, run.folder, stream.tokenizer, start, on_scores)
         with display.training(stream.steps, start) as progress:
 
             def on_reports(reports: list[StepReport]) -> None:
@@ -81,13 +88,14 @@ def execute(run: Run, display: Display, interruption: Interruption, place: Place
                 history.append(reports)
                 for report in reports:
                     tracker.log_step(report.step, step_metrics(report))
+                beside.look(reports[-1].step + 1)
 
             if start < stream.steps:
                 outcome = fit(run.config, stream, run.folder, on_reports)
                 if outcome.diverged:
                     raise RunError(outcome.diverged)
         display.say("exporting the model and scoring it on held-out pairs")
-        scores = _finish(run, stream.tokenizer)
+        scores = _finish(run, stream.tokenizer, beside.finish())
     except Exception as error:
         if not interruption.happened.is_set():
             tracker.set_tags({"gte_ray.error": error})
@@ -183,7 +191,7 @@ def _plot(run: Run, scores: Scores, history: History, tracker: Tracker) -> None:
     tracker.log_artifact(folder, "plots")
 
 
-def _finish(run: Run, tokenizer: TextTokenizer) -> Scores:
+def _finish(run: Run, tokenizer: TextTokenizer, steps: Steps) -> Scores:
     """Exports and scores in a Ray task, so that a model trained on GPUs is scored on one."""
     result = last_checkpoint(run.folder)
     if result is None:
@@ -202,6 +210,7 @@ def _finish(run: Run, tokenizer: TextTokenizer) -> Scores:
                 result.checkpoint,
                 run.model_folder,
                 _card(run),
+                steps,
             )
         )
     except ray.exceptions.RayTaskError as error:

@@ -132,10 +132,12 @@ def upload(folder: str, uri: str) -> None:
 
 
 def upload_file(path: str, uri: str) -> None:
-    """Copies a local file to `uri`, whose folder is made."""
+    """Copies a local file to `uri`, whose folder is made, whole or not at all."""
     filesystem, target = resolve(uri)
     filesystem.create_dir(os.path.dirname(target), recursive=True)
-    fs.copy_files(path, target, destination_filesystem=filesystem)
+    aside = f"{target}.tmp{os.getpid()}"
+    fs.copy_files(path, aside, destination_filesystem=filesystem)
+    filesystem.move(aside, target)
 
 
 def download_file(uri: str, path: str) -> None:

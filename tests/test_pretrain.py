@@ -15,8 +15,13 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from gte_ray.config import from_dict
+from gte_ray.data.store import open_store
+from gte_ray.evaluation.final import score_weights
+from gte_ray.evaluation.scores import Scores
 from gte_ray.recipes import recipe
 from gte_ray.run import open_run, plan_run, run_key
+from gte_ray.train.state import WEIGHTS_FILE
 
 SMALL = [
     *("--steps", "8", "--global-batch", "16", "--hidden-size", "16", "--layers", "1", "--heads", "2"),
@@ -57,7 +62,9 @@ def workplace(tiny_store, empty_database, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(workplace) -> subprocess.CompletedProcess:
-    result = command("pretrain", "--store", "store", *SMALL, "--name", "run", cwd=workplace)
+    result = command(
+        "pretrain", "--store", "store", *SMALL, "--eval", "heldout@4", "--name", "run", cwd=workplace
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     return result
 
@@ -99,6 +106,25 @@ def test_mlflow_has_each_step_once_and_the_scores(workplace, finished):
     assert "ndcg_at_10/mean" in run.data.metrics
     assert run.data.params["global_batch"] == "16"
     assert {artifact.path for artifact in client.list_artifacts(run.info.run_id)} == {"config.json", "plots"}
+
+
+def test_weights_in_between_are_scored_too(workplace, finished):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("gte_ray").experiment_id])
+    history = client.get_metric_history(run.info.run_id, "ndcg_at_10/mean")
+    assert [metric.step for metric in history] == [4, 8]
+
+    saved = json.loads((workplace / "runs/run/results.json").read_text())["scores"]
+    scores = Scores.from_dict(saved)
+    config = from_dict(json.loads((workplace / "runs/run/config.json").read_text())["config"])
+    tokenizer = open_store(config.data.store).load_tokenizer()
+    weights = sorted((workplace / "runs/run/checkpoints").glob(f"checkpoint_*/{WEIGHTS_FILE}"))
+    middle, last = (score_weights(config, tokenizer, str(path), gpu=False) for path in weights)
+    assert scores.steps == ((4, middle),)
+    assert scores.after == last
+    assert middle != last
 
 
 def test_a_finished_run_is_not_run_again(workplace, finished, here):

@@ -163,7 +163,7 @@ def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) 
     finetuning_store = _finetuning_store(ablation, arguments)
     ensure_hard_store(finetuning_store, config, console, arguments.verbose)
     study = plan(name, ablation, arguments.profile, config, arguments.seeds, finetuning_store)
-    start_ray(config.hardware.workers * config.hardware.worker_cpus + TRIAL_CPUS, arguments.verbose)
+    start_ray(study.largest.cpus + TRIAL_CPUS, arguments.verbose)
 
     def work(interruption: Interruption) -> None:
         with TrialsProgress(console) as progress:

@@ -44,6 +44,11 @@ class Study:
         """MLflow's experiment."""
         return experiment_of(self.name)
 
+    @property
+    def largest(self) -> Config:
+        """The config of a trial that takes the most of Ray."""
+        return max((trial.run.config for trial in self.trials), key=lambda config: config.cpus)
+
 
 def plan(
     name: str, ablation: Ablation, profile: str, base: Config, seeds: int, finetuning_store: str = ""
@@ -71,7 +76,7 @@ def conduct(
 
     Raises RunError when MLflow does not answer at the start. A trial that fails is a line of the report.
     """
-    check_capacity(study.base.hardware, display.warn, TRIAL_CPUS)
+    check_capacity(study.largest, display.warn, TRIAL_CPUS)
     tracker = _parent(study, display)
     parent = tracker.reached(START_SECONDS)
     if parent is None:

@@ -93,7 +93,7 @@ def baseline(profile: str, store: str) -> Config:
     return replace(
         config,
         training=replace(config.training, steps=steps, warmup=warmup),
-        run=replace(config.run, checkpoint_every=steps // 5, eval_every=steps // 5),
+        run=replace(config.run, checkpoint_every=steps // 5, eval=f"heldout@{steps // 5}"),
     )
 
 
@@ -112,7 +112,7 @@ def finetuning_baseline(base: Config, setting: Setting, sources: Sequence[str] =
         data=replace(config.data, sources=tuple(sources)),
         training=replace(config.training, steps=steps),
         hardware=base.hardware,
-        run=replace(base.run, eval_every=0),
+        run=replace(base.run, eval=""),
         seed=base.seed,
     )
 

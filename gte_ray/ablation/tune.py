@@ -60,7 +60,7 @@ def run_trials(jobs: Sequence[Job], output: str, on_progress: Callable[[Progress
         ray.tune.with_resources(ray.tune.with_parameters(_trial, jobs=list(jobs)), {"CPU": TRIAL_CPUS}),
         param_space={"trial": ray.tune.grid_search(list(range(len(jobs))))},
         tune_config=TuneConfig(
-            max_concurrent_trials=min(side_by_side(job.config.hardware, TRIAL_CPUS) for job in jobs)
+            max_concurrent_trials=min(side_by_side(job.config, TRIAL_CPUS) for job in jobs)
         ),
         run_config=RunConfig(
             name=time.strftime("%Y%m%d-%H%M%S"),

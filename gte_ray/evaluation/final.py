@@ -15,11 +15,10 @@ from gte_ray.config import Config
 from gte_ray.data.store import open_store
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.evaluation.bm25 import evaluate_bm25
-from gte_ray.evaluation.heldout import evaluate
-from gte_ray.evaluation.scores import Scores
+from gte_ray.evaluation.heldout import SourceScores, evaluate
+from gte_ray.evaluation.scores import Scores, Steps
 from gte_ray.export import ModelCard, export_model
 from gte_ray.model.encoder import Encoder, build_encoder
-from gte_ray.train.checkpoints import kept_weights
 from gte_ray.train.state import WEIGHTS_FILE, load_weights
 
 
@@ -29,26 +28,21 @@ def evaluate_and_export(
     checkpoint: ray.train.Checkpoint,
     model_folder: str,
     card: ModelCard,
+    steps: Steps,
 ) -> Scores:
-    """Scores the model of `checkpoint` and the one that training began with, and writes `model_folder`."""
+    """Scores the model of `checkpoint` and the one that training began with, and writes `model_folder`.
+
+    `steps` are scores of the weights in between, taken while training went on.
+    """
     torch.set_num_threads(config.hardware.threads)
-    device = torch.device("cuda" if config.hardware.gpu else "cpu")
-    encoder = build_encoder(
-        config.model, tokenizer.vocab_size, tokenizer.pad_id, config.data.max_length, config.seed
-    )
-    encoder.to(device).eval()
+    encoder = _first_encoder(config, tokenizer, config.hardware.gpu)
     store, limit = open_store(config.data.store), config.run.eval_limit
     embed = embedder(encoder, tokenizer, config)
     before = evaluate(store, embed, limit)
-    steps = []
-    for step in scored_steps(config):
-        with local_copy(kept_weights(storage.join(config.run.output, config.run.name), step)) as path:
-            load_weights(encoder, path)
-        steps.append((step, evaluate(store, embed, limit)))
     with checkpoint.as_directory() as folder:
         load_weights(encoder, str(Path(folder) / WEIGHTS_FILE))
     after = evaluate(store, embed, limit)
-    scores = Scores(before, after, evaluate_bm25(store, limit), tuple(steps))
+    scores = Scores(before, after, evaluate_bm25(store, limit), steps)
     card = replace(card, before=scores.before, after=scores.after, bm25=scores.bm25)
     with tempfile.TemporaryDirectory() as scratch:
         local = str(Path(scratch) / "model") if "://" in model_folder else model_folder
@@ -56,6 +50,26 @@ def evaluate_and_export(
         if local != model_folder:
             storage.upload(local, model_folder)
     return scores
+
+
+def score_weights(
+    config: Config, tokenizer: TextTokenizer, weights: str, gpu: bool
+) -> tuple[SourceScores, ...]:
+    """Scores on held-out pairs of a weights file that training left at `weights`, on one CPU or GPU."""
+    torch.set_num_threads(1)
+    encoder = _first_encoder(config, tokenizer, gpu)
+    with local_copy(weights) as path:
+        load_weights(encoder, path)
+    store = open_store(config.data.store)
+    return evaluate(store, embedder(encoder, tokenizer, config), config.run.eval_limit)
+
+
+def _first_encoder(config: Config, tokenizer: TextTokenizer, gpu: bool) -> Encoder:
+    """The model that training began with."""
+    encoder = build_encoder(
+        config.model, tokenizer.vocab_size, tokenizer.pad_id, config.data.max_length, config.seed
+    )
+    return encoder.to("cuda" if gpu else "cpu").eval()
 
 
 def embedder(encoder: Encoder, tokenizer: TextTokenizer, config: Config) -> Callable[[list[str]], np.ndarray]:
@@ -66,12 +80,6 @@ def embedder(encoder: Encoder, tokenizer: TextTokenizer, config: Config) -> Call
         return encoder.encode(tokens, config.hardware.micro_batch_tokens).cpu().numpy()
 
     return embed
-
-
-def scored_steps(config: Config) -> range:
-    """Numbers of steps, before the last, after which the model is scored too."""
-    every = config.run.eval_every
-    return range(every, config.training.steps, every) if every else range(0)
 
 
 @contextmanager

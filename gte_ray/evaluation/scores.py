@@ -7,6 +7,9 @@ from typing import Any
 from gte_ray.evaluation.heldout import SourceScores, mean_scores
 from gte_ray.evaluation.metrics import Retrieval
 
+Steps = tuple[tuple[int, tuple[SourceScores, ...]], ...]
+"""Scores of the model after so many steps, in their order."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -15,8 +18,8 @@ class Scores:
     before: tuple[SourceScores, ...]
     after: tuple[SourceScores, ...]
     bm25: tuple[SourceScores, ...]
-    steps: tuple[tuple[int, tuple[SourceScores, ...]], ...] = ()
-    """The model after so many steps, where `run.eval_every` asks for it; without the last step."""
+    steps: Steps = ()
+    """Where `run.eval` asks for it; without the last step."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -32,13 +35,14 @@ class Scores:
     def metrics(self, last_step: int) -> Iterator[tuple[int, dict[str, float]]]:
         """Steps, in their order, and their metrics by the names that MLflow shows."""
         for step, rows in self.steps:
-            yield step, _named(rows, "")
-        last = _named(self.before, "_before") | _named(self.bm25, "_bm25") | _named(self.after, "")
+            yield step, named(rows)
+        last = named(self.before, "_before") | named(self.bm25, "_bm25") | named(self.after)
         if last:
             yield last_step, last
 
 
-def _named(rows: Sequence[SourceScores], suffix: str) -> dict[str, float]:
+def named(rows: Sequence[SourceScores], suffix: str = "") -> dict[str, float]:
+    """Each source's metrics and their means, by the names that MLflow shows."""
     return {
         f"{measure.name}{suffix}/{row.source}": getattr(row, measure.name)
         for row in ((*rows, mean_scores(rows)) if rows else ())

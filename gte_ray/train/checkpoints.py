@@ -9,7 +9,7 @@ CHECKPOINTS = "checkpoints"
 
 
 def kept_weights(run_folder: str, step: int) -> str:
-    """Where the weights after `step` steps are kept to be scored at the end."""
+    """Where the weights after `step` steps are kept until they are scored."""
     return storage.join(run_folder, "weights", f"step-{step}.safetensors")
 
 

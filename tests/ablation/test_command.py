@@ -31,7 +31,7 @@ def rows(base, setting):
         data=replace(base.data, max_length=16),
         model=model,
         training=replace(base.training, steps=8, global_batch=16, max_grad_norm=1.0),
-        run=replace(base.run, checkpoint_every=4, eval_every=4),
+        run=replace(base.run, checkpoint_every=4, eval="heldout@4"),
     )
     second = replace(base, data=replace(base.data, group_size=2))
     return [
