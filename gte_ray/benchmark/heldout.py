@@ -9,9 +9,9 @@ from gte_ray import storage
 from gte_ray.benchmark.result import OnResult, Result, Scoring, kept_or_made
 from gte_ray.data.sort import digest
 from gte_ray.data.store import open_store
-from gte_ray.evaluation.bm25 import BM25, evaluate_bm25
-from gte_ray.evaluation.heldout import evaluate
-from gte_ray.model.load import load_model
+from gte_ray.evaluation.bm25 import BM25, score_bm25
+from gte_ray.evaluation.heldout import score_source, skipped_sources, source_task
+from gte_ray.model.load import TextModel, load_model
 
 
 @dataclass(frozen=True)
@@ -26,27 +26,39 @@ class HeldOutScoring:
 
 def score_held_out(held_out: HeldOutScoring, models: Sequence[str], on_result: OnResult) -> list[Result]:
     """The results of all models on all sources, named as tasks; Ray must be initialised."""
-    name = f"heldout-{digest(open_store(held_out.store).fingerprint, held_out.limit)}"
-    jobs = [(model, "heldout", name) for model in models]
+    store, limit = open_store(held_out.store), held_out.limit
+    name = f"heldout-{digest(store.fingerprint, limit)}"
+    skipped = skipped_sources(store, limit)
+    sources = [info.name for info in store.manifest.sources if info.name not in skipped]
+    jobs = [(model, source, f"{name}/{source}") for model in models for source in sources]
     return kept_or_made(jobs, HeldOutScorer, held_out, held_out.scoring, on_result)
 
 
 class HeldOutScorer:
-    """An actor: a unit [model, "heldout", path of the results] to a result for each source."""
+    """An actor that holds a model: a unit [model, source, path of the result] to a result."""
 
     def __init__(self, held_out: HeldOutScoring):
         torch.set_num_threads(held_out.scoring.pool.threads)
         self.held_out = held_out
         self.store = open_store(held_out.store, check=False)
+        self.name = ""
+        self.model: TextModel | None = None
 
     def __call__(self, unit: list[str]) -> Iterator[dict]:
-        name, _, path = unit
-        scoring, limit = self.held_out.scoring, self.held_out.limit
+        name, source, path = unit
+        scoring = self.held_out.scoring
+        task = source_task(self.store, source, self.held_out.limit)
         if name == BM25:
-            scores = evaluate_bm25(self.store, limit)
+            row = score_bm25(task)
         else:
-            model = load_model(name, scoring.pool.device, half=scoring.pool.gpu)
-            scores = evaluate(self.store, lambda texts: model.embed(texts, scoring.micro_batch_tokens), limit)
-        rows = [asdict(Result(name, row.source, "Retrieval", {"main": row.ndcg_at_10})) for row in scores]
-        storage.write_json(path, rows)
-        yield from rows
+            model = self._load(name)
+            row = score_source(task, lambda texts: model.embed(texts, scoring.micro_batch_tokens))
+        result = asdict(Result(name, source, "Retrieval", {"main": row.ndcg_at_10}))
+        storage.write_json(path, [result])
+        yield result
+
+    def _load(self, name: str) -> TextModel:
+        if self.model is None or self.name != name:
+            pool = self.held_out.scoring.pool
+            self.name, self.model = name, load_model(name, pool.device, half=pool.gpu)
+        return self.model

@@ -2,12 +2,14 @@
 
 import errno
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import ray.data
+from ray.util.annotations import RayDeprecationWarning
 
 from gte_ray.errors import RunError
 
@@ -52,14 +54,18 @@ def run_actors(units: list[Any], kind: type, argument: Any, pool: Pool) -> Itera
     dataset = ray.data.from_items(
         [{"unit": json.dumps(unit)} for unit in units], override_num_blocks=len(units)
     )
-    dataset = dataset.flat_map(
-        _Actor,
-        fn_constructor_args=(kind, argument),
-        compute=ray.data.ActorPoolStrategy(size=min(pool.workers, len(units))),
-        num_cpus=pool.threads,
-        num_gpus=1 if pool.gpu else 0,
-        max_restarts=0,  # with restarts, Ray's core complains on the console of how Ray Data makes actors
-    )
+    with warnings.catch_warnings():
+        # `max_restarts` is deprecated as an argument here, and there is no other way to give it yet. With restarts,
+        # Ray's core complains on the console of how Ray Data makes actors.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        dataset = dataset.flat_map(
+            _Actor,
+            fn_constructor_args=(kind, argument),
+            compute=ray.data.ActorPoolStrategy(size=min(pool.workers, len(units))),
+            num_cpus=pool.threads,
+            num_gpus=1 if pool.gpu else 0,
+            max_restarts=0,
+        )
     yield from _results(dataset)
 
 

@@ -23,10 +23,11 @@ B = 0.75
 
 def evaluate_bm25(store: Store, limit: int) -> tuple[SourceScores, ...]:
     """Scores of BM25 on what `heldout.evaluate` with the same arguments scores a model on."""
-    return tuple(_score(task) for task in held_out(store, limit))
+    return tuple(score_bm25(task) for task in held_out(store, limit))
 
 
-def _score(task: HeldOut) -> SourceScores:
+def score_bm25(task: HeldOut) -> SourceScores:
+    """Scores of BM25 on one source."""
     index = Bm25(task.documents)
 
     def score(start: int, stop: int) -> np.ndarray:

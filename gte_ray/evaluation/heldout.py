@@ -53,10 +53,11 @@ def evaluate(store: Store, embed: Callable[[list[str]], np.ndarray], limit: int)
     `embed` gives (n, D) normalised float32 vectors of n texts. A source with fewer than two held-out
     documents has no scores (see `skipped_sources`). Raises RunError when a vector is not finite.
     """
-    return tuple(_score(task, embed) for task in held_out(store, limit))
+    return tuple(score_source(task, embed) for task in held_out(store, limit))
 
 
-def _score(task: HeldOut, embed: Callable[[list[str]], np.ndarray]) -> SourceScores:
+def score_source(task: HeldOut, embed: Callable[[list[str]], np.ndarray]) -> SourceScores:
+    """Scores of an embedding model on one source; see `evaluate`."""
     q_QD, d_ND = embed(task.queries), embed(task.documents)
     if not (np.isfinite(q_QD).all() and np.isfinite(d_ND).all()):
         raise RunError(f"the model's embeddings of held-out texts of {task.source} are not finite")
@@ -70,7 +71,7 @@ def _score(task: HeldOut, embed: Callable[[list[str]], np.ndarray]) -> SourceSco
 def held_out(store: Store, limit: int) -> Iterator[HeldOut]:
     """The retrieval tasks of all sources, in store order, without those that are too small."""
     for info in store.manifest.sources:
-        task = _task(store, info.name, limit)
+        task = source_task(store, info.name, limit)
         if len(task.documents) >= FEWEST_DOCUMENTS:
             yield task
 
@@ -81,7 +82,8 @@ def skipped_sources(store: Store, limit: int) -> tuple[str, ...]:
     return tuple(info.name for info in store.manifest.sources if info.name not in scored)
 
 
-def _task(store: Store, source: str, limit: int) -> HeldOut:
+def source_task(store: Store, source: str, limit: int) -> HeldOut:
+    """The retrieval task of one source, however small."""
     rows = store.read_held_out(source, limit)
     queries, query_of_row = number_texts(rows["query_hash"].to_numpy())
     documents, document_of_row = number_texts(rows["document_hash"].to_numpy())
