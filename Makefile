@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: pretrain finetune test check format bench clean
+.PHONY: pretrain finetune test check format chaos bench clean
 
 pretrain: $(VENV)/.installed
 	$(BIN)/python -m gte_ray.pretrain --name pretrained
@@ -25,6 +25,10 @@ check: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# A run that is killed 30 times, and whether it comes to the same.
+chaos: $(VENV)/.installed
+	$(BIN)/python -m tests.cluster.chaos
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks

@@ -13,9 +13,11 @@ READING_CPUS = 1
 
 
 def needs(config: Config, other_cpus: float = 0.0) -> dict[str, float]:
-    """Ray's resources that one run takes, with `other_cpus` for the process that drives it."""
-    found = {"CPU": config.cpus + READING_CPUS + other_cpus}
-    return found | ({"GPU": config.hardware.workers} if config.hardware.gpu else {})
+    """Ray's resources that one run takes at least, with `other_cpus` for the process that drives it."""
+    workers = config.hardware.fewest_workers
+    spared = (config.hardware.most_workers - workers) * config.hardware.worker_cpus
+    found = {"CPU": config.cpus - spared + READING_CPUS + other_cpus}
+    return found | ({"GPU": workers} if config.hardware.gpu else {})
 
 
 def side_by_side(config: Config, other_cpus: float = 0.0) -> int:
@@ -34,7 +36,9 @@ def check_capacity(config: Config, warn: Callable[[str], None], other_cpus: floa
     ]
     if not missing:
         return
-    sentence = f"{config.hardware.workers} worker(s) and the reading of data need {' and '.join(missing)}"
+    sentence = (
+        f"{config.hardware.fewest_workers} worker(s) and the reading of data need {' and '.join(missing)}"
+    )
     if not os.environ.get("RAY_ADDRESS"):
         raise RunError(f"{sentence}; see --workers, --worker-cpus and --no-gpu")
     warn(f"{sentence}; waiting for the cluster to grow")

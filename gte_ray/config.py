@@ -107,8 +107,8 @@ class TrainingConfig:
 class HardwareConfig:
     """Where and how the run is computed; no field changes what is computed."""
 
-    workers: int = 1
-    """Training processes, one for each GPU."""
+    workers: int | str = 1
+    """Training processes, one for each GPU; `2:8` for as many as the cluster has room for, from 2 to 8."""
     gpu: bool = True
     """Whether each worker has a GPU."""
     worker_cpus: float = 1.0
@@ -127,6 +127,17 @@ class HardwareConfig:
     """Whether texts are tokenised while training even where the store has token ids."""
     zero_stage: int = 1
     """DeepSpeed ZeRO stage, 0 or 1; 2 and 3 reduce at each backward pass and are refused."""
+
+    @property
+    def fewest_workers(self) -> int:
+        """0 where `workers` is no such number or range."""
+        found = re.fullmatch(r"(\d+):(\d+)", str(self.workers)) or re.fullmatch(r"(\d+)", str(self.workers))
+        return int(found[1]) if found and int(found[1]) <= self.most_workers else 0
+
+    @property
+    def most_workers(self) -> int:
+        last = str(self.workers).split(":")[-1]
+        return int(last) if last.isdecimal() else 0
 
 
 @dataclass(frozen=True)
@@ -179,7 +190,7 @@ class Config:
     @property
     def cpus(self) -> float:
         """Logical CPUs of the workers, and of the process that scores beside them."""
-        return self.hardware.workers * self.hardware.worker_cpus + (1 if self.run.eval else 0)
+        return self.hardware.most_workers * self.hardware.worker_cpus + (1 if self.run.eval else 0)
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -243,8 +254,9 @@ def validate(config: Config) -> Config:
         (t.adam_epsilon > 0, "adam-epsilon", t.adam_epsilon, "a number above 0"),
         (t.max_grad_norm >= 0, "max-grad-norm", t.max_grad_norm, "a number of at least 0"),
         (h.gpu or t.precision == "fp32", "precision", t.precision, "fp32 where there is no GPU (--no-gpu)"),
-        (h.workers >= 1, "workers", h.workers, "at least 1"),
-        (h.workers <= t.global_batch, "workers", h.workers, f"at most global-batch ({t.global_batch})"),
+        (h.fewest_workers >= 1, "workers", h.workers,
+         "a number of at least 1, or the fewest and the most as in 2:8"),
+        (h.most_workers <= t.global_batch, "workers", h.workers, f"at most global-batch ({t.global_batch})"),
         (h.worker_cpus > 0, "worker-cpus", h.worker_cpus, "a number above 0"),
         (h.threads >= 1, "threads", h.threads, "at least 1"),
         (h.micro_batch_tokens >= d.max_length, "micro-batch-tokens", h.micro_batch_tokens,

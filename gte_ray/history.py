@@ -1,4 +1,4 @@
-"""The losses of a run in a local file, so that its plot is whole after a restart and without a server."""
+"""The steps of a run in a local file, so that its plot is whole after a restart and without a server."""
 
 import json
 from collections.abc import Sequence
@@ -8,24 +8,28 @@ from gte_ray.train.report import StepReport
 
 
 class History:
-    """Step, source and loss of each step, one JSON line each; of a step done twice the last counts."""
+    """Step, source, loss and batch digest of each step, one JSON line each; of a step done twice the last counts."""
 
     def __init__(self, path: str):
         self.path = Path(path)
 
     def append(self, reports: Sequence[StepReport]) -> None:
-        lines = [json.dumps([report.step, report.source, report.metrics.loss]) for report in reports]
+        lines = [json.dumps(_entry(report)) for report in reports]
         with self.path.open("a") as file:
             file.write("\n".join(lines) + "\n")
 
-    def read(self) -> list[tuple[int, str, float]]:
+    def read(self) -> list[tuple[int, str, float, int]]:
         """All steps in their order; a last line that was cut off by a kill is passed over."""
-        found: dict[int, tuple[int, str, float]] = {}
+        found: dict[int, tuple[int, str, float, int]] = {}
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         for line in lines:
             try:
-                step, source, loss = json.loads(line)
+                step, source, loss, digest = json.loads(line)
             except ValueError:
                 continue
-            found[step] = (step, source, loss)
+            found[step] = (step, source, loss, digest)
         return [found[step] for step in sorted(found)]
+
+
+def _entry(report: StepReport) -> tuple[int, str, float, int]:
+    return report.step, report.source, report.metrics.loss, report.metrics.digest

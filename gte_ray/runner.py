@@ -180,7 +180,7 @@ def _plot(run: Run, scores: Scores, history: History, tracker: Tracker) -> None:
     folder = os.path.join(_local_folder(run), "plots")
     os.makedirs(folder, exist_ok=True)
     steps, sources, losses = [], [], []
-    for step, source, loss in history.read():
+    for step, source, loss, _ in history.read():
         steps.append(step)
         sources.append(source)
         losses.append(loss)

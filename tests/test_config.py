@@ -58,6 +58,12 @@ def test_recipes_hold_the_papers_numbers():
         ("objective", {"directions": ("q2q",)}, "a set that has q2d"),
         ("objective", {"directions": ("q2d", "q2d")}, "each direction once"),
         ("run", {"checkpoints_kept": 0}, "--checkpoints-kept is 0"),
+        ("hardware", {"workers": 0}, "--workers is 0; allowed is a number of at least 1, or the fewest and"),
+        ("hardware", {"workers": "8:2"}, "--workers is '8:2'; allowed is a number of at least 1"),
+        ("hardware", {"workers": "0:2"}, "--workers is '0:2'; allowed"),
+        ("hardware", {"workers": "2:"}, "--workers is '2:'; allowed"),
+        ("hardware", {"workers": "1:2:3"}, "--workers is '1:2:3'; allowed"),
+        ("hardware", {"workers": "2:513"}, "--workers is '2:513'; allowed is at most global-batch"),
         ("run", {"name": "a/b"}, "--name is 'a/b'"),
     ],
 )
@@ -76,7 +82,7 @@ def identity(config: Config, store: str = "s", base: str = "scratch") -> str:
 
 
 @given(
-    workers=st.integers(1, 64),
+    workers=st.integers(1, 64) | st.sampled_from(["1:2", "4:64"]),
     tokens=st.integers(128, 10**6),
     output=st.text("abc/", min_size=1),
     store=st.text("abc/:", min_size=1),

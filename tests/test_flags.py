@@ -1,10 +1,13 @@
 """Every command answers bad flags in one sentence and with exit code 2."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 
+from gte_ray.capacity import needs
+from gte_ray.config import from_dict
 from gte_ray.flags import defaults, parse
 from gte_ray.pretrain import Arguments
 from gte_ray.recipes import recipe
@@ -23,6 +26,18 @@ def test_a_flag_overrides_its_field_and_nothing_else():
     assert parsed.config.training == expected.training
     assert parsed.config.model == expected.model
     assert not parsed.fresh
+
+
+@pytest.mark.parametrize(
+    ("flag", "fewest", "most", "needed"),
+    [("3", 3, 3, {"CPU": 4, "GPU": 3}), ("2:8", 2, 8, {"CPU": 3, "GPU": 2})],
+)
+def test_workers_are_a_number_or_a_range(flag, fewest, most, needed):
+    config = parse(Arguments, "prog", ["--recipe", "gte-base", "--workers", flag]).config
+    assert (config.hardware.fewest_workers, config.hardware.most_workers) == (fewest, most)
+    assert needs(config) == needed
+    assert config.cpus == most
+    assert from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 def test_the_tracking_server_may_come_from_the_environment(monkeypatch):

@@ -51,6 +51,23 @@ class PairBatch:
     negative_owners: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """(m,) int64, ascending: the pair among the n that each hard negative belongs to."""
 
+    @property
+    def digest(self) -> int:
+        """A number for what is contrasted with what; those of the shards of a step sum up to that of the step.
+
+        Below 2^53 for 2^18 texts, so that it is exact in float64.
+        """
+        pairs = _mixed(self.query_hashes, self.document_hashes)
+        negatives = _mixed(self.query_hashes[self.negative_owners], self.negative_hashes)
+        return int(pairs.sum() + negatives.sum())
+
+
+def _mixed(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(n,) uint64 below 2^35 from two hashes each, whose order counts."""
+    mixed = (one * np.uint64(0x9E3779B97F4A7C15)) ^ other
+    mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
+    return mixed >> np.uint64(29)
+
 
 def to_table(batches: list[PairBatch]) -> pa.Table:
     """A row for each batch."""

@@ -16,7 +16,9 @@ from gte_ray.data.tokenize import TextTokenizer
 BLOCK_BYTES = 32 * 2**20
 """Size that a block of token ids is kept under, where one step is not larger by itself."""
 MOST_STEPS_PER_BLOCK = 16
-"""A block is read by one task: few steps make the first batch come early."""
+"""A block is read by one task: few steps make the first batch come early, unless ..."""
+PAIRS_PER_BLOCK = 8_192
+"""... they have fewer pairs than this together, as those of many ranks have: tasks have a cost of their own."""
 PASS_BLOCKS = 2_000
 """Most blocks of one pass over the dataset; the cost of a block grows with their number."""
 
@@ -54,8 +56,10 @@ class StreamConfig:
         return "query", "document", "negatives"
 
     def steps_per_block(self, world_size: int) -> int:
-        shard_bytes = (1 + self.group_size) * 4 * self.max_length * -(-self.global_batch // world_size)
-        return int(np.clip(BLOCK_BYTES // shard_bytes, 1, MOST_STEPS_PER_BLOCK))
+        pairs = -(-self.global_batch // world_size)
+        pair_bytes = (1 + self.group_size) * 4 * self.max_length
+        most = max(MOST_STEPS_PER_BLOCK, PAIRS_PER_BLOCK // pairs)
+        return int(np.clip(BLOCK_BYTES // (pairs * pair_bytes), 1, most))
 
     def steps_per_pass(self, world_size: int) -> int:
         blocks = max(1, PASS_BLOCKS // world_size)

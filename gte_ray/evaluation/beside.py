@@ -70,7 +70,7 @@ class ScoringBeside:
         return self.task is None and not self.failed and bool(self.waiting) and self.waiting[0] <= steps
 
     def _start(self) -> None:
-        workers = self.config.hardware.workers if self.config.hardware.gpu else 0
+        workers = self.config.hardware.most_workers if self.config.hardware.gpu else 0
         spare = workers > 0 and ray.cluster_resources().get("GPU", 0) > workers
         task = ray.remote(_score).options(
             num_cpus=1, num_gpus=1 if spare else 0, scheduling_strategy="DEFAULT"

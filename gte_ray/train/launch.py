@@ -8,9 +8,11 @@ from typing import Any
 import ray
 import ray.data
 import ray.train
+from ray.exceptions import ActorDiedError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gte_ray import storage
 from gte_ray.config import Config
@@ -26,6 +28,11 @@ os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 
+START_SECONDS = 20
+"""Time that an elastic run waits for the workers that it had, after some were lost, before it takes fewer."""
+RESIZE_SECONDS = 30.0
+"""Time between two looks for room for more workers."""
+
 
 def fit(
     config: Config, stream: StreamConfig, run_folder: str, on_reports: Callable[[list[StepReport]], None]
@@ -35,16 +42,36 @@ def fit(
     `on_reports` is called from another thread, in the order of the steps. Raises RunError when training
     failed more often than `run.max_failures`.
     """
-    hardware, run = config.hardware, config.run
     ray.data.DataContext.get_current().enable_progress_bars = False
+    # On the driver's node, so that no other node's loss takes it; and not in the placement group of a Ray Tune
+    # trial, which has no room for it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
+    with Follower(board, on_reports):
+        for _ in range(config.run.max_failures + 1):
+            delete_orphans(run_folder)
+            try:
+                return _trainer(config, stream, run_folder, board).fit().return_value
+            except TrainingFailedError as error:
+                raise RunError(_reason(error)) from error
+            except ActorDiedError:
+                continue  # Ray Train restarts workers, but nothing restarts its controller
+    raise RunError("training failed: Ray Train's controller was lost too often; see --max-failures")
+
+
+def _trainer(config: Config, stream: StreamConfig, run_folder: str, board: Any) -> TorchTrainer:
+    hardware, run = config.hardware, config.run
+    elastic = hardware.fewest_workers < hardware.most_workers
+    if elastic:
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_SECONDS))
     filesystem, path = storage.resolve(run_folder)
-    delete_orphans(run_folder)
-    # "DEFAULT" keeps it out of the placement group of a Ray Tune trial, which has no room for it.
-    board = ray.remote(num_cpus=0, scheduling_strategy="DEFAULT")(Board).remote()
-    trainer = TorchTrainer(
+    return TorchTrainer(
         functools.partial(_train, config, stream, board),
         scaling_config=ScalingConfig(
-            num_workers=hardware.workers,
+            num_workers=(hardware.fewest_workers, hardware.most_workers)
+            if elastic
+            else hardware.most_workers,
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
             use_gpu=hardware.gpu,
             resources_per_worker={"CPU": hardware.worker_cpus, **({"GPU": 1} if hardware.gpu else {})},
         ),
@@ -56,14 +83,9 @@ def fit(
             checkpoint_config=CheckpointConfig(num_to_keep=run.checkpoints_kept),
             failure_config=FailureConfig(max_failures=run.max_failures),
         ),
-        datasets=placeholders(stream, hardware.workers),
+        datasets=placeholders(stream, hardware.most_workers),
         dataset_config=PlanDataConfig(stream, functools.partial(next_step, run_folder)),
     )
-    with Follower(board, on_reports):
-        try:
-            return trainer.fit().return_value
-        except TrainingFailedError as error:
-            raise RunError(_reason(error)) from error
 
 
 def _train(config: Config, stream: StreamConfig, board: Any) -> Outcome:

@@ -22,6 +22,7 @@ from gte_ray.model.encoder import build_encoder
 from gte_ray.train.board import Reporter
 from gte_ray.train.checkpoints import kept_weights
 from gte_ray.train.engine import WEIGHTS_FILE, Engine
+from gte_ray.train.preemption import Notices
 from gte_ray.train.report import Outcome
 from gte_ray.train.step import TrainingDiverged, train_step
 
@@ -38,13 +39,14 @@ def train(config: Config, stream: StreamConfig, board: Any) -> Outcome:
     step = -1 if checkpoint is None else _last_step(checkpoint)
     batches = Batches(stream, world_size, step + 1)
     engine = _build_engine(config, stream.tokenizer, checkpoint)
-    reporter = Reporter(board, rank)
+    reporter, notices = Reporter(board, rank), Notices(engine.device)
     try:
         for batch in batches:
             metrics = train_step(engine, batch, config)
             step = batch.step
             reporter.add(step, batch.source, batches.waited, metrics)
-            if (step + 1) % config.run.checkpoint_every == 0 or step + 1 == stream.steps:
+            due = (step + 1) % config.run.checkpoint_every == 0 or step + 1 == stream.steps
+            if notices.new() or due:
                 reporter.flush()
                 _checkpoint(engine, step, config.run)
     except TrainingDiverged as error:

@@ -25,6 +25,8 @@ class StepMetrics:
     computed_tokens: int
     """The same with padding."""
     pairs: int
+    digest: int
+    """Of all texts of the batch, whatever the number of ranks: equal for equal batches."""
 
 
 @dataclass(frozen=True)

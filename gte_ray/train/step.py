@@ -72,10 +72,10 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
     if info.overflow and info.loss_scale <= 1:  # no fp16, or nothing left to lower
         raise TrainingDiverged("gradient", batch.step, batch.source)
     loss, accuracy, masked_share, *counts = totals
-    tokens, computed_tokens, pairs = (round(count) for count in counts)
+    tokens, computed_tokens, pairs, digest = (round(count) for count in counts)
     return StepMetrics(
         loss, accuracy, masked_share, info.grad_norm, rate, info.overflow, info.loss_scale,
-        tokens, computed_tokens, pairs,
+        tokens, computed_tokens, pairs, digest,
     )  # fmt: skip
 
 
@@ -133,9 +133,9 @@ def _loss(embeddings: Tensor, batch: PairBatch, rows: Rows, config: Config) -> L
 
 
 def _totals(result: Loss, batch: PairBatch, parts: list[MicroBatch], encoder: Encoder) -> list[float]:
-    """Loss, accuracy, masked share, tokens, computed tokens and pairs of all ranks, in one reduction."""
+    """Loss, accuracy, masked share, tokens, computed tokens, pairs and digest of all ranks, in one reduction."""
     tokens = sum(part.tokens for part in parts)
     computed = sum(encoder.computed_tokens(part) for part in parts)
-    counts = result.loss.new_tensor([tokens, computed, len(batch.queries)], dtype=torch.float64)
+    counts = [tokens, computed, len(batch.queries), batch.digest]
     shares = torch.stack([share.detach().double() for share in result])
-    return sum_over_ranks(torch.cat([shares, counts])).tolist()
+    return sum_over_ranks(torch.cat([shares, shares.new_tensor(counts)])).tolist()

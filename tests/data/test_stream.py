@@ -74,6 +74,7 @@ def test_ranks_receive_the_plan(ray_local, stream, world_size, start):
 def test_a_long_run_is_several_passes_that_meet(ray_local, stream, monkeypatch):
     monkeypatch.setattr("gte_ray.data.read.PASS_BLOCKS", 2)
     monkeypatch.setattr("gte_ray.data.read.MOST_STEPS_PER_BLOCK", 5)
+    monkeypatch.setattr("gte_ray.data.read.PAIRS_PER_BLOCK", 1)
     config = PlanDataConfig(stream, lambda: 3)
     steps = []
     names = placeholders(stream, 1)
