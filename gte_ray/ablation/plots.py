@@ -51,7 +51,10 @@ def _scores(axes: Axes, report: Report) -> None:
     axes.set_xlabel(ablation.axis)
     if ablation.logarithmic and numeric:
         axes.set_xscale("log", base=2)
-    axes.set_xticks(x, [line.name for line in lines])
+    if numeric and len({line.series for line in lines}) > 1:
+        axes.set_xticks(sorted(set(x)), [f"{place:g}" for place in sorted(set(x))])  # names would overlap
+    else:
+        axes.set_xticks(x, [line.name for line in lines])
     axes.minorticks_off()
     axes.margins(x=0.12, y=0.2)
     paper = [(place, line.paper) for place, line in zip(x, lines, strict=True) if line.paper is not None]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +80,16 @@ def test_plots_of_all_kinds_are_drawn(tmp_path, paper, x):
         png, svg = ablation_plot(found, drawn, str(tmp_path / "plot"))
         assert Path(png).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
         assert "<svg" in Path(svg).read_text()
+
+
+def test_rows_of_several_series_are_told_apart_by_place_and_colour(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr("gte_ray.ablation.plots.save", lambda figure, path: drawn.append(figure) or [])
+    found = report("better than", (50, 52), (60, 61), (55, 56))
+    first, second, third = found.lines
+    lines = (first, second, replace(third, name="row1, fine-tuning", x=second.x, series="fine-tuning"))
+    ablation_plot(replace(found, lines=lines), [], str(tmp_path / "plot"))
+    axes = drawn[0].axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1"]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels[:2] == ["ours: held-out nDCG@10", "ours: held-out nDCG@10, fine-tuning"]
