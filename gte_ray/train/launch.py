@@ -55,7 +55,11 @@ def fit(
             except TrainingFailedError as error:
                 raise RunError(_reason(error)) from error
             except ActorDiedError:
-                continue  # Ray Train restarts workers, but nothing restarts its controller
+                # Ray Train restarts workers, but nothing restarts its controller, nor frees what that had reserved
+                # for them where there is no dashboard.
+                room = ray.get(board.vacate.remote())
+                if room is not None:
+                    ray.util.remove_placement_group(room)
     raise RunError("training failed: Ray Train's controller was lost too often; see --max-failures")
 
 
@@ -93,6 +97,7 @@ def _train(config: Config, stream: StreamConfig, board: Any) -> Outcome:
     # DeepSpeed take seconds.
     from gte_ray.train.loop import train
 
+    ray.get(board.occupy.remote(ray.util.get_current_placement_group()))
     return train(config, stream, board)
 
 
