@@ -41,6 +41,7 @@ class ScoringBeside:
         self.scored: dict[int, tuple[SourceScores, ...]] = {}
         self.task: Any = None
         self.failed = False
+        """Whether something went wrong, so that the rest waits for the end of training."""
         self.looked = 0.0
         for step in [step for step in self.waiting if step <= start]:
             if storage.exists(self._path(step)):
@@ -50,6 +51,12 @@ class ScoringBeside:
 
     def look(self, steps: int) -> None:
         """Takes up what is done, and starts what can be, after so many `steps`; never waits and never raises."""
+        try:
+            self._look(steps)
+        except OSError:  # storage that is away for a while
+            self.failed = True
+
+    def _look(self, steps: int) -> None:
         if self.task is not None and ray.wait([self.task], timeout=0)[0]:
             self._take()
         now = time.monotonic()

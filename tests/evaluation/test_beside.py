@@ -111,6 +111,22 @@ def test_what_fails_is_left_alone_until_the_end_and_then_told(folder):
     assert len(again.finish()) == 3
 
 
+def test_storage_that_is_away_does_not_disturb_training(folder, monkeypatch):
+    (folder / "go").touch()
+    found, said = scoring(folder)
+    for step in (2, 4, 6):
+        keep(folder, step, str(step / 10))
+
+    def away(uri):
+        raise OSError("no route to host")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "exists", away)
+        found.look(2)
+    found.finish()
+    assert said == {2: 0.2, 4: 0.4, 6: 0.6}
+
+
 @pytest.mark.parametrize("value", ["heldout", "heldout@0", "heldout@3", "beir@2"])
 def test_what_may_be_asked_for(value):
     with pytest.raises(UsageError, match=f"--eval is '{value}'; allowed is heldout@STEPS with a multiple of"):
