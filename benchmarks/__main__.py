@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ("prepare", "stream", "loss", "step", "mining", "encode")
+MODULES = ("prepare", "stream", "loss", "step", "mining", "encode", "checkpoints")
 
 
 def main(chosen: list[str]) -> None:

@@ -4,14 +4,25 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from gte_ray import storage
 from gte_ray.train.report import StepReport
 
 
 class History:
-    """Step, source, loss and batch digest of each step, one JSON line each; of a step done twice the last counts."""
+    """Step, source, loss and batch digest of each step, one JSON line each; of a step done twice the last counts.
 
-    def __init__(self, path: str):
-        self.path = Path(path)
+    Lines are added to a local file. Where the run is elsewhere, `keep` copies it there.
+    """
+
+    def __init__(self, path: str, kept: str):
+        """`kept` is the file in the run's folder; it is taken up where the one at `path` is missing."""
+        self.path, self.kept = Path(path), kept
+        if not self.path.exists() and storage.exists(kept):
+            storage.download_file(kept, path)
+
+    def keep(self) -> None:
+        if self.kept != str(self.path) and self.path.exists():
+            storage.upload_file(str(self.path), self.kept)
 
     def append(self, reports: Sequence[StepReport]) -> None:
         lines = [json.dumps(_entry(report)) for report in reports]

@@ -60,6 +60,7 @@ def main() -> None:
         arguments.first_rank, arguments.last_rank, arguments.margin, arguments.negatives, arguments.seed
     )
     store, model = open_store(storage.absolute(arguments.store)), storage.absolute_folder(arguments.model)
+    storage.reach(arguments.out)
     console = Console()
     start_ray(arguments.workers * arguments.threads, arguments.verbose)
     with PreparingProgress(console) as progress:

@@ -44,6 +44,7 @@ def plan_run(config: Config, base_identity: str = "") -> Run:
     `base_identity` is for a base model that does not exist yet (see `weights.of_run`).
     """
     resolve_uri(config.run.tracking_uri)
+    storage.reach(config.run.output)
     store = open_store(config.data.store)
     plan = plan_steps(config, store)
     contents = store.fingerprint

@@ -27,6 +27,7 @@ from gte_ray.train.checkpoints import last_checkpoint, next_step
 from gte_ray.train.launch import fit
 from gte_ray.train.report import StepReport
 
+HISTORY_FILE = "history.jsonl"
 SPOOL = "mlflow-spool.jsonl"
 """What MLflow has not taken yet, in the run's local folder."""
 
@@ -71,7 +72,7 @@ def execute(run: Run, display: Display, interruption: Interruption, place: Place
     """
     tracker = _track(run, display, place)
     interruption.on_interrupt(lambda: tracker.finish("KILLED", timeout_s=5.0))
-    history = History(os.path.join(_local_folder(run), "history.jsonl"))
+    history = History(os.path.join(_local_folder(run), HISTORY_FILE), storage.join(run.folder, HISTORY_FILE))
     _log_config(run, tracker)
     try:
         stream = make_stream(run, resolve_tokenizer(run))
@@ -92,6 +93,7 @@ def execute(run: Run, display: Display, interruption: Interruption, place: Place
 
             if start < stream.steps:
                 outcome = fit(run.config, stream, run.folder, on_reports)
+                history.keep()
                 if outcome.diverged:
                     raise RunError(outcome.diverged)
         display.say("exporting the model and scoring it on held-out pairs")

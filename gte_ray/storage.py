@@ -10,11 +10,45 @@ from typing import Any
 
 from pyarrow import fs
 
-from gte_ray.errors import UsageError
+from gte_ray.errors import RunError, UsageError
+
+S3_ATTEMPTS = 10
+"""Times that a request to S3 is made before it fails: about 90 s. Clients of other stores wait by themselves."""
+
+
+class _PatientS3(fs.S3FileSystem):
+    """S3 that a short outage does not disturb, also in the processes that it is sent to."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _patient, (super().__reduce__()[1][0],)
+
+
+def _patient(options: dict[str, Any]) -> fs.S3FileSystem:
+    return _PatientS3(**options, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS))
+
+
+def reach(uri: str) -> None:
+    """Asks S3 for `uri` without patience, so that a command with a wrong place ends at once.
+
+    Raises RunError where nothing answers. Other places are not asked: they tell it themselves.
+    """
+    filesystem, path = _open(uri)
+    if isinstance(filesystem, fs.S3FileSystem):
+        try:
+            filesystem.get_file_info(path)
+        except OSError as error:
+            raise RunError(f"{uri}: cannot be reached ({str(error).splitlines()[0]})") from error
 
 
 def resolve(uri: str) -> tuple[fs.FileSystem, str]:
     """The file system of `uri` and the path inside it; local paths are made absolute."""
+    filesystem, path = _open(uri)
+    if isinstance(filesystem, fs.S3FileSystem):
+        filesystem = _patient(filesystem.__reduce__()[1][0])
+    return filesystem, path
+
+
+def _open(uri: str) -> tuple[fs.FileSystem, str]:
     if "://" not in uri:
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
     if uri.startswith("hf://"):

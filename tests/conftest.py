@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 # One small machine runs many processes: none of them may take all cores, or reach for a model hub.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,6 +11,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.bucket import Bucket
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +63,19 @@ def empty_database(tmp_path_factory) -> bytes:
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def bucket() -> "Iterator[Bucket]":
+    """An S3 server that this process and all that it starts use."""
+    from tests.bucket import Bucket
+
+    with pytest.MonkeyPatch.context() as environment:
+        found = Bucket()
+        for name, value in found.environment.items():
+            environment.setenv(name, value)
+        yield found
+        found.stop()
 
 
 from tests.data.conftest import tiny_store  # noqa: E402, F401

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 NOT_ABLATIONS = ("run", "__init__")
 START_SECONDS = 40.0
 """Time of a trial beyond its steps: processes that start, export and scores."""
+UNKNOWN = ("?", "?")
+"""Number of trials and time of an ablation whose store is not there."""
 PLAIN_SECONDS = 30.0
 """Time between two lines on a trial where there is no terminal."""
 
@@ -53,10 +55,12 @@ class Arguments:
 
 @dataclass(frozen=True)
 class _First:
-    """The flags that decide the defaults of all others."""
+    """The flags that decide the defaults of all others, and those with which no store is read."""
 
+    words: tyro.conf.Positional[tuple[str, ...]] = ()
     profile: str = "laptop"
     store: str = ""
+    list: bool = False
 
 
 def main(folder: Path) -> None:
@@ -108,11 +112,14 @@ def _known(folder: Path) -> str:
 def _defaults(first: _First) -> Config:
     store = first.store
     if not store:
-        if first.profile != "laptop" and first.profile in PROFILES:
+        if first.list or first.words[:1] == ("report",):
+            store = "STORE"
+        elif first.profile != "laptop" and first.profile in PROFILES:
             raise UsageError(
                 f"--profile {first.profile} needs --store: the built-in corpus is too small for it"
             )
-        store = BUILTIN_STORE
+        else:
+            store = BUILTIN_STORE
     return baseline(first.profile, store)
 
 
@@ -120,10 +127,18 @@ def _list(folder: Path, arguments: Arguments, console: Console) -> None:
     table = Table(title=f"ablations, profile {arguments.profile}", title_justify="left", box=SIMPLE_HEAD)
     for column in ("name", "paper", "question", "trials", "time"):
         table.add_column(column, justify="right" if column in ("trials", "time") else "left")
+    sizes = []
     for name in names(folder):
         _, ablation = load(name, folder)
-        table.add_row(name, ablation.title, ablation.question, *_size(name, ablation, arguments))
+        sizes.append(_size(name, ablation, arguments))
+        table.add_row(name, ablation.title, ablation.question, *sizes[-1])
     console.print(table)
+    if UNKNOWN in sizes:
+        if arguments.profile == "laptop":
+            remedy = "the first run makes the built-in one"
+        else:
+            remedy = "give --store, and --finetuning-store for those that fine-tune"
+        console.print(f"Trials and times depend on a store that is not there yet: {remedy}.", soft_wrap=True)
 
 
 def _size(name: str, ablation: Ablation, arguments: Arguments) -> tuple[str, str]:
@@ -137,7 +152,7 @@ def _size(name: str, ablation: Ablation, arguments: Arguments) -> tuple[str, str
             _finetuning_store(ablation, arguments),
         )  # fmt: skip
     except (RunError, UsageError):
-        return "?", "?"  # a store is not there yet
+        return UNKNOWN  # a store is not there yet
     runs = [trial.run for trial in study.trials]
     seconds = [forecast(run.config, run.store, run.plan).seconds + START_SECONDS for run in runs]
     return str(len(runs)), clock(sum(seconds))

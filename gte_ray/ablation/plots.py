@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from gte_ray.ablation.report import Report
+from gte_ray.ablation.report import Line, Report
 from gte_ray.plots import BM25, GREY, STYLE, save, smooth
 
 OURS, PAPER = "#2563eb", BM25
@@ -54,7 +54,7 @@ def _scores(axes: Axes, report: Report) -> None:
     if numeric and len({line.series for line in lines}) > 1:
         axes.set_xticks(sorted(set(x)), [f"{place:g}" for place in sorted(set(x))])  # names would overlap
     else:
-        axes.set_xticks(x, [line.name for line in lines])
+        axes.set_xticks(x, [_tick(line) for line in lines])
     axes.minorticks_off()
     axes.margins(x=0.12, y=0.2)
     paper = [(place, line.paper) for place, line in zip(x, lines, strict=True) if line.paper is not None]
@@ -71,6 +71,13 @@ def _scores(axes: Axes, report: Report) -> None:
         handles = (handles[0] + more[0], handles[1] + more[1])
     axes.legend(*handles, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2, frameon=False)
     axes.set_title(f"{ablation.title}: {ablation.question}", pad=26)
+
+
+def _tick(line: Line) -> str:
+    """A row's name, with the figure that it stands for where the name is not that."""
+    if line.x is None or line.name.replace(",", "") == f"{line.x:g}":
+        return line.name
+    return f"{line.name}\n{line.x:.3g}"
 
 
 def _losses(axes: Axes, curves: Sequence[Curve]) -> None:

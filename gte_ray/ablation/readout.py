@@ -82,9 +82,9 @@ def _curves(report: Report, records: Records, parent: str) -> list[Curve]:
     children = records.children(parent)
     first = {cell.row: cell.fingerprint for cell in reversed(records.cells(parent))}
     return [
-        (row, records.losses(children[fingerprint]))
-        for row, fingerprint in first.items()
-        if fingerprint in children
+        (line.name, records.losses(children[first[line.name]]))
+        for line in report.lines
+        if first[line.name] in children
     ]
 
 

@@ -1,5 +1,6 @@
 """What an ablation is: rows of a table, each a whole config, and a claim about them that can fail."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -123,5 +124,5 @@ def best(row: str) -> Callable[[Sequence[str]], list[Comparison]]:
 
 
 def more_is_better(names: Sequence[str]) -> list[Comparison]:
-    """The claim that the last row is better than the first."""
-    return [Comparison(names[-1], names[0], "better than")]
+    """The claim that each row is better than the one before it."""
+    return [Comparison(row, before, "better than") for before, row in itertools.pairwise(names)]

@@ -78,6 +78,7 @@ def prepare(
             f"--source: {'name given twice: ' + twice[0] if twice else 'at least one is needed'}"
         )
     split = Split(seed, held_out_share)
+    storage.reach(uri)
     with _full_disk_in_one_sentence(uri):
         # All input is looked at before the first source is begun.
         inputs = [_list_input(uri, source, split) for source in sources]

@@ -56,6 +56,7 @@ class SourceSpec:
     def files(self) -> list[str]:
         """The files of the source; RunError where there are none, or where they cannot be listed."""
         try:
+            storage.reach(self.glob)
             files = [uri for uri in storage.glob(self.glob) if file_kind(uri)]
         except RunError:
             raise

@@ -211,6 +211,8 @@ def open_parquet(uri: str) -> pq.ParquetFile:
 def open_store(uri: str, check: bool = True) -> Store:
     """Opens a finished store; `check` reads the footer of each part. Raises RunError in one sentence."""
     path = storage.join(uri, MANIFEST)
+    if check:
+        storage.reach(path)
     try:
         value = storage.read_json(path)
     except FileNotFoundError as error:

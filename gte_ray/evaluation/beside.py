@@ -50,7 +50,7 @@ class ScoringBeside:
                 self.waiting.remove(step)
 
     def look(self, steps: int) -> None:
-        """Takes up what is done, and starts what can be, after so many `steps`; never waits and never raises."""
+        """Takes up what is done, and starts what can be, after so many `steps`; waits for no score, never raises."""
         try:
             self._look(steps)
         except OSError:  # storage that is away for a while

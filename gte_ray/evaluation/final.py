@@ -36,7 +36,7 @@ def evaluate_and_export(
     """
     torch.set_num_threads(config.hardware.threads)
     encoder = _first_encoder(config, tokenizer, config.hardware.gpu)
-    store, limit = open_store(config.data.store), config.run.eval_limit
+    store, limit = open_store(config.data.store, check=False), config.run.eval_limit
     embed = embedder(encoder, tokenizer, config)
     before = evaluate(store, embed, limit)
     with checkpoint.as_directory() as folder:
@@ -60,7 +60,7 @@ def score_weights(
     encoder = _first_encoder(config, tokenizer, gpu)
     with local_copy(weights) as path:
         load_weights(encoder, path)
-    store = open_store(config.data.store)
+    store = open_store(config.data.store, check=False)
     return evaluate(store, embedder(encoder, tokenizer, config), config.run.eval_limit)
 
 

@@ -180,3 +180,10 @@ def test_the_list_names_all_with_their_trials(tiny_store, monkeypatch, capsys):
     (alpha,) = [line for line in lines if line.strip().startswith("alpha")]
     assert "Table 10" in alpha
     assert " 4 " in alpha
+
+
+def test_the_list_needs_no_store(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["run.py", "--list", "--profile", "paper"])
+    main(RUN.parent)
+    said = capsys.readouterr().out
+    assert "alpha" in said and "give --store" in said

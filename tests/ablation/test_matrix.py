@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gte_ray.ablation.command import load, names
-from gte_ray.ablation.study import Setting, baseline
+from gte_ray.ablation.study import Comparison, Setting, baseline
 from gte_ray.ablation.trials import expand
 from gte_ray.errors import UsageError
 from gte_ray.recipes import gte_base
@@ -216,3 +216,11 @@ def test_the_readmes_own_ablation_is_one(tmp_path):
     name, ablation = load(str(tmp_path / "warmup.py"), FOLDER)
     rows = ablation.rows(baseline("laptop", "store"), LAPTOP)
     assert (name, [row.config.training.warmup for row in rows]) == ("warmup", [0.0, 0.05, 0.2])
+
+
+def test_a_larger_batch_is_claimed_to_help_up_to_ten_thousand():
+    found = load("batch_size", FOLDER)[1].comparisons(["4,096", "8,192", "16,384", "32,768"])
+    assert found == [
+        Comparison("8,192", "4,096", "better than"),
+        Comparison("32,768", "16,384", "no better than"),
+    ]

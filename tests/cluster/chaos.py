@@ -40,12 +40,12 @@ class Kill:
     seconds: float
 
 
-def arguments(store: str, steps: int, workers: str = "2") -> list[str]:
+def arguments(store: str, steps: int, workers: str = "2", every: int = EVERY) -> list[str]:
     """Flags of a run whose steps are quick."""
     return [
         *("--store", store, "--steps", str(steps), "--global-batch", "12", "--learning-rate", "1e-3"),
         *("--hidden-size", "16", "--layers", "1", "--heads", "2", "--intermediate-size", "32"),
-        *("--max-length", "16", "--checkpoint-every", str(EVERY), "--eval-limit", "20"),
+        *("--max-length", "16", "--checkpoint-every", str(every), "--eval-limit", "20"),
         *("--threads", "1", "--worker-cpus", "2", "--workers", workers, "--max-failures", "100"),
     ]
 
@@ -71,15 +71,15 @@ def _last(training: Training) -> int:
 
 def check_checkpoint(training: Training) -> None:
     """Reads the last checkpoint that is registered."""
-    result = last_checkpoint(str(training.output / "runs/run"))
+    result = last_checkpoint(training.folder)
     if result is not None:
         with result.checkpoint.as_directory() as folder, safe_open(f"{folder}/{WEIGHTS_FILE}", "pt") as file:
             assert all(file.get_tensor(name).isfinite().all() for name in file.keys())  # noqa: SIM118
 
 
-def expected(training: Training) -> list[Step]:
+def expected(run_folder: str) -> list[Step]:
     """The steps of the same run in one plain process."""
-    return reference(from_dict(storage.read_json(str(training.output / "runs/run/config.json"))["config"]))
+    return reference(from_dict(storage.read_json(f"{run_folder}/config.json")["config"]))
 
 
 def make_store(folder: Path) -> str:
@@ -106,7 +106,7 @@ def main() -> None:
             training = Training(nodes, Path(folder), arguments(store, steps))
             kills = disturb(training, kinds, steps, options.seed)
         done = steps_done(training.history)
-        assert_same(done, expected(training))
+        assert_same(done, expected(training.folder))
     print("| kill | after step | s until further than before |\n|---|---|---|")
     for kill in kills:
         print(f"| {kill.kind} | {kill.step} | {kill.seconds:.1f} |")

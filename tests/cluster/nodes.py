@@ -131,21 +131,41 @@ def _free_ports(count: int) -> int:
 class Training:
     """`python -m gte_ray.pretrain` on the cluster, in a process of its own."""
 
-    def __init__(self, nodes: Nodes, output: Path, arguments: Sequence[str]):
+    def __init__(
+        self,
+        nodes: Nodes,
+        output: Path,
+        arguments: Sequence[str],
+        *,
+        runs: str = "",
+        tracking: str = "",
+        program: Sequence[str] = ("-m", "gte_ray.pretrain"),
+    ):
+        """Everything is written below `output`, where no other place for `runs` or `tracking` is given."""
         self.nodes, self.output = nodes, output
-        self.history = output / "runs/run/history.jsonl"
+        runs, tracking = runs or str(output / "runs"), tracking or f"sqlite:///{output}/mlflow.db"
+        self.folder = f"{runs}/run"
         self.command = [
-            *(sys.executable, "-m", "gte_ray.pretrain", "--name", "run", "--output", str(output / "runs")),
-            *("--tracking-uri", f"sqlite:///{output}/mlflow.db", *arguments),
+            *(sys.executable, *program, "--name", "run", "--output", runs, "--tracking-uri", tracking),
+            *arguments,
         ]
         self.starts = 0
         self.start()
+
+    @property
+    def history(self) -> Path:
+        """Where the steps are written down: in the run's folder, or locally where that is in a bucket."""
+        return next(self.output.glob("**/history.jsonl"), self.output / "none")
 
     def start(self) -> None:
         self.starts += 1
         with (self.output / "console.log").open("a") as log:
             self.process = subprocess.Popen(
-                self.command, cwd=REPOSITORY, env=self.nodes.inside, stdout=log, stderr=log
+                self.command,
+                cwd=REPOSITORY,
+                env=self.nodes.inside | {"TMPDIR": str(self.output)},
+                stdout=log,
+                stderr=log,
             )
 
     @property

@@ -1,0 +1,15 @@
+"""One cluster for all tests that need it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.chaos import CPUS
+from tests.cluster.nodes import Nodes
+
+
+@pytest.fixture(scope="package")
+def nodes(bucket) -> Iterator[Nodes]:
+    """A cluster of three nodes, each a raylet, on this machine."""
+    with Nodes(3, CPUS) as found:
+        yield found

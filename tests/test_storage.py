@@ -1,0 +1,84 @@
+"""Files on a local disk and in a bucket, by the same calls."""
+
+import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from gte_ray import storage
+from gte_ray.errors import RunError, UsageError
+
+
+@pytest.fixture(params=["disk", "s3"])
+def place(request, tmp_path) -> str:
+    """A folder that does not exist yet."""
+    if request.param == "disk":
+        return str(tmp_path / "place")
+    request.getfixturevalue("bucket")
+    return f"s3://bucket/{tmp_path.name}"
+
+
+def test_a_file_is_written_read_and_deleted(place):
+    path = f"{place}/a/b.json"
+    assert not storage.exists(place)
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes(path)
+    storage.write_json(path, {"ä": 1})
+    storage.write_json(path, {"ä": 2})
+    assert storage.read_json(path) == {"ä": 2}
+    assert storage.folders(place) == ["a"] and storage.folders(f"{place}/none") == []
+    storage.delete(place)
+    storage.delete(place)
+    assert not storage.exists(path)
+
+
+def test_globs_give_names_that_can_be_read(place):
+    for name in ("1.json", "a/2.json", "a/b/3.json", "a/b/3.txt"):
+        storage.write_bytes(f"{place}/{name}", name.encode())
+    found = storage.glob(f"{place}/**/*.json")
+    assert [storage.read_bytes(uri).decode() for uri in found] == ["1.json", "a/2.json", "a/b/3.json"]
+    assert storage.glob(f"{place}/a/*.json") == [f"{place}/a/2.json"]
+    assert storage.glob(f"{place}/none/*") == []
+
+
+def test_folders_and_files_go_there_and_back(place, tmp_path):
+    folder = tmp_path / "here"
+    storage.write_bytes(str(folder / "a/b.txt"), b"one")
+    storage.upload(str(folder), f"{place}/there")
+    storage.upload_file(str(folder / "a/b.txt"), f"{place}/c.txt")
+    storage.download_file(f"{place}/c.txt", str(tmp_path / "c.txt"))
+    assert (tmp_path / "c.txt").read_bytes() == b"one"
+    with storage.local_folder(f"{place}/there") as local:
+        assert storage.read_bytes(f"{local}/a/b.txt") == b"one"
+    before = storage.stamps([f"{place}/c.txt"])
+    assert before == storage.stamps([f"{place}/c.txt"])
+    storage.write_bytes(f"{place}/c.txt", b"other")
+    assert before != storage.stamps([f"{place}/c.txt"])
+
+
+def test_an_outage_is_waited_for_but_told_to_a_command_that_begins(bucket):
+    """Also in another process, where Ray sends the file system."""
+    uri = "s3://bucket/outage.txt"
+    storage.write_bytes(uri, b"here")
+    storage.reach(uri)
+    filesystem, path = pickle.loads(pickle.dumps(storage.resolve(uri)))
+    bucket.stop()
+    try:
+        begun = time.monotonic()
+        with pytest.raises(RunError, match=r"outage.txt: cannot be reached \(.*Could not connect"):
+            storage.reach(uri)
+        impatient = time.monotonic() - begun
+        with ThreadPoolExecutor() as pool:
+            patient = pool.submit(filesystem.get_file_info, path)
+            time.sleep(impatient + 2)
+            assert not patient.done()
+            bucket.start()
+    finally:
+        bucket.start()
+    assert patient.result().size == 4
+
+
+def test_a_place_that_is_none():
+    with pytest.raises(UsageError, match=r"ftp://x: not a location that can be opened .* s3://"):
+        storage.resolve("ftp://x")
