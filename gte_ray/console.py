@@ -1,5 +1,6 @@
 """What all commands share: errors in one sentence, a quiet Ray, and a way out at Ctrl-C."""
 
+import errno
 import logging
 import math
 import os
@@ -12,13 +13,17 @@ from gte_ray.errors import RunError, UsageError
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Runs a command and exits: 0, 1 for a RunError, 2 for a UsageError, 130 when interrupted."""
+    """Runs a command and exits: 0, 1 for a RunError or a full disk, 2 for a UsageError, 130 when interrupted."""
     try:
         main()
     except UsageError as error:
         sys.exit(_say(error, 2))
     except RunError as error:
         sys.exit(_say(error, 1))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(_say(f"no space is left on the device ({error.filename})", 1))
     except KeyboardInterrupt:
         sys.exit(_say("interrupted; the same command goes on from the last checkpoint", 130))
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gte_ray import storage
+from gte_ray.spool import append_lines
 from gte_ray.train.report import StepReport
 
 
@@ -25,9 +26,9 @@ class History:
             storage.upload_file(str(self.path), self.kept)
 
     def append(self, reports: Sequence[StepReport]) -> None:
-        lines = [json.dumps(_entry(report)) for report in reports]
-        with self.path.open("a") as file:
-            file.write("\n".join(lines) + "\n")
+        lines = [json.dumps(_entry(report)) + "\n" for report in reports]
+        with open(self.path, "a+b", buffering=0) as file:
+            append_lines(file, "".join(lines).encode())
 
     def read(self) -> list[tuple[int, str, float, int]]:
         """All steps in their order; a last line that was cut off by a kill is passed over."""

@@ -1,5 +1,7 @@
 """What is still to be written to a tracking server, kept in memory and in a JSON Lines file."""
 
+import errno
+import io
 import json
 import os
 import threading
@@ -34,10 +36,10 @@ class Spool:
         self.wakes = threading.Condition()
         """Notified when there is something new."""
         self._records: deque[Record] = deque()
-        self._file = None
+        self._file: io.FileIO | None = None
         try:
             os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-            self._file = open(path, "a+b")  # noqa: SIM115
+            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115
             self._restore()
         except OSError as error:
             self.disk_error = error
@@ -77,12 +79,11 @@ class Spool:
                 if not self._records and os.path.exists(self.path):
                     os.remove(self.path)
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, lines: bytes) -> None:
         if self._file is None:
             return
         try:
-            self._file.write(line)
-            self._file.flush()
+            append_lines(self._file, lines)
         except OSError as error:
             self.disk_error = error
 
@@ -90,11 +91,26 @@ class Spool:
         """Takes over what an earlier process left; a last line that was cut off by a kill is passed over."""
         assert self._file is not None
         self._file.seek(0)
-        content = self._file.read()
-        for line in content.splitlines():
+        for line in self._file.readall().splitlines():
             try:
                 self._records.append(Record(**json.loads(line)))
             except (ValueError, TypeError):
                 continue
-        if content and not content.endswith(b"\n"):
-            self._append(b"\n")
+
+
+def append_lines(file: io.FileIO, lines: bytes) -> None:
+    """Adds whole lines to a file opened with `a+b` and without a buffer, or nothing; then OSError.
+
+    A last line that a kill cut off gets its end.
+    """
+    size = file.seek(0, os.SEEK_END)
+    if size:
+        file.seek(size - 1)
+        if file.read(1) != b"\n":
+            lines = b"\n" + lines
+    try:
+        if file.write(lines) < len(lines):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+    except OSError:
+        file.truncate(size)
+        raise

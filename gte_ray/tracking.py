@@ -165,10 +165,15 @@ class Tracker:
         left = len(self._spool)
         self._spool.close()
         if not closed:
+            error = self._spool.disk_error
             return (
                 f"MLflow at {without_password(self.uri)} could not be written to "
-                f"({self._last_error or 'no answer'}): {left} records are kept in {self._spool.path} "
-                "and are written when the same run is started again"
+                f"({self._last_error or 'no answer'}): {left} records are "
+                + (
+                    f"lost in part, as {self._spool.path} could not be either ({error})"
+                    if error
+                    else f"kept in {self._spool.path} and are written when the same run is started again"
+                )
             )
         if self.refused:
             return f"MLflow refused {self.refused} records, which are lost ({self._last_error})"

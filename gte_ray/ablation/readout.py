@@ -19,7 +19,7 @@ def report_again(name: str, ablation: Ablation, profile: str, uri: str) -> Repor
     records = Records(resolve_uri(uri), experiment_of(name))
     parent = records.parent(name, profile)
     report = read_report(records, parent, name, ablation, profile)
-    records.write_artifacts(parent, _files(report, _curves(report, records, parent)))
+    records.write(parent, _files(report, _curves(report, records, parent)), _tags(report))
     return report
 
 
@@ -72,7 +72,12 @@ def log_report(report: Report, records: Records, parent: str, tracker: Tracker) 
     """Writes the report's files, and its text as the parent's description."""
     for path in _files(report, _curves(report, records, parent)):
         tracker.log_artifact(path)
-    tracker.set_tags({"mlflow.note.content": markdown(report), "gte_ray.verdict": verdict(report)})
+    tracker.set_tags(_tags(report))
+
+
+def _tags(report: Report) -> dict[str, str]:
+    """The parent's description, and the verdict beside its other tags."""
+    return {"mlflow.note.content": markdown(report), "gte_ray.verdict": verdict(report)}
 
 
 def _curves(report: Report, records: Records, parent: str) -> list[Curve]:

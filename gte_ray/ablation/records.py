@@ -114,10 +114,12 @@ class Records:
         """The command that made the parent."""
         return self.client.get_run(parent).data.tags.get("gte_ray.command", "")
 
-    def write_artifacts(self, parent: str, paths: Sequence[str]) -> None:
-        """Files into the parent's artifacts."""
+    def write(self, parent: str, paths: Sequence[str], tags: Mapping[str, str]) -> None:
+        """Files into the parent's artifacts, and tags of it."""
         for path in paths:
             self.client.log_artifact(parent, path)
+        for name, value in tags.items():
+            self.client.set_tag(parent, name, value)
 
     def end_unfinished(self, parent: str, status: str) -> None:
         """Gives the children that still count as running another status."""

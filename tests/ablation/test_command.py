@@ -128,8 +128,10 @@ def test_a_killed_ablation_goes_on_and_a_failed_trial_is_told(workplace, here):
     assert client.get_run(parent).info.status == "FAILED"
     assert "| first |" in client.get_run(parent).data.tags["mlflow.note.content"]
 
+    client.set_tag(parent, "gte_ray.verdict", "of an older report")
     code, again = here("report", "micro.py")
     assert code == 0, again
+    assert client.get_run(parent).data.tags["gte_ray.verdict"].startswith("The claim ")
     table = output[output.index("ours: how often?") : output.index("MLflow  ")]
     assert table in again
 
