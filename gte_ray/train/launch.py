@@ -22,6 +22,7 @@ from gte_ray.errors import RunError
 from gte_ray.train.board import Board, Follower
 from gte_ray.train.checkpoints import CHECKPOINTS, delete_orphans, next_step
 from gte_ray.train.report import Outcome, StepReport
+from gte_ray.train.reservation import renew
 
 # `ray.train.report` returns at the controller's next poll; the default of 2 s would stall short runs.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
@@ -50,12 +51,14 @@ def fit(
     with Follower(board, on_reports):
         for _ in range(config.run.max_failures + 1):
             delete_orphans(run_folder)
+            trainer = _trainer(config, stream, run_folder, board)
+            renew(run_folder, trainer.train_run_context.run_id)
             try:
-                return _trainer(config, stream, run_folder, board).fit().return_value
+                return trainer.fit().return_value
             except TrainingFailedError as error:
                 raise RunError(_reason(error)) from error
             except ActorDiedError:
-                # Ray Train restarts workers, but nothing restarts its controller, nor frees what that had reserved
+                # Ray Train restarts workers, but nothing restarts its controller, nor frees the room that it had
                 # for them where there is no dashboard.
                 room = ray.get(board.vacate.remote())
                 if room is not None:
