@@ -106,14 +106,14 @@ def test_kills_of_every_kind_change_nothing(nodes, tiny_store, tmp_path):
 QUICK = """
 import runpy
 import gte_ray.train.launch as launch
-launch.START_SECONDS, launch.RESIZE_SECONDS = 8, 5.0
+launch.START_SECONDS, launch.RESIZE_SECONDS = 8, 1.0
 runpy.run_module("gte_ray.pretrain", run_name="__main__")
 """
 
 
 def test_workers_go_with_a_notice_and_come_back(nodes, tiny_store, tmp_path):
     """Three, a node that is taken away, two, the node is back, three; as clouds do with spot machines."""
-    steps = 1_500
+    steps = 1_000
     flags = arguments(tiny_store, steps, "2:3", every=steps)
     training = Training(nodes, tmp_path, flags, program=("-c", QUICK))
     training.wait(lambda: training.done() > EVERY)

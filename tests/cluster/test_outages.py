@@ -24,7 +24,7 @@ def test_a_bucket_and_mlflow_that_go_away_change_nothing(nodes, bucket, tiny_sto
         training = Training(
             nodes,
             tmp_path,
-            arguments("s3://bucket/store", steps),
+            arguments("s3://bucket/store", steps, workers="1"),
             runs="s3://bucket/runs",
             tracking=server.uri,
         )
@@ -73,7 +73,7 @@ def fill(path: Path) -> None:
 
 
 def test_a_full_disk_costs_nothing_but_time(nodes, small_disk, tiny_store, tmp_path):
-    flags = [*arguments(tiny_store, 300), "--max-failures", "0"]
+    flags = [*arguments(tiny_store, 300, workers="1"), "--max-failures", "0"]
     training = Training(nodes, tmp_path, flags, runs=str(small_disk / "runs"))
     training.wait(lambda: training.done() > 2 * EVERY)
     fill(small_disk / "filler")
