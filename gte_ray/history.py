@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gte_ray import storage
-from gte_ray.spool import append_lines
 from gte_ray.train.report import StepReport
 
 
@@ -28,7 +27,7 @@ class History:
     def append(self, reports: Sequence[StepReport]) -> None:
         lines = [json.dumps(_entry(report)) + "\n" for report in reports]
         with open(self.path, "a+b", buffering=0) as file:
-            append_lines(file, "".join(lines).encode())
+            storage.append_lines(file, "".join(lines).encode())
 
     def read(self) -> list[tuple[int, str, float, int]]:
         """All steps in their order; a last line that was cut off by a kill is passed over."""

@@ -1,6 +1,5 @@
 """What is still to be written to a tracking server, kept in memory and in a JSON Lines file."""
 
-import errno
 import io
 import json
 import os
@@ -9,6 +8,8 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Literal
+
+from gte_ray import storage
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Spool:
         if self._file is None:
             return
         try:
-            append_lines(self._file, lines)
+            storage.append_lines(self._file, lines)
         except OSError as error:
             self.disk_error = error
 
@@ -96,21 +97,3 @@ class Spool:
                 self._records.append(Record(**json.loads(line)))
             except (ValueError, TypeError):
                 continue
-
-
-def append_lines(file: io.FileIO, lines: bytes) -> None:
-    """Adds whole lines to a file opened with `a+b` and without a buffer, or nothing; then OSError.
-
-    A last line that a kill cut off gets its end.
-    """
-    size = file.seek(0, os.SEEK_END)
-    if size:
-        file.seek(size - 1)
-        if file.read(1) != b"\n":
-            lines = b"\n" + lines
-    try:
-        if file.write(lines) < len(lines):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
-    except OSError:
-        file.truncate(size)
-        raise

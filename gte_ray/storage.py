@@ -1,5 +1,7 @@
 """Files at a local path or a URI (s3://, gs://, ...), through pyarrow.fs."""
 
+import errno
+import io
 import json
 import os
 import re
@@ -200,3 +202,21 @@ def delete(uri: str) -> None:
         filesystem.delete_dir(path)
     elif kind == fs.FileType.File:
         filesystem.delete_file(path)
+
+
+def append_lines(file: io.FileIO, lines: bytes) -> None:
+    """Adds whole lines to a file opened with `a+b` and without a buffer, or nothing; then OSError.
+
+    A last line that a kill cut off gets its end.
+    """
+    size = file.seek(0, os.SEEK_END)
+    if size:
+        file.seek(size - 1)
+        if file.read(1) != b"\n":
+            lines = b"\n" + lines
+    try:
+        if file.write(lines) < len(lines):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+    except OSError:
+        file.truncate(size)
+        raise

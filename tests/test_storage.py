@@ -82,3 +82,12 @@ def test_an_outage_is_waited_for_but_told_to_a_command_that_begins(bucket):
 def test_a_place_that_is_none():
     with pytest.raises(UsageError, match=r"ftp://x: not a location that can be opened .* s3://"):
         storage.resolve("ftp://x")
+
+
+def test_a_line_that_was_cut_off_does_not_take_the_next_one_with_it(tmp_path):
+    path = tmp_path / "lines"
+    path.write_bytes(b"[1]\n[2")
+    with open(path, "a+b", buffering=0) as file:
+        storage.append_lines(file, b"[3]\n[4]\n")
+        storage.append_lines(file, b"[5]\n")
+    assert path.read_bytes() == b"[1]\n[2\n[3]\n[4]\n[5]\n"

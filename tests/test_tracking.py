@@ -14,7 +14,7 @@ import time
 import pytest
 
 from gte_ray.errors import UsageError
-from gte_ray.spool import Record, Spool, append_lines
+from gte_ray.spool import Record, Spool
 from gte_ray.tracking import TrackedRun, Tracker, resolve_uri, viewing_command
 from tests.servers import Server
 
@@ -201,15 +201,6 @@ def test_spool_is_emptied_when_all_is_done_and_keeps_the_rest(tmp_path):
     again.done(1)
     again.close()
     assert not os.path.exists(spool.path)
-
-
-def test_a_line_that_was_cut_off_does_not_take_the_next_one_with_it(tmp_path):
-    path = tmp_path / "lines"
-    path.write_bytes(b"[1]\n[2")
-    with open(path, "a+b", buffering=0) as file:
-        append_lines(file, b"[3]\n[4]\n")
-        append_lines(file, b"[5]\n")
-    assert path.read_bytes() == b"[1]\n[2\n[3]\n[4]\n[5]\n"
 
 
 def test_spool_without_a_disk_keeps_records_in_memory(tmp_path):

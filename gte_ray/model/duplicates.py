@@ -1,12 +1,7 @@
 """Texts that occur more than once in a batch: they would be counted as negatives of each other."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from gte_ray.model.loss import Columns
 
 
 class Duplicates:
@@ -17,13 +12,18 @@ class Duplicates:
     shows, and only the rows of those that do are compared with all columns, a tile at a time.
     """
 
-    def __init__(self, columns: "Columns", offset: int, n_local: int):
+    def __init__(
+        self, queries: Tensor, documents: Tensor, negatives: Tensor | None, offset: int, n_local: int
+    ):
+        """Hashes of the queries (N,), the documents (N,) and the hard negatives (m,) of all ranks, int64.
+
+        The local pairs are `n_local` from `offset` on.
+        """
         own = slice(offset, offset + n_local)
-        negatives = columns.negative_hashes
-        parts = [columns.query_hashes, columns.document_hashes] + ([] if negatives is None else [negatives])
+        parts = [queries, documents] + ([] if negatives is None else [negatives])
         # Hashes become small numbers, which compare twice as fast.
         _, numbers, counts = torch.unique(torch.cat(parts), return_inverse=True, return_counts=True)
-        n_global = len(columns.query_hashes)
+        n_global = len(queries)
         numbers = numbers.to(torch.int32)
         self.queries, self.documents = numbers[:n_global], numbers[n_global : 2 * n_global]
         self.negatives = numbers[2 * n_global :]

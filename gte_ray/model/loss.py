@@ -77,7 +77,10 @@ def contrastive_loss(
     `tile` is the number of rows r whose similarities exist at one time. With `mask_duplicates`, pair j is no
     negative of pair i when the two share a text, nor is a hard negative that equals q_i or d_i.
     """
-    duplicates = Duplicates(columns, offset, len(queries)) if mask_duplicates else None
+    duplicates = None
+    if mask_duplicates:
+        hashes = columns.query_hashes, columns.document_hashes, columns.negative_hashes
+        duplicates = Duplicates(*hashes, offset, len(queries))
     extra = queries.new_empty(0, queries.shape[1]) if columns.negatives is None else columns.negatives
     total, correct, masked = _ContrastiveLoss.apply(
         queries,

@@ -1,14 +1,9 @@
 """Gathering with gradient: alone, and over ranks with different numbers of rows."""
 
-import sys
-from pathlib import Path
-
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
-from runs import on_ranks
-
 from gte_ray.model.gather import Rows, gather, spread, sum_over_ranks
+from tests.train.runs import on_ranks
 
 COUNTS = (2, 0, 3)
 

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from runs import CPU, encoder_of, pairs, tiny
 
 from gte_ray.train.engine import Engine
 from gte_ray.train.step import train_step
+from tests.train.runs import CPU, encoder_of, pairs, tiny
 
 LOSSES = [6.8855, 7.8303, 8.6155, 6.9584, 6.3461, 4.1287, 4.0777, 4.8214, 4.3818, 4.4597]
 """Of ten steps, the first five batches twice. A change that means to change them says so in CHANGELOG.md."""

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from runs import CPU, encoder_of, on_ranks, pairs, shard, texts_of, tiny, with_groups, with_precision
 from torch import Tensor
 
 from gte_ray.config import Config
@@ -14,6 +13,17 @@ from gte_ray.model.encoder import Encoder
 from gte_ray.train.engine import Engine
 from gte_ray.train.report import StepMetrics
 from gte_ray.train.step import train_step
+from tests.train.runs import (
+    CPU,
+    encoder_of,
+    on_ranks,
+    pairs,
+    shard,
+    texts_of,
+    tiny,
+    with_groups,
+    with_precision,
+)
 
 STEPS = 5
 MASKED_HARD = 5 / (11 * (10 + 15))
