@@ -7,10 +7,10 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from pyarrow import fs
+from pyarrow import NativeFile, fs
 
 from gte_ray.errors import RunError, UsageError
 
@@ -27,6 +27,30 @@ class _PatientS3(fs.S3FileSystem):
 
 def _patient(options: dict[str, Any]) -> fs.S3FileSystem:
     return _PatientS3(**options, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS))
+
+
+class _WholeFiles(fs.LocalFileSystem):
+    """Files are written whole or not at all, as object stores do; also in the processes that it is sent to."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _WholeFiles, ()
+
+    @contextmanager
+    def open_output_stream(self, path: str, **options: Any) -> Iterator[NativeFile]:
+        aside = f"{path}.tmp{os.getpid()}"
+        try:
+            with super().open_output_stream(aside, **options) as stream:
+                yield stream
+            os.replace(aside, path)
+        except BaseException:
+            with suppress(OSError):
+                os.remove(aside)
+            raise
+
+
+def whole_files(filesystem: fs.FileSystem) -> fs.FileSystem:
+    """`filesystem` for one that writes over files of its own: what it wrote before stays where that fails."""
+    return _WholeFiles() if isinstance(filesystem, fs.LocalFileSystem) else filesystem
 
 
 def reach(uri: str) -> None:

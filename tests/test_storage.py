@@ -79,6 +79,18 @@ def test_an_outage_is_waited_for_but_told_to_a_command_that_begins(bucket):
     assert patient.result().size == 4
 
 
+def test_a_file_that_cannot_be_written_over_stays_as_it_was(tmp_path):
+    path = tmp_path / "record.json"
+    found = pickle.loads(pickle.dumps(storage.whole_files(storage.resolve(str(path))[0])))
+    with found.open_output_stream(str(path)) as stream:
+        stream.write(b"first")
+    with pytest.raises(OSError, match="full"), found.open_output_stream(str(path)) as stream:
+        stream.write(b"sec")
+        raise OSError("full")
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_place_that_is_none():
     with pytest.raises(UsageError, match=r"ftp://x: not a location that can be opened .* s3://"):
         storage.resolve("ftp://x")

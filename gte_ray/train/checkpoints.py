@@ -3,6 +3,7 @@
 import ray.train
 
 from gte_ray import storage
+from gte_ray.errors import RunError
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints, inside the run's own."""
@@ -14,12 +15,19 @@ def kept_weights(run_folder: str, step: int) -> str:
 
 
 def last_checkpoint(run_folder: str) -> ray.train.Result | None:
-    """The last registered checkpoint of a run with its metrics (`step`), None where there is none."""
+    """The last registered checkpoint of a run with its metrics (`step`), None where there is none.
+
+    Raises RunError where Ray Train's record of them is damaged.
+    """
     filesystem, path = storage.resolve(storage.join(run_folder, CHECKPOINTS))
     try:
         result = ray.train.Result.from_path(path, storage_filesystem=filesystem)
     except RuntimeError:  # Ray's answer for a run without checkpoints
         return None
+    except OSError:
+        raise
+    except Exception as error:  # what Ray raises for a damaged record is private
+        raise RunError(f"{path}: the record of the run's checkpoints cannot be read ({error})") from error
     return result if result.checkpoint is not None else None
 
 

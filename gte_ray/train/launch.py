@@ -86,7 +86,7 @@ def _trainer(config: Config, stream: StreamConfig, run_folder: str, board: Any) 
         run_config=RunConfig(
             name=CHECKPOINTS,
             storage_path=path,
-            storage_filesystem=filesystem,
+            storage_filesystem=storage.whole_files(filesystem),
             checkpoint_config=CheckpointConfig(num_to_keep=run.checkpoints_kept),
             failure_config=FailureConfig(max_failures=run.max_failures),
         ),

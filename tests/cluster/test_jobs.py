@@ -100,6 +100,8 @@ def test_kills_of_every_kind_change_nothing(nodes, tiny_store, tmp_path):
     assert len(done) > 400, "no step was done again: nothing was lost"
     assert_same(done, expected(training.folder))
     assert mlflow_status(tmp_path) == "FINISHED"
+    kept = list((tmp_path / "runs/run/checkpoints").glob("checkpoint_*/state.json"))
+    assert len(kept) == 2  # none beyond those that Ray Train keeps, whatever the kills left
 
 
 # As `python -m gte_ray.pretrain`, but it does not look for room that seldom.

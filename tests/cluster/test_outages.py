@@ -73,7 +73,8 @@ def fill(path: Path) -> None:
 
 
 def test_a_full_disk_costs_nothing_but_time(nodes, small_disk, tiny_store, tmp_path):
-    flags = [*arguments(tiny_store, 300, workers="1"), "--max-failures", "0"]
+    """The run goes on with one worker instead of two."""
+    flags = [*arguments(tiny_store, 300, workers="2"), "--max-failures", "0"]
     training = Training(nodes, tmp_path, flags, runs=str(small_disk / "runs"))
     training.wait(lambda: training.done() > 2 * EVERY)
     fill(small_disk / "filler")
@@ -83,6 +84,7 @@ def test_a_full_disk_costs_nothing_but_time(nodes, small_disk, tiny_store, tmp_p
     check_checkpoint(training)
     (small_disk / "filler").unlink()
     before = len(steps_done(training.history))
+    training.command[training.command.index("--workers") + 1] = "1"
     training.start()
     training.finish()
     done = steps_done(training.history)
