@@ -3,18 +3,24 @@
 import random
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
+from gte_ray import storage
 from gte_ray.train.checkpoints import last_checkpoint
 from tests.cluster.chaos import EVERY, KINDS, arguments, disturb, expected
 from tests.cluster.nodes import REPOSITORY, Nodes, Training
-from tests.train.reference import assert_same, steps_done
+from tests.servers import Server
+from tests.train.reference import Step, assert_same, steps_done
 
+AWAY_SECONDS = 30
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -32,14 +38,12 @@ def ray(nodes: Nodes, *command: str, **environment: str) -> subprocess.Completed
 
 
 def submit(
-    nodes: Nodes, output: Path, job: str, *flags: str, **environment: str
+    nodes: Nodes, job: str, runs: str, tracking: str, *flags: str, **environment: str
 ) -> subprocess.CompletedProcess:
     """`ray job submit --working-dir .` of a pre-training run, without waiting for it."""
-    entry = [sys.executable, "-m", "gte_ray.pretrain", "--name", "run", "--output", str(output / "runs")]
-    track = ["--tracking-uri", f"sqlite:///{output}/mlflow.db"]
+    entry = [sys.executable, "-m", "gte_ray.pretrain", "--name", "run", "--output", runs]
     command = ["job", "submit", "--working-dir", ".", "--no-wait", "--submission-id", job, "--"]
-    command += [*entry, *track, *flags]
-    return ray(nodes, *command, **environment)
+    return ray(nodes, *command, *entry, "--tracking-uri", tracking, *flags, **environment)
 
 
 def wait_for(condition, seconds: float = 200) -> None:
@@ -49,16 +53,16 @@ def wait_for(condition, seconds: float = 200) -> None:
         time.sleep(0.2)
 
 
-def mlflow_status(output: Path) -> str:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{output}/mlflow.db")
+def mlflow_run(uri: str) -> tuple[MlflowClient, Run]:
+    """The one run that MLflow has."""
+    client = MlflowClient(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("gte_ray").experiment_id])
-    return run.info.status
+    return client, run
 
 
 def test_without_the_token_nothing_is_run(nodes, tiny_store, tmp_path):
-    wrong = submit(nodes, tmp_path, "refused", *arguments(tiny_store, 10), RAY_AUTH_TOKEN="0" * 64)
+    runs, flags = str(tmp_path / "runs"), arguments(tiny_store, 10)
+    wrong = submit(nodes, "refused", runs, f"sqlite:///{tmp_path}/mlflow.db", *flags, RAY_AUTH_TOKEN="0" * 64)
     assert wrong.returncode != 0
     assert "token" in (wrong.stdout + wrong.stderr).lower()
     with pytest.raises(urllib.error.HTTPError) as refused:
@@ -72,24 +76,62 @@ def workers_on_different_nodes(nodes: Nodes, count: int) -> bool:
     return len(workers) == count == len({nodes.node_of(worker) for worker in workers})
 
 
-def test_a_job_is_stopped_and_goes_on_with_fewer_workers(nodes, tiny_store, tmp_path):
+def local_history(run_folder: str) -> Path:
+    """Where the driver of a run in a bucket writes the steps down."""
+    record = f"{run_folder}/config.json"
+    key = storage.read_json(record)["key"] if storage.exists(record) else "none"
+    return Path(tempfile.gettempdir(), f"gte_ray-{key}", "history.jsonl")
+
+
+def test_a_job_is_stopped_and_goes_on_though_its_bucket_and_mlflow_go_away(
+    nodes, bucket, tiny_store, tmp_path
+):
     """Three workers on three nodes, then two on two: the losses of one plain process."""
-    history, job = tmp_path / "runs/run/history.jsonl", f"{tmp_path.parent.name}-{tmp_path.name}"
-    done = submit(nodes, tmp_path, f"{job}-1", *arguments(tiny_store, 200, "3"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    wait_for(lambda: workers_on_different_nodes(nodes, 3))
-    wait_for(lambda: len(steps_done(history)) > 2 * EVERY)
-    ray(nodes, "job", "stop", f"{job}-1")
-    assert mlflow_status(tmp_path) == "KILLED"
-    before = len(steps_done(history))
-    assert before < 200
-    submit(nodes, tmp_path, f"{job}-2", *arguments(tiny_store, 200, "2"))
-    wait_for(lambda: workers_on_different_nodes(nodes, 2))
-    assert "step 200/200" in ray(nodes, "job", "logs", f"{job}-2", "--follow").stdout
-    assert "succeeded" in ray(nodes, "job", "status", f"{job}-2").stdout
-    assert steps_done(history)[before].number > EVERY  # not from the start
-    assert mlflow_status(tmp_path) == "FINISHED"
-    assert_same(steps_done(history), expected(str(tmp_path / "runs/run")))
+    storage.upload(tiny_store, "s3://bucket/store")
+    server, folder, steps = Server(tmp_path), "s3://bucket/runs/run", 400
+
+    def start(job: str, workers: str) -> None:
+        flags = arguments("s3://bucket/store", steps, workers)
+        done = submit(nodes, job, "s3://bucket/runs", server.uri, *flags)
+        assert done.returncode == 0, done.stdout + done.stderr
+        wait_for(lambda: workers_on_different_nodes(nodes, int(workers)))
+
+    def done() -> list[Step]:
+        return steps_done(local_history(folder))
+
+    server.start()
+    try:
+        start("first", "3")
+        wait_for(lambda: len(done()) > 2 * EVERY)
+        ray(nodes, "job", "stop", "first")
+        assert mlflow_run(server.uri)[1].info.status == "KILLED"
+        before = len(done())
+        assert before < steps
+
+        start("second", "2")
+        wait_for(lambda: len(done()) > before)
+        history = local_history(folder)  # the bucket cannot be asked for it while it is away
+        bucket.stop()
+        server.stop()
+        gone, during = time.monotonic(), len(steps_done(history))
+        wait_for(lambda: len(steps_done(history)) > during)
+        time.sleep(max(0.0, gone + AWAY_SECONDS - time.monotonic()))
+        bucket.start()
+        server.start()
+        assert f"step {steps}/{steps}" in ray(nodes, "job", "logs", "second", "--follow").stdout
+        assert "succeeded" in ray(nodes, "job", "status", "second").stdout
+        found = done()
+        assert found[before].number > EVERY, "begun from the start"
+        assert [step.number for step in found[before:]] == list(range(found[before].number, steps))
+        assert_same(found, expected(folder))
+        assert storage.exists(f"{folder}/model/model.safetensors")
+        client, run = mlflow_run(server.uri)
+        assert run.info.status == "FINISHED"
+        written = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")]
+        assert sorted(written) == list(range(steps))
+    finally:
+        bucket.start()
+        server.stop()
 
 
 def test_kills_of_every_kind_change_nothing(nodes, tiny_store, tmp_path):
@@ -99,7 +141,7 @@ def test_kills_of_every_kind_change_nothing(nodes, tiny_store, tmp_path):
     done = steps_done(training.history)
     assert len(done) > 400, "no step was done again: nothing was lost"
     assert_same(done, expected(training.folder))
-    assert mlflow_status(tmp_path) == "FINISHED"
+    assert mlflow_run(f"sqlite:///{tmp_path}/mlflow.db")[1].info.status == "FINISHED"
     kept = list((tmp_path / "runs/run/checkpoints").glob("checkpoint_*/state.json"))
     assert len(kept) == 2  # none beyond those that Ray Train keeps, whatever the kills left
 
@@ -115,7 +157,7 @@ runpy.run_module("gte_ray.pretrain", run_name="__main__")
 
 def test_workers_go_with_a_notice_and_come_back(nodes, tiny_store, tmp_path):
     """Three, a node that is taken away, two, the node is back, three; as clouds do with spot machines."""
-    steps = 1_000
+    steps = 800
     flags = arguments(tiny_store, steps, "2:3", every=steps)
     training = Training(nodes, tmp_path, flags, program=("-c", QUICK))
     training.wait(lambda: training.done() > EVERY)
