@@ -247,19 +247,9 @@ def test_diverging_without_mlflow_loses_nothing(workplace, here):
 
 
 def test_sigterm_ends_at_once_and_marks_the_run_as_killed(workplace):
+    flags = ["--store", "store", *SMALL, "--steps", "100000", "--name", "long"]
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "gte_ray.pretrain",
-            "--store",
-            "store",
-            *SMALL,
-            "--steps",
-            "100000",
-            "--name",
-            "long",
-        ],
+        [sys.executable, "-m", "gte_ray.pretrain", *flags],
         cwd=workplace,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
