@@ -1,33 +1,51 @@
 """The steps of a run in a local file, so that its plot is whole after a restart and without a server."""
 
 import json
+import os
+import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from gte_ray import storage
 from gte_ray.train.report import StepReport
 
+KEEP_SECONDS = 30.0
+"""Time between two copies of the file to a run's folder elsewhere."""
+
 
 class History:
     """Step, source, loss and batch digest of each step, one JSON line each; of a step done twice the last counts.
 
-    Lines are added to a local file. Where the run is elsewhere, `keep` copies it there.
+    Lines are added to a local file. Where the run is elsewhere, the file is copied there beside the training,
+    and by `keep`.
     """
 
     def __init__(self, path: str, kept: str):
-        """`kept` is the file in the run's folder; it is taken up where the one at `path` is missing."""
-        self.path, self.kept = Path(path), kept
-        if not self.path.exists() and storage.exists(kept):
-            storage.download_file(kept, path)
+        """`kept` is the file in the run's folder; it is taken up where it has more than the one at `path`."""
+        self.path, self.kept, self.elsewhere = Path(path), kept, kept != path
+        self._copying: threading.Thread | None = None
+        self._copied = time.monotonic()
+        if self.elsewhere and storage.exists(kept):
+            before = f"{path}.before"
+            storage.download_file(kept, before)
+            if not self.path.exists() or os.path.getsize(before) > os.path.getsize(path):
+                os.replace(before, path)
 
     def keep(self) -> None:
-        if self.kept != str(self.path) and self.path.exists():
+        """Returns when the run's folder has all lines; raises OSError where that cannot be."""
+        if self._copying is not None:
+            self._copying.join()
+        if self.elsewhere and self.path.exists():
             storage.upload_file(str(self.path), self.kept)
 
     def append(self, reports: Sequence[StepReport]) -> None:
         lines = [json.dumps(_entry(report)) + "\n" for report in reports]
         with open(self.path, "a+b", buffering=0) as file:
             storage.append_lines(file, "".join(lines).encode())
+        if self.elsewhere and time.monotonic() - self._copied >= KEEP_SECONDS:
+            self._copy_beside()
 
     def read(self) -> list[tuple[int, str, float, int]]:
         """All steps in their order; a last line that was cut off by a kill is passed over."""
@@ -40,6 +58,17 @@ class History:
                 continue
             found[step] = (step, source, loss, digest)
         return [found[step] for step in sorted(found)]
+
+    def _copy_beside(self) -> None:
+        if self._copying is not None and self._copying.is_alive():
+            return
+        self._copied = time.monotonic()
+        self._copying = threading.Thread(target=self._copy, daemon=True)
+        self._copying.start()
+
+    def _copy(self) -> None:
+        with suppress(OSError):  # the next copy has these lines too
+            storage.upload_file(str(self.path), self.kept)
 
 
 def _entry(report: StepReport) -> tuple[int, str, float, int]:

@@ -37,15 +37,21 @@ class _WholeFiles(fs.LocalFileSystem):
 
     @contextmanager
     def open_output_stream(self, path: str, **options: Any) -> Iterator[NativeFile]:
-        aside = f"{path}.tmp{os.getpid()}"
-        try:
-            with super().open_output_stream(aside, **options) as stream:
-                yield stream
-            os.replace(aside, path)
-        except BaseException:
-            with suppress(OSError):
-                os.remove(aside)
-            raise
+        with _aside(self, path) as aside, super().open_output_stream(aside, **options) as stream:
+            yield stream
+
+
+@contextmanager
+def _aside(filesystem: fs.FileSystem, path: str) -> Iterator[str]:
+    """A path beside `path` to write to: moved into its place at the end, deleted where that is not reached."""
+    aside = f"{path}.tmp{os.getpid()}"
+    try:
+        yield aside
+        filesystem.move(aside, path)
+    except BaseException:
+        with suppress(OSError):
+            filesystem.delete_file(aside)
+        raise
 
 
 def whole_files(filesystem: fs.FileSystem) -> fs.FileSystem:
@@ -126,10 +132,8 @@ def write_bytes(uri: str, content: bytes) -> None:
     """Writes the file whole or not at all: aside first, then moved into place."""
     filesystem, path = resolve(uri)
     filesystem.create_dir(os.path.dirname(path), recursive=True)
-    aside = f"{path}.tmp{os.getpid()}"
-    with filesystem.open_output_stream(aside) as stream:
+    with _aside(filesystem, path) as aside, filesystem.open_output_stream(aside) as stream:
         stream.write(content)
-    filesystem.move(aside, path)
 
 
 def read_json(uri: str) -> Any:
@@ -195,9 +199,8 @@ def upload_file(path: str, uri: str) -> None:
     """Copies a local file to `uri`, whose folder is made, whole or not at all."""
     filesystem, target = resolve(uri)
     filesystem.create_dir(os.path.dirname(target), recursive=True)
-    aside = f"{target}.tmp{os.getpid()}"
-    fs.copy_files(path, aside, destination_filesystem=filesystem)
-    filesystem.move(aside, target)
+    with _aside(filesystem, target) as aside:
+        fs.copy_files(path, aside, destination_filesystem=filesystem)
 
 
 def download_file(uri: str, path: str) -> None:

@@ -104,7 +104,7 @@ def _loss(embeddings: Tensor, batch: PairBatch, rows: Rows, config: Config) -> L
     queries, documents, negatives = embeddings.split([rows.local, rows.local, len(batch.negatives)])
 
     def numbers(values: np.ndarray, rows: Rows) -> Tensor:
-        return gather(torch.from_numpy(values.view(np.int64)).to(embeddings.device), rows)
+        return gather(torch.tensor(values.view(np.int64), device=embeddings.device), rows)
 
     columns = Columns(
         queries=gather(queries, rows),

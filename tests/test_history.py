@@ -1,0 +1,58 @@
+"""The steps of a run whose folder is in a bucket."""
+
+import time
+
+from gte_ray import history, storage
+from gte_ray.history import History
+from gte_ray.train.report import StepMetrics, StepReport
+
+
+def report(step: int) -> StepReport:
+    metrics = StepMetrics(
+        loss=1 / (step + 1),
+        accuracy=0.5,
+        masked_share=0.0,
+        grad_norm=1.0,
+        learning_rate=1e-3,
+        overflow=False,
+        loss_scale=1.0,
+        tokens=10,
+        computed_tokens=10,
+        pairs=2,
+        digest=100 + step,
+    )
+    return StepReport(step, "web", seconds=0.1, waited=0.0, metrics=metrics)
+
+
+def test_steps_outlive_the_machine_of_the_driver(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(history, "KEEP_SECONDS", 0.0)
+    kept = f"s3://bucket/{tmp_path.name}/history.jsonl"
+    first = History(str(tmp_path / "first.jsonl"), kept)
+    first.append([report(0), report(1)])
+    until = time.monotonic() + 60
+    while not storage.exists(kept) and time.monotonic() < until:
+        time.sleep(0.05)
+    elsewhere = History(str(tmp_path / "elsewhere.jsonl"), kept)
+    elsewhere.append([report(2)])
+    elsewhere.keep()
+    back = History(str(tmp_path / "first.jsonl"), kept)
+    assert back.read() == [(0, "web", 1.0, 100), (1, "web", 1 / 2, 101), (2, "web", 1 / 3, 102)]
+
+
+def test_a_bucket_that_is_away_does_not_stop_the_steps(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(history, "KEEP_SECONDS", 0.0)
+    path, kept = tmp_path / "history.jsonl", f"s3://bucket/{tmp_path.name}/history.jsonl"
+    steps = History(str(path), kept)
+    bucket.stop()
+    try:
+        began = time.monotonic()
+        steps.append([report(0)])
+        steps.append([report(1)])
+        waited = time.monotonic() - began
+    finally:
+        bucket.start()
+    assert waited < 5  # a request is tried again for 90 s
+    steps.append([report(2)])
+    steps.keep()
+    assert storage.read_bytes(kept) == path.read_bytes()
+    assert path.read_bytes().count(b"\n") == 3
