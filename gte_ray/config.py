@@ -267,7 +267,7 @@ def validate(config: Config) -> Config:
          "0 or 1: stages 2 and 3 reduce gradients at each backward pass, so workers with unequal numbers "
          "of micro-batches would wait for each other for ever"),
         (r.output != "", "output", r.output, "a folder or URI"),
-        ("/" not in r.name, "name", r.name, "a name without /"),
+        ("/" not in r.name and r.name not in (".", ".."), "name", r.name, "a name without /"),
         (r.checkpoint_every >= 1, "checkpoint-every", r.checkpoint_every, "at least 1"),
         (r.checkpoints_kept >= 1, "checkpoints-kept", r.checkpoints_kept, "at least 1"),
         (r.max_failures >= 0, "max-failures", r.max_failures, "at least 0"),

@@ -13,7 +13,7 @@ from gte_ray.errors import RunError, UsageError
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Runs a command and exits: 0, 1 for a RunError or a full disk, 2 for a UsageError, 130 when interrupted."""
+    """Runs a command and exits: 0, 1 for a RunError or OSError, 2 for a UsageError, 130 when interrupted."""
     try:
         main()
     except UsageError as error:
@@ -21,11 +21,18 @@ def run_command(main: Callable[[], None]) -> None:
     except RunError as error:
         sys.exit(_say(error, 1))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        sys.exit(_say(f"no space is left on the device ({error.filename})", 1))
+        sys.exit(_say(_sentence(error), 1))
     except KeyboardInterrupt:
         sys.exit(_say("interrupted; the same command goes on from the last checkpoint", 130))
+
+
+def _sentence(error: OSError) -> str:
+    """Of a disk, a file, a bucket or a connection that does not do what it should."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space is left on the device ({error.filename})"
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _say(message: object, code: int) -> int:

@@ -4,7 +4,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,12 +19,17 @@ class History:
     """Step, source, loss and batch digest of each step, one JSON line each; of a step done twice the last counts.
 
     Lines are added to a local file. Where the run is elsewhere, the file is copied there beside the training,
-    and by `keep`.
+    and by `keep`. A disk that takes no more does not stop the run: lines wait in memory until it does.
     """
 
-    def __init__(self, path: str, kept: str):
-        """`kept` is the file in the run's folder; it is taken up where it has more than the one at `path`."""
+    def __init__(self, path: str, kept: str, warn: Callable[[str], None]):
+        """`kept` is the file in the run's folder; it is taken up where it has more than the one at `path`.
+
+        `warn` is called with a sentence when lines begin to wait in memory.
+        """
         self.path, self.kept, self.elsewhere = Path(path), kept, kept != path
+        self._warn = warn
+        self._waiting: list[str] = []
         self._copying: threading.Thread | None = None
         self._copied = time.monotonic()
         if self.elsewhere and storage.exists(kept):
@@ -35,15 +40,23 @@ class History:
 
     def keep(self) -> None:
         """Returns when the run's folder has all lines; raises OSError where that cannot be."""
+        if self._waiting:
+            self.append([])
         if self._copying is not None:
             self._copying.join()
         if self.elsewhere and self.path.exists():
             storage.upload_file(str(self.path), self.kept)
 
     def append(self, reports: Sequence[StepReport]) -> None:
-        lines = [json.dumps(_entry(report)) + "\n" for report in reports]
-        with open(self.path, "a+b", buffering=0) as file:
-            storage.append_lines(file, "".join(lines).encode())
+        waited = bool(self._waiting)
+        self._waiting += [json.dumps(_entry(report)) + "\n" for report in reports]
+        try:
+            with open(self.path, "a+b", buffering=0) as file:
+                storage.append_lines(file, "".join(self._waiting).encode())
+            self._waiting = []
+        except OSError as error:
+            if not waited:
+                self._warn(f"{self.path} cannot be written to ({error.strerror}); steps wait in memory")
         if self.elsewhere and time.monotonic() - self._copied >= KEEP_SECONDS:
             self._copy_beside()
 
@@ -51,7 +64,7 @@ class History:
         """All steps in their order; a last line that was cut off by a kill is passed over."""
         found: dict[int, tuple[int, str, float, int]] = {}
         lines = self.path.read_text().splitlines() if self.path.exists() else []
-        for line in lines:
+        for line in [*lines, *self._waiting]:
             try:
                 step, source, loss, digest = json.loads(line)
             except ValueError:

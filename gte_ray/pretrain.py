@@ -69,14 +69,16 @@ def ensure_store(config: Config, console: Console, verbose: bool) -> None:
 def _dry_run(run: "Run", console: Console) -> None:
     from gte_ray.forecast import forecast, forecast_table
     from gte_ray.mixture import mixture_table
+    from gte_ray.run import public
 
-    console.print(Pretty(run.config, expand_all=True))
+    console.print(Pretty(public(run.config), expand_all=True))
     console.print(mixture_table(run.store, run.plan))
     console.print(forecast_table(run.config, forecast(run.config, run.store, run.plan)))
 
 
 def _train(run: "Run", fresh: bool, console: Console, interruption: Interruption) -> None:
     from gte_ray.capacity import check_capacity
+    from gte_ray.claim import claimed
     from gte_ray.evaluation.heldout import scores_table, skipped_sources
     from gte_ray.progress import ConsoleDisplay
     from gte_ray.run import open_run
@@ -85,16 +87,17 @@ def _train(run: "Run", fresh: bool, console: Console, interruption: Interruption
 
     display = ConsoleDisplay(console)
     check_capacity(run.config, display.warn)
-    open_run(run, fresh)
-    known = finished(run, display)
-    if known is not None:
-        console.print(f"run {run.name} is finished; --fresh trains it anew")
-    else:
-        console.print(
-            f"run {run.name}: {run.plan.steps:,} steps of {run.plan.global_batch:,} pairs "
-            f"from {len(run.plan.sources)} sources on {run.config.hardware.workers} worker(s)"
-        )
-    results = known or execute(run, display, interruption)
+    with claimed(run.folder, interruption, display.say):
+        open_run(run, fresh)
+        known = finished(run, display)
+        if known is not None:
+            console.print(f"run {run.name} is finished; --fresh trains it anew")
+        else:
+            console.print(
+                f"run {run.name}: {run.plan.steps:,} steps of {run.plan.global_batch:,} pairs "
+                f"from {len(run.plan.sources)} sources on {run.config.hardware.workers} worker(s)"
+            )
+        results = known or execute(run, display, interruption)
     scores = results.scores
     if scores.after:
         skipped = skipped_sources(run.store, run.config.run.eval_limit)

@@ -21,8 +21,8 @@ from gte_ray.evaluation.scores import Scores, Steps, named
 from gte_ray.history import History
 from gte_ray.plots import loss_curve, scores_plot
 from gte_ray.progress import Display
-from gte_ray.run import CONFIG_FILE, RESULTS_FILE, Run, make_stream, resolve_tokenizer, run_key
-from gte_ray.tracking import TrackedRun, Tracker, without_password
+from gte_ray.run import CONFIG_FILE, RESULTS_FILE, Run, make_stream, public, resolve_tokenizer, run_key
+from gte_ray.tracking import TrackedRun, Tracker
 from gte_ray.train.checkpoints import last_checkpoint, next_step
 from gte_ray.train.launch import fit
 from gte_ray.train.report import StepReport
@@ -72,9 +72,13 @@ def execute(run: Run, display: Display, interruption: Interruption, place: Place
     """
     tracker = _track(run, display, place)
     interruption.on_interrupt(lambda: tracker.finish("KILLED", timeout_s=5.0))
-    history = History(os.path.join(_local_folder(run), HISTORY_FILE), storage.join(run.folder, HISTORY_FILE))
-    _log_config(run, tracker)
     try:
+        history = History(
+            os.path.join(_local_folder(run), HISTORY_FILE),
+            storage.join(run.folder, HISTORY_FILE),
+            display.warn,
+        )
+        _log_config(run, tracker)
         stream = make_stream(run, resolve_tokenizer(run))
         start = next_step(run.folder)
 
@@ -98,13 +102,13 @@ def execute(run: Run, display: Display, interruption: Interruption, place: Place
                     raise RunError(outcome.diverged)
         display.say("exporting the model and scoring it on held-out pairs")
         scores = _finish(run, stream.tokenizer, beside.finish())
+        _plot(run, scores, history, tracker)
+        return _record(run, scores, tracker, display)
     except Exception as error:
         if not interruption.happened.is_set():
             tracker.set_tags({"gte_ray.error": error})
             tracker.finish("FAILED", timeout_s=5.0)
         raise
-    _plot(run, scores, history, tracker)
-    return _record(run, scores, tracker, display)
 
 
 def step_metrics(report: StepReport) -> dict[str, float]:
@@ -135,13 +139,12 @@ def command_line() -> str:
 
 
 def _track(run: Run, display: Display, place: Place | None) -> Tracker:
-    config = run.config
+    config = public(run.config)
     params = {
         name: value
         for section, part in config.to_dict().items()
         for name, value in (part.items() if isinstance(part, dict) else [(section, part)])
     }
-    params["tracking_uri"] = without_password(config.run.tracking_uri)
     tracked = TrackedRun(
         key=run_key(run),
         name=place.name if place else run.name,
@@ -156,7 +159,7 @@ def _track(run: Run, display: Display, place: Place | None) -> Tracker:
         parent_run_id=place.parent_run_id if place else None,
     )
     return Tracker(
-        config.run.tracking_uri,
+        run.config.run.tracking_uri,
         tracked,
         os.path.join(_local_folder(run), SPOOL),
         display.warn,
@@ -215,8 +218,9 @@ def _finish(run: Run, tokenizer: TextTokenizer, steps: Steps) -> Scores:
                 steps,
             )
         )
-    except ray.exceptions.RayTaskError as error:
-        raise RunError(f"the model could not be exported and scored: {error.cause}") from error
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", error)
+        raise RunError(f"the model could not be exported and scored: {cause}") from error
 
 
 def _evaluate_and_export(*arguments: Any) -> Scores:

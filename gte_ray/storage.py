@@ -16,6 +16,8 @@ from gte_ray.errors import RunError, UsageError
 
 S3_ATTEMPTS = 10
 """Times that a request to S3 is made before it fails: about 90 s. Clients of other stores wait by themselves."""
+REGION_ATTEMPTS = 15
+"""The same for the question in which region a bucket is, which Arrow gives up after 6 s."""
 
 
 class _PatientS3(fs.S3FileSystem):
@@ -64,20 +66,33 @@ def reach(uri: str) -> None:
 
     Raises RunError where nothing answers. Other places are not asked: they tell it themselves.
     """
-    filesystem, path = _open(uri)
-    if isinstance(filesystem, fs.S3FileSystem):
-        try:
+    try:
+        filesystem, path = _open(uri)
+        if isinstance(filesystem, fs.S3FileSystem):
             filesystem.get_file_info(path)
-        except OSError as error:
-            raise RunError(f"{uri}: cannot be reached ({str(error).splitlines()[0]})") from error
+    except OSError as error:
+        raise RunError(_unreachable(uri, error)) from error
 
 
 def resolve(uri: str) -> tuple[fs.FileSystem, str]:
-    """The file system of `uri` and the path inside it; local paths are made absolute."""
-    filesystem, path = _open(uri)
+    """The file system of `uri` and the path inside it; local paths are made absolute.
+
+    Raises UsageError for what is no place, OSError for one that cannot be reached.
+    """
+    for attempt in range(1, REGION_ATTEMPTS + 1):
+        try:
+            filesystem, path = _open(uri)
+            break
+        except OSError as error:
+            if "NETWORK_CONNECTION" not in str(error) or attempt == REGION_ATTEMPTS:
+                raise OSError(_unreachable(uri, error)) from error
     if isinstance(filesystem, fs.S3FileSystem):
         filesystem = _patient(filesystem.__reduce__()[1][0])
     return filesystem, path
+
+
+def _unreachable(uri: str, error: OSError) -> str:
+    return f"{uri}: cannot be reached ({str(error).splitlines()[0]})"
 
 
 def _open(uri: str) -> tuple[fs.FileSystem, str]:
@@ -89,7 +104,7 @@ def _open(uri: str) -> tuple[fs.FileSystem, str]:
         return fs.PyFileSystem(fs.FSSpecHandler(HfFileSystem())), uri.removeprefix("hf://")
     try:
         return fs.FileSystem.from_uri(uri)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise UsageError(
             f"{uri}: not a location that can be opened ({error}); "
             "a local path, or a file://, s3://, gs://, hdfs:// or hf:// URI is allowed"

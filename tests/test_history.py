@@ -27,22 +27,22 @@ def report(step: int) -> StepReport:
 def test_steps_outlive_the_machine_of_the_driver(bucket, tmp_path, monkeypatch):
     monkeypatch.setattr(history, "KEEP_SECONDS", 0.0)
     kept = f"s3://bucket/{tmp_path.name}/history.jsonl"
-    first = History(str(tmp_path / "first.jsonl"), kept)
+    first = History(str(tmp_path / "first.jsonl"), kept, print)
     first.append([report(0), report(1)])
     until = time.monotonic() + 60
     while not storage.exists(kept) and time.monotonic() < until:
         time.sleep(0.05)
-    elsewhere = History(str(tmp_path / "elsewhere.jsonl"), kept)
+    elsewhere = History(str(tmp_path / "elsewhere.jsonl"), kept, print)
     elsewhere.append([report(2)])
     elsewhere.keep()
-    back = History(str(tmp_path / "first.jsonl"), kept)
+    back = History(str(tmp_path / "first.jsonl"), kept, print)
     assert back.read() == [(0, "web", 1.0, 100), (1, "web", 1 / 2, 101), (2, "web", 1 / 3, 102)]
 
 
 def test_a_bucket_that_is_away_does_not_stop_the_steps(bucket, tmp_path, monkeypatch):
     monkeypatch.setattr(history, "KEEP_SECONDS", 0.0)
     path, kept = tmp_path / "history.jsonl", f"s3://bucket/{tmp_path.name}/history.jsonl"
-    steps = History(str(path), kept)
+    steps = History(str(path), kept, print)
     bucket.stop()
     try:
         began = time.monotonic()
@@ -56,3 +56,21 @@ def test_a_bucket_that_is_away_does_not_stop_the_steps(bucket, tmp_path, monkeyp
     steps.keep()
     assert storage.read_bytes(kept) == path.read_bytes()
     assert path.read_bytes().count(b"\n") == 3
+
+
+def test_steps_wait_in_memory_for_a_disk_that_is_full(tmp_path):
+    """A folder in the place of the file stands for the disk."""
+    path, said = tmp_path / "history.jsonl", []
+    steps = History(str(path), str(path), said.append)
+    steps.append([report(0)])
+    content = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    steps.append([report(1)])
+    steps.append([report(2)])
+    assert said == [f"{path} cannot be written to (Is a directory); steps wait in memory"]
+    path.rmdir()
+    path.write_bytes(content)
+    assert len(steps.read()) == 3
+    steps.append([report(3)])
+    assert [step for step, *_ in History(str(path), str(path), said.append).read()] == [0, 1, 2, 3]

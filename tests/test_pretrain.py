@@ -21,6 +21,7 @@ from gte_ray.evaluation.final import score_weights
 from gte_ray.evaluation.scores import Scores
 from gte_ray.recipes import recipe
 from gte_ray.run import open_run, plan_run, run_key
+from gte_ray.train.checkpoints import delete_orphans
 from gte_ray.train.state import WEIGHTS_FILE
 
 SMALL = [
@@ -189,6 +190,15 @@ def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here):
     code, out, _ = here("evaluate", *models, "--store", "store", "--limit", "500", "--threads", "1")
     assert code == 0
     assert "large  " in out and "run/model  large" not in out
+
+
+def test_checkpoints_that_ray_has_not_registered_are_deleted(workplace, finished):
+    folder = workplace / "runs/run/checkpoints"
+    registered = set(folder.iterdir())
+    assert any(path.name.startswith("checkpoint_2") for path in registered)
+    (folder / "checkpoint_2020-01-01_00-00-00.000000").mkdir()
+    delete_orphans(str(workplace / "runs/run"))
+    assert set(folder.iterdir()) == registered
 
 
 def test_the_same_name_for_another_run_is_refused(workplace, finished, here):

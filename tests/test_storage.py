@@ -70,6 +70,32 @@ def test_a_place_that_does_not_answer_is_told_to_a_command_that_begins(bucket):
         bucket.start()
 
 
+def test_a_bucket_whose_region_is_asked_for_in_an_outage(bucket, monkeypatch):
+    """Where no endpoint is given, Arrow asks AWS in which region a bucket is, and gives up soon."""
+    found, asked = storage._open, []
+
+    def away(uri: str):
+        asked.append(uri)
+        if len(asked) < 4:
+            raise OSError("When resolving region for bucket 'bucket': AWS Error NETWORK_CONNECTION")
+        return found(uri)
+
+    monkeypatch.setattr(storage, "_open", away)
+    with pytest.raises(RunError, match=r"s3://bucket/a: cannot be reached \(.*NETWORK_CONNECTION"):
+        storage.reach("s3://bucket/a")
+    assert storage.resolve("s3://bucket/a")[1] == "bucket/a"
+    assert len(asked) == 4
+
+
+def test_a_bucket_that_is_none_is_told_at_once(monkeypatch):
+    def none(uri: str):
+        raise OSError("Bucket 'none' not found")
+
+    monkeypatch.setattr(storage, "_open", none)
+    with pytest.raises(OSError, match=r"s3://none/a: cannot be reached \(Bucket 'none' not found\)"):
+        storage.resolve("s3://none/a")
+
+
 def test_a_file_that_cannot_be_written_over_stays_as_it_was(tmp_path):
     path = tmp_path / "record.json"
     found = pickle.loads(pickle.dumps(storage.whole_files(storage.resolve(str(path))[0])))

@@ -12,6 +12,7 @@ from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
 
 from gte_ray import storage
 from gte_ray.capacity import side_by_side
+from gte_ray.claim import claimed
 from gte_ray.config import Config, from_dict
 from gte_ray.console import Interruption
 from gte_ray.errors import RunError, UsageError
@@ -87,8 +88,9 @@ def _trial(params: dict[str, Any], jobs: list[Job]) -> None:
     display, error = _TuneDisplay(params["trial"]), ""
     try:
         run = plan_run(from_dict(job.config.to_dict()))
-        open_run(run, fresh=False)
-        execute(run, display, Interruption(), job.place)
+        with claimed(run.folder, Interruption(), display.warn):
+            open_run(run, fresh=False)
+            execute(run, display, Interruption(), job.place)
     except (RunError, UsageError) as failure:
         error = str(failure)
     ray.tune.report({**vars(display.progress()), "finished": True, "error": error})

@@ -39,6 +39,8 @@ class StreamConfig:
     """Whether the token ids in the store are used; otherwise the texts are tokenised on the fly."""
     group_size: int = 1
     """Documents of a pair: its own and group_size - 1 negatives."""
+    pass_steps: int | None = None
+    """Most steps of one pass over the dataset, where they are to be fewer than PASS_BLOCKS allow."""
 
     def plan(self) -> StepPlan:
         return StepPlan(
@@ -63,7 +65,8 @@ class StreamConfig:
 
     def steps_per_pass(self, world_size: int) -> int:
         blocks = max(1, PASS_BLOCKS // world_size)
-        return blocks * self.steps_per_block(world_size)
+        steps = blocks * self.steps_per_block(world_size)
+        return min(steps, self.pass_steps or steps)
 
 
 def read_batch(stream: StreamConfig, store: Store, batch: Batch) -> PairBatch:

@@ -1,4 +1,4 @@
-"""Scores of checkpoints while training goes on: training leaves weights behind and waits for nothing."""
+"""Scores of checkpoints while training goes on: training leaves weights behind and waits for no score."""
 
 import time
 from collections.abc import Callable

@@ -40,8 +40,8 @@ def fit(
 ) -> Outcome:
     """Trains from the run's last checkpoint to its last step, through failures of workers and nodes.
 
-    `on_reports` is called from another thread, in the order of the steps. Raises RunError when training
-    failed more often than `run.max_failures`.
+    `on_reports` is called from another thread, in the order of the steps. Raises RunError when workers failed
+    more often than `run.max_failures` under one controller, or controllers did.
     """
     ray.data.DataContext.get_current().enable_progress_bars = False
     # On the driver's node, so that no other node's loss takes it; and not in the placement group of a Ray Tune

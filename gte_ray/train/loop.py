@@ -86,14 +86,23 @@ def _checkpoint(engine: Engine, step: int, run: RunConfig) -> None:
         engine.save(folder)
         if ray.train.get_context().get_world_rank() == 0:
             (Path(folder) / STATE_FILE).write_text(json.dumps({"step": step}))
-            if run.eval_every and (step + 1) % run.eval_every == 0:
-                kept = kept_weights(storage.join(run.output, run.name), step + 1)
-                storage.upload_file(str(Path(folder) / WEIGHTS_FILE), kept)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise RunError(f"checkpoint of step {step} could not be written to {folder}: {error}") from error
+    if ray.train.get_context().get_world_rank() == 0 and run.eval_every and (step + 1) % run.eval_every == 0:
+        _keep_weights(folder, step + 1, run)
     ray.train.report(
         {"step": step},  # where a restart begins to stream
         checkpoint=ray.train.Checkpoint.from_directory(folder),
         checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
     )
+
+
+def _keep_weights(folder: str, steps: int, run: RunConfig) -> None:
+    """Copies the weights of the checkpoint in `folder` to where they are scored beside the training."""
+    kept = kept_weights(storage.join(run.output, run.name), steps)
+    try:
+        storage.upload_file(str(Path(folder) / WEIGHTS_FILE), kept)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise RunError(f"weights after {steps} steps could not be written to {kept}: {error}") from error

@@ -134,9 +134,21 @@ def test_a_job_is_stopped_and_goes_on_though_its_bucket_and_mlflow_go_away(
         server.stop()
 
 
+# As `python -m gte_ray.pretrain`, but its passes over the data are short, and it does not look for room that seldom.
+QUICK = """
+import functools, runpy
+import gte_ray.run as run
+import gte_ray.train.launch as launch
+run.StreamConfig = functools.partial(run.StreamConfig, pass_steps=150)
+launch.START_SECONDS, launch.RESIZE_SECONDS = 8, 1.0
+runpy.run_module("gte_ray.pretrain", run_name="__main__")
+"""
+
+
 def test_kills_of_every_kind_change_nothing(nodes, tiny_store, tmp_path):
+    """In three passes over the data."""
     kinds = random.Random(1).sample(KINDS, len(KINDS))
-    training = Training(nodes, tmp_path, arguments(tiny_store, 400))
+    training = Training(nodes, tmp_path, arguments(tiny_store, 400), program=("-c", QUICK))
     disturb(training, kinds, 400, seed=1)
     done = steps_done(training.history)
     assert len(done) > 400, "no step was done again: nothing was lost"
@@ -144,15 +156,6 @@ def test_kills_of_every_kind_change_nothing(nodes, tiny_store, tmp_path):
     assert mlflow_run(f"sqlite:///{tmp_path}/mlflow.db")[1].info.status == "FINISHED"
     kept = list((tmp_path / "runs/run/checkpoints").glob("checkpoint_*/state.json"))
     assert len(kept) == 2  # none beyond those that Ray Train keeps, whatever the kills left
-
-
-# As `python -m gte_ray.pretrain`, but it does not look for room that seldom.
-QUICK = """
-import runpy
-import gte_ray.train.launch as launch
-launch.START_SECONDS, launch.RESIZE_SECONDS = 8, 1.0
-runpy.run_module("gte_ray.pretrain", run_name="__main__")
-"""
 
 
 def test_workers_go_with_a_notice_and_come_back(nodes, tiny_store, tmp_path):

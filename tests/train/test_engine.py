@@ -151,11 +151,28 @@ def test_bf16_follows_float32():
     assert figures["bf16"] != figures["fp32"]
 
 
-def test_fp16_skips_steps_that_overflow_and_lowers_the_scale(monkeypatch, tmp_path):
+@pytest.fixture
+def fp16_allowed(monkeypatch):
+    """torch computes half precision on any CPU; DeepSpeed allows it on those that are fast at it."""
     from deepspeed.accelerator import get_accelerator
 
-    # torch computes half precision on any CPU; DeepSpeed allows it on those that are fast at it.
     monkeypatch.setattr(type(get_accelerator()), "is_fp16_supported", lambda self: True)
+
+
+@pytest.mark.parametrize("budget", [40, 60, 10_000])
+def test_a_gradient_in_fp16_is_that_in_float32_whatever_the_micro_batches(fp16_allowed, budget):
+    config = tiny(micro_batch_tokens=budget, graph_tokens=0)
+    expected = train_step(Engine(encoder_of(config), config, CPU), pairs(0), config)
+    config = with_precision(config, "fp16")
+    engine = Engine(encoder_of(config), config, CPU)
+    found = train_step(engine, pairs(0), config)
+    while found.overflow:  # the weights are still the first ones
+        found = train_step(engine, pairs(0), config)
+    assert found.loss == pytest.approx(expected.loss, rel=0.01)
+    assert found.grad_norm == pytest.approx(expected.grad_norm, rel=0.01)
+
+
+def test_fp16_skips_steps_that_overflow_and_lowers_the_scale(fp16_allowed, tmp_path):
     config = with_precision(tiny(micro_batch_tokens=60, graph_tokens=0), "fp16")
     config = replace(config, training=replace(config.training, steps=40))
     engine = Engine(encoder_of(config), config, CPU)
@@ -176,10 +193,7 @@ def test_fp16_skips_steps_that_overflow_and_lowers_the_scale(monkeypatch, tmp_pa
     assert load_and_go_on(config, tmp_path) == expected
 
 
-def test_fp16_that_overflows_at_every_scale_has_diverged(monkeypatch):
-    from deepspeed.accelerator import get_accelerator
-
-    monkeypatch.setattr(type(get_accelerator()), "is_fp16_supported", lambda self: True)
+def test_fp16_that_overflows_at_every_scale_has_diverged(fp16_allowed):
     config = with_precision(tiny(), "fp16")
     engine = Engine(encoder_of(config), config, CPU)
     weight = engine.encoder.backbone.encoder.layer[0].output.dense.weight
