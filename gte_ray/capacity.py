@@ -35,6 +35,7 @@ def check_capacity(config: Config, warn: Callable[[str], None], other_cpus: floa
         if there.get(kind, 0) < n
     ]
     if not missing:
+        _check_left_over(config, warn)
         return
     sentence = (
         f"{config.hardware.fewest_workers} worker(s) and the reading of data need {' and '.join(missing)}"
@@ -42,3 +43,16 @@ def check_capacity(config: Config, warn: Callable[[str], None], other_cpus: floa
     if not os.environ.get("RAY_ADDRESS"):
         raise RunError(f"{sentence}; see --workers, --worker-cpus and --no-gpu")
     warn(f"{sentence}; waiting for the cluster to grow")
+
+
+def _check_left_over(config: Config, warn: Callable[[str], None]) -> None:
+    """Warns where an elastic run's workers may take all CPUs of every node, after which nothing reads data."""
+    hardware = config.hardware
+    if hardware.gpu or hardware.fewest_workers == hardware.most_workers:
+        return
+    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    if all(cpus % hardware.worker_cpus < READING_CPUS for cpus in nodes):
+        warn(
+            f"workers may take all CPUs of all nodes, and none is left to read data with; give a "
+            f"--worker-cpus (now {hardware.worker_cpus:g}) that leaves a CPU of a node over"
+        )

@@ -4,7 +4,9 @@ import errno
 import logging
 import math
 import os
+import re
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -58,11 +60,30 @@ def start_ray(cpus: float, verbose: bool) -> None:
             logging.getLogger(name).setLevel(logging.ERROR)
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     quiet = {} if verbose else {"log_to_driver": False, "logging_level": logging.ERROR}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        _knock(address)
+        try:
+            ray.init(**quiet)
+        except (ConnectionError, RuntimeError) as error:
+            raise RunError(
+                f"the Ray at {address} (RAY_ADDRESS) cannot be joined; where it asks for a token, "
+                "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or ~/.ray/auth_token, have to give it"
+            ) from error
         return
     count = max(os.cpu_count() or 1, math.ceil(cpus) + 1)
     ray.init(address="local", num_cpus=count, include_dashboard=False, **quiet)
+
+
+def _knock(address: str) -> None:
+    """RunError where nothing listens at `address`, which Ray would take minutes to notice."""
+    host, _, port = address.rpartition(":")
+    if not re.fullmatch(r"[^/]+", host) or not port.isdigit():
+        return  # `auto`, or what Ray makes of a URI
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise RunError(f"nothing answers at {address} (RAY_ADDRESS): {error.strerror or error}") from error
 
 
 class Interruption:

@@ -79,8 +79,14 @@ class TrainingProgress:
             self._plain()
 
     def show(self, reports: Sequence[StepReport]) -> None:
+        for report in reports:
+            if report.step < self.done:
+                self.console.print(
+                    f"step {self.done} is the last that was done; workers were started again and go on from "
+                    f"the last checkpoint, with step {report.step + 1}"
+                )
+            self.done = report.step + 1
         self.recent.extend(reports)
-        self.done = reports[-1].step + 1
         self.bar.update(self.task, completed=self.done, description=self._description())
         if not self.console.is_terminal and time.monotonic() - self.last_plain > self.plain_every_seconds:
             self._plain()

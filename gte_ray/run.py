@@ -1,6 +1,7 @@
 """A run before its first step: config, store, plan, tokenizer and folder brought together and checked."""
 
 import dataclasses
+import os
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +93,17 @@ def warnings(run: Run) -> list[str]:
             f"global batch {batch:,} is larger than these sources, whose pairs repeat within a batch: "
             + ", ".join(small)
         )
+    if "_ray_pkg_" in os.getcwd():
+        places = {
+            "--output": run.config.run.output,
+            "--tracking-uri": resolve_uri(run.config.run.tracking_uri),
+        }
+        lost = [flag for flag, place in places.items() if os.getcwd() in place]
+        if lost:
+            found.append(
+                "the job's copy of the working directory is deleted with its cluster, and with it what is written "
+                f"there: give an absolute {' and '.join(lost)}"
+            )
     empty = [source.name for source in run.store.manifest.sources if source.rows == 0]
     if empty:
         found.append(f"sources without pairs to train on are left out: {', '.join(empty)}")
