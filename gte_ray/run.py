@@ -19,6 +19,8 @@ from gte_ray.tracking import resolve_uri, without_password
 CONFIG_FILE = "config.json"
 RESULTS_FILE = "results.json"
 MODEL_FOLDER = "model"
+JOB_FOLDER = "/_ray_pkg_"
+"""Part of the path that a Ray job works in."""
 OTHERWISE = "the store's pairs or tokenizer, the base model's weights or the version of gte_ray differ"
 """What a fingerprint holds beside the settings."""
 
@@ -93,20 +95,16 @@ def warnings(run: Run) -> list[str]:
             f"global batch {batch:,} is larger than these sources, whose pairs repeat within a batch: "
             + ", ".join(small)
         )
-    if "_ray_pkg_" in os.getcwd():
-        places = {
-            "--output": run.config.run.output,
-            "--tracking-uri": resolve_uri(run.config.run.tracking_uri),
-        }
-        lost = [flag for flag, place in places.items() if os.getcwd() in place]
-        if lost:
-            found.append(
-                "the job's copy of the working directory is deleted with its cluster, and with it what is written "
-                f"there: give an absolute {' and '.join(lost)}"
-            )
     empty = [source.name for source in run.store.manifest.sources if source.rows == 0]
     if empty:
         found.append(f"sources without pairs to train on are left out: {', '.join(empty)}")
+    places = {"output": run.config.run.output, "tracking-uri": resolve_uri(run.config.run.tracking_uri)}
+    lost = [flag for flag, place in places.items() if JOB_FOLDER in os.getcwd() and os.getcwd() in place]
+    if lost:
+        found.append(
+            "the job's copy of the working directory is deleted with the cluster, and what is written there with "
+            f"it; give an absolute --{' and --'.join(lost)}"
+        )
     return found
 
 

@@ -103,7 +103,9 @@ def test_a_command_of_a_readme_exists(command, monkeypatch):
     elif program == "sbatch":
         check_python(monkeypatch, ["-m", "gte_ray.pretrain", *words[words.index("--recipe") :]])
     else:
-        assert program in ("docker", "export", "kubectl", "mlflow", "source") or program.startswith("cluster/local/")
+        assert program in ("docker", "export", "kubectl", "mlflow", "source") or program.startswith(
+            "cluster/local/"
+        )
 
 
 def test_there_are_commands():

@@ -8,7 +8,7 @@ import pytest
 from gte_ray.config import validate
 from gte_ray.errors import UsageError
 from gte_ray.recipes import tiny
-from gte_ray.run import open_run, plan_run, public, run_key
+from gte_ray.run import open_run, plan_run, public, run_key, warnings
 
 SECRET = "https://user:pw@mlflow.example"
 
@@ -69,3 +69,14 @@ def test_other_weights_are_told_from_other_settings(run, tiny_store):
     changed = replace(run.config, seed=7)
     with pytest.raises(UsageError, match=r"other settings \(seed 42 -> 7\)"):
         open_run(replace(run, config=changed, fingerprint="0" * 16), fresh=False)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_job_that_writes_into_its_own_folder_is_told(run, tmp_path, monkeypatch, absolute):
+    folder = tmp_path / "_ray_pkg_0123"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    place = {} if absolute else {"output": "runs", "tracking_uri": "sqlite:///mlflow.db"}
+    found = warnings(plan_run(replace(run.config, run=replace(run.config.run, **place))))
+    told = [text for text in found if "give an absolute --output and --tracking-uri" in text]
+    assert len(told) == (not absolute)
