@@ -31,7 +31,7 @@ def fill(path: Path) -> None:
 
 def test_a_full_disk_costs_nothing_but_time(nodes, small_disk, tiny_store, tmp_path):
     """The run goes on with one worker instead of two."""
-    flags = [*arguments(tiny_store, 300, workers="2"), "--max-failures", "0"]
+    flags = [*arguments(tiny_store, 160, workers="2"), "--max-failures", "0"]
     training = Training(nodes, tmp_path, flags, runs=str(small_disk / "runs"))
     training.wait(lambda: training.done() > 2 * EVERY)
     fill(small_disk / "filler")
