@@ -18,6 +18,8 @@ from gte_ray.errors import UsageError
 
 Direction = Literal["q2d", "q2q", "d2q", "d2d"]
 Precision = Literal["fp32", "bf16", "fp16"]
+Pooling = Literal["mean", "cls", "last"]
+"""Which states of a text's tokens make its embedding: their mean, the first token's, or the last one's."""
 
 IMPROVED: tuple[Direction, ...] = ("q2d", "q2q", "d2q", "d2d")
 """The four sums of the partition function of eq. 6, in the order in which it prints them."""
@@ -62,7 +64,11 @@ class ModelConfig:
     intermediate_size: int = 3072
     """Width of the feed-forward layers; `scratch` only."""
     dropout: float = 0.1
-    """Dropout probability of the backbone, of hidden states and attention alike."""
+    """Dropout probability of all dropout that the backbone has, such as that of hidden states and attention.
+    Above 0 its draws depend on the number of workers and the micro-batches; 0 makes runs the same on any."""
+    pooling: Pooling | Literal["base"] = "base"
+    """How the states of a text's tokens become its embedding: their mean, that of the first token (cls) or of the
+    last; `base` for what the base model's folder says, the mean where it says nothing and for `scratch`."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,11 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class HardwareConfig:
-    """Where and how the run is computed; no field changes what is computed."""
+    """Where and how the run is computed.
+
+    With --dropout 0 no field changes what is computed, up to rounding. With dropout its draws depend on the
+    workers, on micro-batch-tokens and on the kind of device: those runs then differ as by another seed.
+    """
 
     workers: int | str = 1
     """Training processes, one for each GPU; `2:8` for as many as the cluster has room for, from 2 to 8."""

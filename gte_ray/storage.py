@@ -183,6 +183,14 @@ def folders(uri: str) -> list[str]:
     return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
 
 
+def files(uri: str) -> list[str]:
+    """Names of all files in the folder `uri`, those in its folders as `folder/name`, sorted; none without one."""
+    filesystem, path = resolve(uri)
+    found = filesystem.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+    start = len(path.rstrip("/")) + 1
+    return sorted(info.path[start:] for info in found if info.type == fs.FileType.File)
+
+
 def stamps(uris: list[str]) -> list[tuple[str, int, int]]:
     """Path, size and time of change (ns) of each file: equal while the file is left as it is."""
     found = []

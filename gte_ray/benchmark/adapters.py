@@ -14,8 +14,6 @@ CHUNK_TEXTS = 65_536
 """Texts that are tokenised, sorted by length and encoded together."""
 QUERY_TILE = 64
 """Queries whose BM25 scores of all documents exist at one time."""
-PROMPTS = {"query": ("query",), "document": ("document", "passage")}
-"""Names under which models keep what goes in front of texts of a kind."""
 
 
 class MtebEncoder(AbsEncoder):
@@ -23,15 +21,29 @@ class MtebEncoder(AbsEncoder):
 
     def __init__(self, model: TextModel, budget_tokens: int):
         self.model, self.budget_tokens = model, budget_tokens
+        self.model_prompts = dict(model.prompts.named)
         self.mteb_model_meta = _meta(ScoringFunction.COSINE)
 
     def encode(
-        self, inputs: Iterable[dict[str, Any]], *, prompt_type: Any = None, **named: Any
+        self,
+        inputs: Iterable[dict[str, Any]],
+        *,
+        task_metadata: Any = None,
+        prompt_type: Any = None,
+        **named: Any,
     ) -> np.ndarray:
-        """(n, D) float32, with the model's own prompt for queries or documents where it has one."""
+        """(n, D) float32, with the prompt that mteb chooses for the task among the model's own.
+
+        Where there is none for the task or its type, it is that of queries or documents, and the default for other
+        texts.
+        """
         texts = [text for batch in inputs for text in batch["text"]]
-        names = PROMPTS.get(getattr(prompt_type, "value", prompt_type) or "", ())
-        prompt = next((self.model.prompts[name] for name in names if name in self.model.prompts), "")
+        prompts, side = self.model.prompts, getattr(prompt_type, "value", prompt_type)
+        prompt = {"query": prompts.query, "document": prompts.document}.get(side or "", prompts.default)
+        if task_metadata is not None:
+            name = self.get_prompt_name(task_metadata, prompt_type)
+            if name not in (None, "query", "document"):
+                prompt = prompts.named[name]
         chunks = [texts[start : start + CHUNK_TEXTS] for start in range(0, len(texts), CHUNK_TEXTS)]
         return np.concatenate([self.model.embed(chunk, self.budget_tokens, prompt) for chunk in chunks])
 

@@ -52,7 +52,10 @@ class HeldOutScorer:
             row = score_bm25(task)
         else:
             model = self._load(name)
-            row = score_source(task, lambda texts: model.embed(texts, scoring.micro_batch_tokens))
+            budget = scoring.micro_batch_tokens
+            row = score_source(
+                task, lambda texts: model.queries(texts, budget), lambda texts: model.documents(texts, budget)
+            )
         result = asdict(Result(name, source, "Retrieval", {"main": row.ndcg_at_10}))
         storage.write_json(path, [result])
         yield result

@@ -36,7 +36,8 @@ class StreamConfig:
     max_length: int
     tokenizer: TextTokenizer
     stored_ids: bool
-    """Whether the token ids in the store are used; otherwise the texts are tokenised on the fly."""
+    """Whether the token ids in the store are used; otherwise the texts are tokenised on the fly, with the
+    tokenizer's prompts in front."""
     group_size: int = 1
     """Documents of a pair: its own and group_size - 1 negatives."""
     pass_steps: int | None = None
@@ -76,8 +77,8 @@ def read_batch(stream: StreamConfig, store: Store, batch: Batch) -> PairBatch:
     pairs = PairBatch(
         batch.step,
         batch.source,
-        _tokens(stream, rows.column(columns[0])),
-        _tokens(stream, rows.column(columns[1])),
+        _tokens(stream, rows.column(columns[0]), stream.tokenizer.prompts.query),
+        _tokens(stream, rows.column(columns[1]), stream.tokenizer.prompts.document),
         rows.column("query_hash").to_numpy(),
         rows.column("document_hash").to_numpy(),
     )
@@ -107,7 +108,9 @@ def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: Pai
     order = np.argsort(owners, kind="stable")
     return replace(
         pairs,
-        negatives=_tokens(stream, pa.concat_arrays(chosen).take(pa.array(order))),
+        negatives=_tokens(
+            stream, pa.concat_arrays(chosen).take(pa.array(order)), stream.tokenizer.prompts.document
+        ),
         negative_hashes=pa.concat_arrays(chosen_hashes).to_numpy()[order],
         negative_owners=owners[order],
     )
@@ -125,12 +128,12 @@ class _Rows:
         return pa.concat_arrays(self.table.column(name).chunks)
 
 
-def _tokens(stream: StreamConfig, array: pa.Array) -> TokenLists:
-    if stream.stored_ids:
+def _tokens(stream: StreamConfig, array: pa.Array, prompt: str) -> TokenLists:
+    if stream.stored_ids:  # they are without prompts: see `make_stream`
         values, offsets = flat(array)
         content = TokenLists(values.to_numpy(), offsets.astype(np.int64))
         return stream.tokenizer.with_specials(content, stream.max_length)
-    return stream.tokenizer.encode(array, stream.max_length)
+    return stream.tokenizer.encode(array, stream.max_length, prompt)
 
 
 class _PlanKey:

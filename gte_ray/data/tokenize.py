@@ -5,7 +5,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,10 @@ from tokenizers import (
     trainers,
 )
 
-from gte_ray import storage
 from gte_ray.data.batch import TokenLists
+from gte_ray.data.pretrained import load_pretrained
 from gte_ray.errors import RunError
+from gte_ray.prompts import Prompts
 
 CHARACTERS_PER_TOKEN = 6
 """Characters of a text that are looked at first for each token that is kept."""
@@ -31,23 +32,31 @@ MOST_CHARACTERS = 100_000
 space are one word, and would take a minute."""
 ALPHABET = 1_000
 """Characters of a trained vocabulary; rarer ones are unknown."""
+NO_PROMPTS = Prompts()
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 class TextTokenizer:
     """A fast tokenizer and the special tokens that it puts around a text. Small to send, cheap to rebuild."""
 
-    def __init__(self, definition: str, files: dict[str, bytes], pad_id: int):
-        """`definition` is the content of tokenizer.json, `files` those of the whole folder."""
+    def __init__(self, definition: str, files: dict[str, bytes], pad_id: int, prompts: Prompts = NO_PROMPTS):
+        """`definition` is the content of tokenizer.json, `files` those of the whole folder.
+
+        `prompts` are those of the model that the tokenizer came with; ids have them where it is asked for.
+        """
         self.definition = definition
         self.files = files
         self.pad_id = pad_id
+        self.prompts = prompts
         self._tokenizer = _cached_tokenizer(definition)
         self.vocab_size = self._tokenizer.get_vocab_size(with_added_tokens=True)
         self.fingerprint = hashlib.sha256(definition.encode()).hexdigest()[:16]
         bare = self._tokenizer.encode("a", add_special_tokens=False).ids
         wrapped = self._tokenizer.encode("a", add_special_tokens=True).ids
-        start = next(i for i in range(len(wrapped)) if wrapped[i : i + len(bare)] == bare)
+        starts = [i for i in range(len(wrapped)) if wrapped[i : i + len(bare)] == bare]
+        if not bare or not starts:
+            raise RunError("the tokenizer makes nothing of 'a', so that its special tokens cannot be told")
+        start = starts[0]
         # An added token such as [SEP] is several words where a cut goes through it.
         added = self._tokenizer.get_added_tokens_decoder().values()
         self._open_words = 1 + max((len(token.content) for token in added), default=0)
@@ -55,13 +64,22 @@ class TextTokenizer:
         self.suffix = wrapped[start + len(bare) :]
 
     def __reduce__(self):
-        return TextTokenizer, (self.definition, self.files, self.pad_id)
+        return TextTokenizer, (self.definition, self.files, self.pad_id, self.prompts)
 
-    def content_ids(self, texts: Sequence[str] | pa.Array, max_length: int) -> TokenLists:
-        """Ids without special tokens, as many as leave room for them in `max_length` tokens."""
+    @cached_property
+    def largest_id(self) -> int:
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+
+    def content_ids(
+        self, texts: Sequence[str] | pa.Array, max_length: int, prompt: str = ""
+    ) -> TokenLists:
+        """Ids without special tokens, as many as leave room for them in `max_length` tokens.
+
+        `prompt` is put in front of each text, and counts.
+        """
         limit = max_length - len(self.prefix) - len(self.suffix)
         given = texts.to_pylist() if isinstance(texts, pa.Array) else texts
-        whole = [text[:MOST_CHARACTERS] for text in given]
+        whole = [(prompt + text)[:MOST_CHARACTERS] for text in given]
         ids: list[list[int]] = [[] for _ in whole]
         open_texts, characters = list(range(len(whole))), CHARACTERS_PER_TOKEN * limit
         while open_texts:
@@ -100,9 +118,9 @@ class TextTokenizer:
         values[np.repeat(offsets[:-1] + before, kept) + within] = content.values[source]
         return TokenLists(values, offsets)
 
-    def encode(self, texts: Sequence[str] | pa.Array, max_length: int) -> TokenLists:
-        """Ids of each text with its special tokens, at most `max_length`."""
-        return self.with_specials(self.content_ids(texts, max_length), max_length)
+    def encode(self, texts: Sequence[str] | pa.Array, max_length: int, prompt: str = "") -> TokenLists:
+        """Ids of each text, after the `prompt`, with its special tokens, at most `max_length`."""
+        return self.with_specials(self.content_ids(texts, max_length, prompt), max_length)
 
     def save(self, folder: str) -> None:
         """Writes the tokenizer as a transformers folder."""
@@ -126,23 +144,16 @@ def _cached_tokenizer(definition: str) -> Tokenizer:
 
 
 def load_tokenizer(name: str) -> TextTokenizer:
-    """The tokenizer of a Hugging Face id, a folder, or a folder at a URI. RunError where there is none."""
-    import transformers  # seconds: only the driver needs it, not the tasks that tokenise
+    """The tokenizer of a Hugging Face id, a folder, or a folder at a URI, with the prompts of a model there.
 
-    try:
-        with storage.local_folder(name) as folder:
-            loaded = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{name}: no tokenizer could be loaded; a Hugging Face id that can be reached from here, or "
-            f"a folder with a tokenizer.json, is allowed ({str(error).splitlines()[0]})"
-        ) from error
-    if not loaded.is_fast or loaded.pad_token_id is None:
-        raise RunError(f"{name}: needs a tokenizer.json and a padding token")
+    It lower-cases where the model's settings say so. RunError where there is none, or where it does something
+    that `TextTokenizer` does not.
+    """
+    loaded, prompts = load_pretrained(name)
     with tempfile.TemporaryDirectory() as saved:
         loaded.save_pretrained(saved)
         files = {path.name: path.read_bytes() for path in sorted(Path(saved).iterdir()) if path.is_file()}
-    return TextTokenizer(_definition(files["tokenizer.json"]), files, loaded.pad_token_id)
+    return TextTokenizer(_definition(files["tokenizer.json"]), files, loaded.pad_token_id, prompts)
 
 
 def _definition(content: bytes) -> str:

@@ -1,10 +1,12 @@
 """What ends a run: the model exported, and scored on held-out pairs before and after training."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import ray.train
@@ -15,7 +17,7 @@ from gte_ray.config import Config
 from gte_ray.data.store import open_store
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.evaluation.bm25 import evaluate_bm25
-from gte_ray.evaluation.heldout import SourceScores, evaluate
+from gte_ray.evaluation.heldout import Embed, SourceScores, evaluate
 from gte_ray.evaluation.scores import Scores, Steps
 from gte_ray.export import ModelCard, export_model
 from gte_ray.model.encoder import Encoder, build_encoder
@@ -37,11 +39,11 @@ def evaluate_and_export(
     torch.set_num_threads(config.hardware.threads)
     encoder = _first_encoder(config, tokenizer, config.hardware.gpu)
     store, limit = open_store(config.data.store, check=False), config.run.eval_limit
-    embed = embedder(encoder, tokenizer, config)
-    before = evaluate(store, embed, limit)
+    embed = embedders(encoder, tokenizer, config)
+    before = evaluate(store, embed.queries, limit, embed.documents)
     with checkpoint.as_directory() as folder:
         load_weights(encoder, str(Path(folder) / WEIGHTS_FILE))
-    after = evaluate(store, embed, limit)
+    after = evaluate(store, embed.queries, limit, embed.documents)
     scores = Scores(before, after, evaluate_bm25(store, limit), steps)
     card = replace(card, before=scores.before, after=scores.after, bm25=scores.bm25)
     with tempfile.TemporaryDirectory() as scratch:
@@ -61,7 +63,8 @@ def score_weights(
     with local_copy(weights) as path:
         load_weights(encoder, path)
     store = open_store(config.data.store, check=False)
-    return evaluate(store, embedder(encoder, tokenizer, config), config.run.eval_limit)
+    embed = embedders(encoder, tokenizer, config)
+    return evaluate(store, embed.queries, config.run.eval_limit, embed.documents)
 
 
 def _first_encoder(config: Config, tokenizer: TextTokenizer, gpu: bool) -> Encoder:
@@ -72,14 +75,22 @@ def _first_encoder(config: Config, tokenizer: TextTokenizer, gpu: bool) -> Encod
     return encoder.to("cuda" if gpu else "cpu").eval()
 
 
-def embedder(encoder: Encoder, tokenizer: TextTokenizer, config: Config) -> Callable[[list[str]], np.ndarray]:
-    """Texts to (n, D) float32 vectors of length 1, in micro-batches of the run's size."""
+class Embedders(NamedTuple):
+    """Texts to (n, D) float32 vectors of length 1."""
 
-    def embed(texts: list[str]) -> np.ndarray:
-        tokens = tokenizer.encode(texts, config.data.max_length)
+    queries: Embed
+    documents: Embed
+
+
+def embedders(encoder: Encoder, tokenizer: TextTokenizer, config: Config) -> Embedders:
+    """Those of a run's encoder: with the prompts that it trains with, in micro-batches of the run's size."""
+
+    def embed(prompt: str, texts: list[str]) -> np.ndarray:
+        tokens = tokenizer.encode(texts, config.data.max_length, prompt)
         return encoder.encode(tokens, config.hardware.micro_batch_tokens).cpu().numpy()
 
-    return embed
+    prompts = tokenizer.prompts
+    return Embedders(partial(embed, prompts.query), partial(embed, prompts.document))
 
 
 @contextmanager

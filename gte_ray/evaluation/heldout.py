@@ -13,6 +13,7 @@ from gte_ray.data.store import Store
 from gte_ray.errors import RunError
 from gte_ray.evaluation.metrics import Retrieval, ranks, retrieval
 
+Embed = Callable[[list[str]], np.ndarray]
 FEWEST_DOCUMENTS = 2
 """Candidates below which retrieval says nothing: a source with fewer is passed over."""
 
@@ -47,18 +48,21 @@ class HeldOut:
         )
 
 
-def evaluate(store: Store, embed: Callable[[list[str]], np.ndarray], limit: int) -> tuple[SourceScores, ...]:
+def evaluate(
+    store: Store, embed: Embed, limit: int, embed_documents: Embed | None = None
+) -> tuple[SourceScores, ...]:
     """Scores of an embedding model on at most `limit` held-out pairs of each source (all when none is named).
 
-    `embed` gives (n, D) normalised float32 vectors of n texts. A source with fewer than two held-out
+    `embed` gives (n, D) normalised float32 vectors of n texts; `embed_documents` does for documents, where they are
+    embedded in another way than queries. A source with fewer than two held-out
     documents has no scores (see `skipped_sources`). Raises RunError when a vector is not finite.
     """
-    return tuple(score_source(task, embed) for task in held_out(store, limit))
+    return tuple(score_source(task, embed, embed_documents) for task in held_out(store, limit))
 
 
-def score_source(task: HeldOut, embed: Callable[[list[str]], np.ndarray]) -> SourceScores:
+def score_source(task: HeldOut, embed: Embed, embed_documents: Embed | None = None) -> SourceScores:
     """Scores of an embedding model on one source; see `evaluate`."""
-    q_QD, d_ND = embed(task.queries), embed(task.documents)
+    q_QD, d_ND = embed(task.queries), (embed_documents or embed)(task.documents)
     if not (np.isfinite(q_QD).all() and np.isfinite(d_ND).all()):
         raise RunError(f"the model's embeddings of held-out texts of {task.source} are not finite")
 

@@ -89,8 +89,8 @@ class Encode:
         task = self.search.tasks[source]
         texts = task.queries if column == "query" else task.documents
         found = read_texts(self.store, source, texts.block(number), column)
-        vectors = self.model.embed(found, MICRO_BATCH_TOKENS)
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        embed = self.model.queries if column == "query" else self.model.documents
+        vectors = embed(found, MICRO_BATCH_TOKENS)
         write_arrays(task.path(column, number), vectors=vectors)
         yield {"source": source, "texts": len(vectors)}
 

@@ -1,0 +1,217 @@
+"""A transformers backbone from the files of a model, whole or not at all, and what it can do.
+
+Weights that a folder lacks would silently be random ones, so that all must be there and fit.
+"""
+
+import inspect
+import pickle
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import (
+    MODEL_MAPPING,
+    AutoConfig,
+    BertConfig,
+    BertModel,
+    MT5EncoderModel,
+    T5EncoderModel,
+    UMT5EncoderModel,
+)
+from transformers.utils import logging as transformers_logging
+
+from gte_ray.config import ModelConfig
+from gte_ray.errors import RunError
+from gte_ray.model_folder import PICKLED_WEIGHTS, SAFE_WEIGHTS
+
+POSITIONS = 512
+"""Positions of a backbone from random weights, as of BERT; more where texts are longer."""
+ENCODER_HALVES = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel}
+"""Encoder-decoders of which sentence-transformers, too, takes the encoder alone."""
+DROPOUTS = (
+    *("hidden_dropout_prob", "attention_probs_dropout_prob"),  # BERT and its kin
+    *("dropout", "attention_dropout", "activation_dropout"),  # DistilBERT, XLM, XLNet, BART's kin
+    *("embedding_dropout", "mlp_dropout", "hidden_dropout", "dropout_rate"),  # ModernBERT, Funnel, T5
+    *("embd_pdrop", "resid_pdrop", "attn_pdrop"),  # GPT-2
+    *("embed_dropout", "resid_dropout", "residual_dropout"),  # GPT-Neo, StarCoder2
+)
+"""Fields of configs that hold the probability of a dropout inside the backbone."""
+OTHER_DROPOUTS = re.compile(r"(classifier|summary|qa|seq_classif|pooler)_.*|.*layer_?drop|token_dropout")
+"""Fields of heads, which an encoder has none of, and of what is no dropout of single numbers."""
+POINTER = b"version https://git-lfs"
+
+
+def scratch(config: ModelConfig, vocab_size: int, pad_id: int, max_length: int, seed: int) -> Any:
+    """BERT of the sizes of `config`; `seed` alone decides on its weights."""
+    shape = BertConfig(
+        vocab_size=vocab_size,
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        intermediate_size=config.intermediate_size,
+        hidden_dropout_prob=config.dropout,
+        attention_probs_dropout_prob=config.dropout,
+        max_position_embeddings=max(POSITIONS, max_length),
+        pad_token_id=pad_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return BertModel(shape, add_pooling_layer=False)
+
+
+def load_backbone(folder: Path, name: str, dropout: float | None = None) -> Any:
+    """The backbone in `folder`, called `name` in messages, in float32 on the CPU.
+
+    Weights are safetensors, or torch's own files where there are none: `torch.load` with `weights_only=True`
+    makes tensors of those and runs no code. None leaves dropout as it is. Raises RunError in one sentence.
+    """
+    for file in sorted([*folder.glob(SAFE_WEIGHTS), *folder.glob(PICKLED_WEIGHTS)]):
+        with file.open("rb") as start:
+            if start.read(len(POINTER)) == POINTER:
+                raise RunError(f"{name}: {file.name} is a pointer of Git LFS; `git lfs pull` gets the weights")
+    try:
+        shape = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # files of newer releases, or cut off
+        raise _not_loaded(name, error) from error
+    kind = _class_of(shape, name)
+    if dropout is not None:
+        _set_dropout(shape, name, dropout)
+    pooler = "add_pooling_layer" in inspect.signature(kind).parameters
+    try:
+        # The seed is for a pooler where a class must have one: unused, but the same for every worker.
+        with _quiet_transformers(), torch.random.fork_rng():
+            torch.manual_seed(0)
+            backbone, found = kind.from_pretrained(
+                folder,
+                config=shape,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told below
+                **({"add_pooling_layer": False} if pooler else {}),
+            )
+    except Exception as error:  # what torch, safetensors or pickle make of a file that is not whole
+        raise _not_loaded(name, error) from error
+    _check_weights(backbone, found, name)
+    return backbone
+
+
+def positions(backbone: Any) -> int | None:
+    """Tokens that the longest text may have, special ones included; None where there is no limit."""
+    limit = getattr(backbone.config, "max_position_embeddings", None)
+    if limit is None or limit < 1:
+        return None
+    for module in backbone.modules():
+        # RoBERTa and its kin count from the padding id on; no other module has both of these.
+        padding = getattr(module, "padding_idx", None)
+        if isinstance(padding, int) and isinstance(getattr(module, "position_embeddings", None), nn.Embedding):
+            return limit - padding - 1
+    return limit
+
+
+def attention(backbone: Any) -> str:
+    """transformers' name of the attention for padded texts."""
+    return "sdpa" if backbone._supports_sdpa else "eager"
+
+
+def _class_of(shape: Any, name: str) -> Any:
+    kind: Any = ENCODER_HALVES.get(shape.model_type)
+    if kind is None:
+        if shape.is_encoder_decoder or type(shape) not in MODEL_MAPPING:
+            raise RunError(
+                f"{name}: {shape.model_type} is no text encoder; allowed are encoders, decoders alone, "
+                f"and of encoder-decoders {', '.join(ENCODER_HALVES)}"
+            )
+        kind = MODEL_MAPPING[type(shape)]
+    takes = inspect.signature(kind.forward).parameters
+    if "input_ids" not in takes:
+        raise RunError(f"{name}: {shape.model_type} does not take the tokens of texts")
+    if "attention_mask" not in takes:
+        raise RunError(
+            f"{name}: {shape.model_type} has no attention mask, so that a text's vector would depend on the "
+            "padding beside it; allowed are backbones that have one"
+        )
+    if hasattr(shape, "use_cache"):
+        shape.use_cache = False
+    return kind
+
+
+def _set_dropout(shape: Any, name: str, dropout: float) -> None:
+    fields = [
+        field
+        for field, value in shape.to_dict().items()
+        if "drop" in field and not OTHER_DROPOUTS.fullmatch(field) and isinstance(value, float | int)
+    ]
+    unknown = [field for field in fields if field not in DROPOUTS]
+    if unknown or (dropout and not fields):
+        what = ", ".join(f"{field} = {getattr(shape, field)}" for field in unknown) or "no dropout"
+        raise RunError(
+            f"{name}: its config.json has {what}, which --dropout {dropout:g} cannot set; allowed are "
+            f"backbones whose dropout is in {', '.join(DROPOUTS)}" + ("" if unknown else ", or --dropout 0")
+        )
+    for field in fields:
+        setattr(shape, field, dropout)
+    dropped = [f for f in ("layerdrop", "encoder_layerdrop", "layer_drop") if getattr(shape, f, 0)]
+    if dropped:
+        raise RunError(f"{name}: its config.json has {dropped[0]} = {getattr(shape, dropped[0])}; allowed is 0")
+
+
+def _check_weights(backbone: Any, found: dict[str, Any], name: str) -> None:
+    """RunError where weights lack, do not fit, or are of layers that the config leaves out."""
+    expected = backbone.state_dict()
+    for key, in_file, in_model in sorted(found["mismatched_keys"]):
+        raise RunError(
+            f"{name}: {key} is of shape {list(in_file)} in the weights and {list(in_model)} by config.json: "
+            "the two are not of one model"
+        )
+    missing = sorted(key for key in found["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise RunError(
+            f"{name}: its weights lack {len(missing)} of the {len(expected)} tensors of {type(backbone).__name__}, "
+            f"such as {missing[0]}: they are not whole, or of another model than config.json"
+        )
+    patterns = {_numbers_out(key) for key in expected}
+    prefix = f"{backbone.base_model_prefix}."
+    more = [key for key in found["unexpected_keys"] if _numbers_out(key.removeprefix(prefix)) in patterns]
+    if more:
+        raise RunError(
+            f"{name}: its weights have {len(more)} tensors of layers that config.json leaves out, such as "
+            f"{min(more)}: the two are not of one model"
+        )
+
+
+def _numbers_out(key: str) -> str:
+    return re.sub(r"\.\d+\.", ".N.", key)
+
+
+def _not_loaded(name: str, error: Exception) -> RunError:
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    if isinstance(error, pickle.UnpicklingError) and "global" in reason.lower():
+        return RunError(
+            f"{name}: its weights are a pickle of more than tensors, which could run code and is not loaded; "
+            "allowed are safetensors, or a pickle of tensors alone"
+        )
+    if isinstance(error, pickle.UnpicklingError | SafetensorError | EOFError | RuntimeError):
+        return RunError(
+            f"{name}: its weights cannot be read, the file is not whole or of another kind ({reason})"
+        )
+    return RunError(f"{name}: the model cannot be loaded ({reason})")
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without the list of weights that are left out, such as the head of a masked language model."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
