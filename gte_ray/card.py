@@ -4,9 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from gte_ray.config import Config
+from gte_ray.config import Config, Pooling
 from gte_ray.evaluation.heldout import SourceScores, mean_scores
+from gte_ray.prompts import Prompts
 from gte_ray.tracking import without_password
+
+QUERY, DOCUMENT = "how to sort a list", "sorted(x) gives a new list, in order"
+"""Texts of the examples."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,31 @@ class ModelCard:
     bm25: tuple[SourceScores, ...] = ()
 
 
-def render(card: ModelCard, dimensions: int, pooler: bool) -> str:
-    """The card as the README.md of a model folder.
+@dataclass(frozen=True)
+class Exported:
+    """What the card says of the folder that it is in."""
 
-    `pooler` says whether the backbone's class makes a pooler unless it is told not to: the folder has none,
-    and the example then tells it.
-    """
-    parts = [_header(card), _introduction(card, dimensions), _usage(card, pooler)]
+    dimensions: int
+    """D."""
+    loader: str
+    """The class of transformers that loads the backbone."""
+    pooler: bool
+    """Whether that class makes a pooler unless it is told not to: the folder has none."""
+    pooling: Pooling
+    prompts: Prompts
+
+
+POOLING = {
+    "mean": ("Mean pooling over the tokens", "(hidden * mask).sum(1) / mask.sum(1)"),
+    "cls": ("Pooling by the first token", "hidden[:, 0]"),
+    "last": ("Pooling by the last token", "hidden[torch.arange(len(texts)), mask.sum(1).squeeze() - 1]"),
+}
+"""In words, and in code over `hidden` of right-padded texts and their `mask`."""
+
+
+def render(card: ModelCard, exported: Exported) -> str:
+    """The card as the README.md of a model folder."""
+    parts = [_header(card), _introduction(card, exported), _usage(exported)]
     if card.after:
         parts.append(_scores(card))
     return "\n\n".join([*parts, _data(card), _training(card)]) + "\n"
@@ -67,20 +89,26 @@ def _header(card: ModelCard) -> str:
     return "\n".join([*lines, "---"])
 
 
-def _introduction(card: ModelCard, dimensions: int) -> str:
+def _introduction(card: ModelCard, exported: Exported) -> str:
     base = "random weights" if card.config.model.base == "scratch" else card.config.model.base
     return (
         f"# {card.name}\n\n"
-        f"A text embedding model: up to {card.config.data.max_length} tokens in, a vector of {dimensions} "
-        "dimensions and length 1 out, compared by cosine similarity. Mean pooling over the tokens; no prompt "
-        f"or prefix is needed. Trained with gte_ray by the recipe `{card.config.recipe}` from {base}, after "
+        f"A text embedding model: up to {card.config.data.max_length} tokens in, a vector of {exported.dimensions} "
+        f"dimensions and length 1 out, compared by cosine similarity. {POOLING[exported.pooling][0]}; "
+        f"{_prompts(exported.prompts)}. Trained with gte_ray by the recipe `{card.config.recipe}` from {base}, after "
         "[Towards General Text Embeddings with Multi-stage Contrastive Learning]"
         "(https://arxiv.org/abs/2308.03281)."
     )
 
 
-def _usage(card: ModelCard, pooler: bool) -> str:
-    without = ", add_pooling_layer=False" if pooler else ""
+def _prompts(prompts: Prompts) -> str:
+    return f"it needs {prompts.in_words()}" if prompts else "no prompt or prefix is needed"
+
+
+def _usage(exported: Exported) -> str:
+    without = ", add_pooling_layer=False" if exported.pooler else ""
+    sides = ("_query", "_document") if exported.prompts else ("", "")
+    texts = [exported.prompts.query + QUERY, exported.prompts.document + DOCUMENT]
     return f"""## Use
 
 With sentence-transformers, where `folder` is the folder of this file:
@@ -89,8 +117,8 @@ With sentence-transformers, where `folder` is the folder of this file:
 from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer(folder)
-queries = model.encode(["how to sort a list"])
-documents = model.encode(["sorted(x) gives a new list, in order", "the sea is blue"])
+queries = model.encode{sides[0]}(["{QUERY}"])
+documents = model.encode{sides[1]}(["{DOCUMENT}", "the sea is blue"])
 print(model.similarity(queries, documents))
 ```
 
@@ -98,16 +126,16 @@ With transformers alone:
 
 ```python
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import {", ".join(sorted((exported.loader, "AutoTokenizer")))}
 
-tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModel.from_pretrained(folder{without}).eval()
-texts = ["how to sort a list", "sorted(x) gives a new list, in order"]
+tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
+model = {exported.loader}.from_pretrained(folder{without}).eval()
+texts = {json.dumps(texts, ensure_ascii=False)}
 inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
 with torch.no_grad():
     hidden = model(**inputs).last_hidden_state
 mask = inputs["attention_mask"].unsqueeze(-1)
-embeddings = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
+embeddings = torch.nn.functional.normalize({POOLING[exported.pooling][1]}, dim=-1)
 print(embeddings[0] @ embeddings[1])
 ```"""
 

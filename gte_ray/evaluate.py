@@ -73,8 +73,20 @@ def main() -> None:
         store=storage.absolute(arguments.store),
     )
     found = _benchmark(arguments)
+    _check(models)
     start_ray(arguments.workers * arguments.threads, arguments.verbose)
     until_interrupted(lambda interruption: _evaluate(arguments, found))
+
+
+def _check(models: tuple[str, ...]) -> None:
+    """Tells what is worth knowing of the models; RunError in one sentence where one cannot be scored."""
+    from gte_ray.evaluation.bm25 import BM25
+    from gte_ray.model.load import check_model
+
+    console = Console()
+    for model in dict.fromkeys(models):
+        for note in check_model(model) if model != BM25 else ():
+            console.print(f"warning: {note}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _benchmark(arguments: Arguments) -> "Benchmark | None":

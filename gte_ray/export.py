@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
-from gte_ray.card import CardSource, ModelCard, render
+from gte_ray.card import CardSource, Exported, ModelCard, render
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
+from gte_ray.model.backbone import ENCODER_HALVES
 from gte_ray.model.encoder import Encoder
 from gte_ray.weights import ORIGIN_FILE, origin_record
 
@@ -46,7 +47,6 @@ def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, card: Model
     _save_weights(backbone, folder)
     tokenizer.save(str(folder))
     _set_length(folder, max_length)
-    dimensions = encoder.dimensions
     # Without this a loader makes a pooler of random weights, unused, and warns about it.
     pooler = "add_pooling_layer" in inspect.signature(type(backbone)).parameters
     _write_json(folder / "modules.json", [_module(i, name) for i, name in enumerate(_MODULES)])
@@ -59,19 +59,26 @@ def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, card: Model
     _write_json(
         folder / "1_Pooling" / "config.json",
         {
-            "word_embedding_dimension": dimensions,
-            "pooling_mode_cls_token": False,
-            "pooling_mode_mean_tokens": True,
+            "word_embedding_dimension": encoder.dimensions,
+            "pooling_mode_cls_token": encoder.pooling == "cls",
+            "pooling_mode_mean_tokens": encoder.pooling == "mean",
             "pooling_mode_max_tokens": False,
             "pooling_mode_mean_sqrt_len_tokens": False,
+            **({"pooling_mode_lasttoken": True} if encoder.pooling == "last" else {}),
         },
     )
     _write_json(
         folder / "config_sentence_transformers.json",
-        {"similarity_fn_name": "cosine", "prompts": {}, "default_prompt_name": None},
+        {"similarity_fn_name": "cosine"} | tokenizer.prompts.to_folder(),
     )
     _write_json(folder / ORIGIN_FILE, origin_record(str(folder), card.fingerprint))
-    (folder / "README.md").write_text(render(card, dimensions, pooler), encoding="utf-8")
+    exported = Exported(encoder.dimensions, _loader(backbone), pooler, encoder.pooling, tokenizer.prompts)
+    (folder / "README.md").write_text(render(card, exported), encoding="utf-8")
+
+
+def _loader(backbone: Any) -> str:
+    """The class by which transformers loads the folder: its automatic choice, or the encoder's own for one half."""
+    return type(backbone).__name__ if type(backbone) in ENCODER_HALVES.values() else "AutoModel"
 
 
 _MODULES = ("Transformer", "Pooling", "Normalize")

@@ -40,6 +40,10 @@ class _First:
 
 def main() -> None:
     arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=_defaults)
+    if not arguments.dry_run:
+        from gte_ray.base import check_base
+
+        check_base(arguments.config)
     if ensure_hard_store(arguments.config.data.store, arguments.config, Console(), arguments.verbose):
         # What the store's size decides is known now.
         arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=_defaults)

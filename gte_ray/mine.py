@@ -51,9 +51,11 @@ def main() -> None:
     from gte_ray import storage
     from gte_ray.data.store import open_store
     from gte_ray.data.tasks import Pool
+    from gte_ray.evaluation.bm25 import BM25
     from gte_ray.mining.choose import Window
     from gte_ray.mining.mine import mine
     from gte_ray.mixture import store_table
+    from gte_ray.model.load import check_model
     from gte_ray.progress import PreparingProgress
 
     window = Window(
@@ -62,6 +64,8 @@ def main() -> None:
     store, model = open_store(storage.absolute(arguments.store)), storage.absolute_folder(arguments.model)
     storage.reach(arguments.out)
     console = Console()
+    for note in check_model(model) if model != BM25 else ():
+        console.print(f"warning: {note}", style="yellow", markup=False, soft_wrap=True)
     start_ray(arguments.workers * arguments.threads, arguments.verbose)
     with PreparingProgress(console) as progress:
         mined = mine(

@@ -35,8 +35,8 @@ def model_folder(name: str, weights: bool = True) -> Iterator[Path]:
     if is_folder(name):
         if not storage.files(name):
             raise ModelNotFound(f"{name}: there is no such folder, or nothing is in it")
-        with storage.local_folder(name) as folder:
-            yield Path(folder)
+        with storage.local_folder(name) as path:
+            yield Path(path)
         return
     folder = _snapshot(name, [*SETTINGS, SAFE_WEIGHTS] if weights else SETTINGS)
     if weights and not any(folder.rglob(SAFE_WEIGHTS)):
@@ -55,9 +55,9 @@ def commit(name: str) -> str:
 def _snapshot(name: str, patterns: Sequence[str]) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(patterns)))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no id at all, such as a path
+        reason = f" ({str(error).splitlines()[0]})" if isinstance(error, OSError) else ""
         raise ModelNotFound(
-            f"{name}: no such folder here, and the Hugging Face hub gives no such model "
-            f"({str(error).splitlines()[0]}); a folder, a folder at a URI, or an id that HF_HOME holds or "
+            f"{name}: no such folder here, and the Hugging Face hub gives no such model{reason}; a folder, a folder at a URI, or an id that HF_HOME holds or "
             "the hub can be reached for is allowed"
         ) from error

@@ -35,9 +35,12 @@ def main() -> None:
 def train(config: Config, fresh: bool, dry_run: bool, verbose: bool) -> None:
     """Does what the flags of a command that trains ask for, on the console."""
     # Heavy imports come after the flags, so that --help and mistyped flags answer at once.
+    from gte_ray.base import check_base
     from gte_ray.run import plan_run, warnings
 
     console = Console()
+    if not dry_run:
+        check_base(config)
     ensure_store(config, console, verbose)
     run = plan_run(config)
     for warning in warnings(run):

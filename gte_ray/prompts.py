@@ -1,5 +1,6 @@
 """What a model's authors put in front of its texts."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,12 @@ class Prompts:
             default="" if default_name is None else {"query": "", "document": "", **texts}[default_name],
             default_name=default_name,
             named=texts,
+        )
+
+    def in_words(self) -> str:
+        sides = (("queries", self.query), ("documents", self.document))
+        return " and ".join(
+            f"{json.dumps(text) if text else 'nothing'} before {side}" for side, text in sides
         )
 
     def to_folder(self) -> dict[str, Any]:

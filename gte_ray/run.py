@@ -4,16 +4,18 @@ import dataclasses
 import os
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from gte_ray import storage, weights
-from gte_ray.config import Config, from_dict
+from gte_ray.base import base_settings, base_warnings, resolve_pooling
+from gte_ray.config import Config, Pooling, from_dict
 from gte_ray.data.ids import train_vocabulary
 from gte_ray.data.plan import PlanSource, StepPlan
 from gte_ray.data.read import StreamConfig
 from gte_ray.data.store import Store, open_store
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError, UsageError
+from gte_ray.settings import Settings
 from gte_ray.tracking import resolve_uri, without_password
 
 CONFIG_FILE = "config.json"
@@ -34,6 +36,8 @@ class Run:
     plan: StepPlan
     fingerprint: str
     folder: str
+    base: Settings | None = None
+    """What the base model's folder says; None from random weights, or where it cannot be reached yet."""
 
     @property
     def name(self) -> str:
@@ -44,10 +48,12 @@ class Run:
         return storage.join(self.folder, MODEL_FOLDER)
 
 
-def plan_run(config: Config, base_identity: str = "") -> Run:
+def plan_run(
+    config: Config, base_identity: str = "", base_pooling: Pooling | Literal["base"] = "base"
+) -> Run:
     """Opens the store and plans the run. Raises UsageError or RunError in one sentence.
 
-    `base_identity` is for a base model that does not exist yet (see `weights.of_run`).
+    `base_identity` and `base_pooling` are for a base model that does not exist yet (see `weights.of_run`).
     """
     resolve_uri(config.run.tracking_uri)
     storage.reach(config.run.output)
@@ -56,18 +62,19 @@ def plan_run(config: Config, base_identity: str = "") -> Run:
     contents = store.fingerprint
     if config.model.base == "scratch" and store.manifest.tokenizer is not None:
         contents += store.manifest.tokenizer.fingerprint
+    base = None if base_identity else base_settings(config.model.base)
     base_identity = base_identity or weights.identity(config.model.base)
-    fingerprint = config.fingerprint(contents, base_identity)
+    config, fingerprint = resolve_pooling(
+        config, contents, base_identity, base.pooling if base else base_pooling
+    )
     name = config.run.name or f"{config.recipe}-{fingerprint[:8]}"
     config = dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, store=storage.absolute(config.data.store)),
-        model=config.model
-        if base_identity == config.model.base
-        else dataclasses.replace(config.model, base=storage.absolute(config.model.base)),
+        model=dataclasses.replace(config.model, base=storage.absolute_folder(config.model.base)),
         run=dataclasses.replace(config.run, name=name, output=storage.absolute(config.run.output)),
     )
-    return Run(config, store, plan, fingerprint, storage.join(config.run.output, name))
+    return Run(config, store, plan, fingerprint, storage.join(config.run.output, name), base)
 
 
 def plan_steps(config: Config, store: Store) -> StepPlan:
@@ -105,6 +112,8 @@ def warnings(run: Run) -> list[str]:
             "the job's copy of the working directory is deleted with the cluster, and what is written there with "
             f"it; give an absolute --{' and --'.join(lost)}"
         )
+    if run.base is not None:
+        found += base_warnings(run.config, run.base, run.store.manifest.tokenizer is not None)
     return found
 
 
@@ -189,7 +198,7 @@ def make_stream(run: Run, tokenizer: TextTokenizer) -> StreamConfig:
     """The stream of `run`; RunError when the store's token ids are not of `tokenizer`."""
     config, known = run.config, run.store.manifest.tokenizer
     stored = False
-    if known is not None and not config.hardware.retokenize:
+    if known is not None and not config.hardware.retokenize and not tokenizer.prompts:
         stored = True
         remedy = "prepare the store with this tokenizer, or give --retokenize to use its texts"
         if known.fingerprint != tokenizer.fingerprint:

@@ -116,9 +116,7 @@ def _modules(reader: _Reader) -> list[str]:
         types, paths = [m["type"] for m in modules], [m["path"] for m in modules]
     except (TypeError, KeyError) as error:
         raise RunError(f"{reader.name}: modules.json is no list of modules with type and path") from error
-    kinds = [
-        kind.rsplit(".", 1)[-1] if kind.startswith("sentence_transformers.") else kind for kind in types
-    ]
+    kinds = [kind.rsplit(".", 1)[-1] if kind.startswith("sentence_transformers.") else kind for kind in types]
     if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]):
         raise RunError(
             f"{reader.name}: modules.json names {', '.join(kinds)}; allowed are sentence-transformers' "
@@ -208,7 +206,9 @@ def _prompts(reader: _Reader) -> tuple[Prompts, tuple[str, ...]]:
     notes = []
     similarity = found.get("similarity_fn_name") or "cosine"
     if similarity != "cosine":
-        notes.append(f"{reader.name}: is made for {similarity} similarity; its vectors are compared by cosine")
+        notes.append(
+            f"{reader.name}: is made for {similarity} similarity; its vectors are compared by cosine"
+        )
     side = next((name for name in DOCUMENT_NAMES if name in named), "document")
     if side != "document" and named[side]:
         notes.append(

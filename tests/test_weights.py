@@ -40,4 +40,4 @@ def test_a_model_that_a_run_made_is_that_run_until_somebody_changes_it(folder):
     save_file({"a": np.arange(4.0)}, folder / "model.safetensors")
     assert identity(str(folder)) not in (of_run("f" * 16), weights)
     (folder / "config.json").write_text('{"layers": 2}')
-    assert identity(str(folder)).startswith("weights ")
+    assert identity(str(folder)).startswith("model ")

@@ -50,12 +50,14 @@ def expand(rows: Sequence[Row], seeds: int) -> tuple[list[Trial], list[Cell]]:
             seed = row.config.seed + number
             label = row.name if seeds == 1 else f"{row.name}, seed {seed}"
             config, identity, after = replace(row.config, seed=seed), "", ""
+            pooling: Any = "base"
             if row.first is not None:
                 first = plan_run(replace(row.first, seed=seed))
                 trials.setdefault(first.fingerprint, Trial(first, f"{label}, first stage"))
                 config = replace(config, model=replace(config.model, base=first.model_folder))
                 identity, after = of_run(first.fingerprint), first.fingerprint
-            run = plan_run(config, identity)
+                pooling = first.config.model.pooling
+            run = plan_run(config, identity, pooling)
             trials.setdefault(run.fingerprint, Trial(run, label, after))
             step = row.config.training.steps if row.step is None else row.step
             cells.append(Cell(row.name, row.x, row.paper, seed, step, run.fingerprint, row.series))

@@ -34,6 +34,8 @@ class Result:
     error: str = ""
 
 
+VERSION = 2
+"""Of how models are scored: raised when the same model begins to get other scores."""
 OnResult = Callable[[Result, bool], None]
 """Called with each result, and whether it was there before."""
 
@@ -44,18 +46,32 @@ def kept_or_made(
     """The results of jobs (model, task, name of the file), from the file where an earlier call left it.
 
     The others are made by actors of `kind`, which keep a list of results in the file that a unit [model, task,
-    path] names. Files are kept by weights, so that they hold for a model wherever it is.
+    path] names. A file holds for all that is the same model by `weights.identity`, wherever it is; fp16 and fp32
+    are kept apart. Releases of torch and transformers are not: they change scores by rounding alone.
     """
-    results, units = [], []
+    folders = {model: _folder(model, scoring) for model in {model: None for model, _, _ in jobs}}
+    results: list[Result] = []
+    units: dict[str, list[str]] = {}
+    same: dict[tuple[str, str], list[str]] = {}  # the models that a result is of
     for model, task, name in jobs:
-        path = storage.join(scoring.output, digest(weights.identity(model)), f"{name}.json")
-        if storage.exists(path):
+        path = storage.join(folders[model], f"{name}.json")
+        if path in units:
+            same[units[path][0], task].append(model)
+        elif storage.exists(path):
             for row in storage.read_json(path):
                 results.append(Result(**{**row, "model": model}))
                 on_result(results[-1], True)
         else:
-            units.append([model, task, path])
-    for done in run_actors(units, kind, argument, scoring.pool):
-        results.append(Result(**done))
-        on_result(results[-1], False)
+            units[path] = [model, task, path]
+            same[model, task] = [model]
+    for done in run_actors(list(units.values()), kind, argument, scoring.pool):
+        for model in same[done["model"], done["task"]]:
+            results.append(Result(**{**done, "model": model}))
+            on_result(results[-1], False)
     return results
+
+
+def _folder(model: str, scoring: Scoring) -> str:
+    """Where the results of a model are kept."""
+    precision = "fp16" if scoring.pool.gpu else "fp32"
+    return storage.join(scoring.output, digest(VERSION, weights.identity(model), precision))

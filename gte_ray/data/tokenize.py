@@ -70,9 +70,7 @@ class TextTokenizer:
     def largest_id(self) -> int:
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
-    def content_ids(
-        self, texts: Sequence[str] | pa.Array, max_length: int, prompt: str = ""
-    ) -> TokenLists:
+    def content_ids(self, texts: Sequence[str] | pa.Array, max_length: int, prompt: str = "") -> TokenLists:
         """Ids without special tokens, as many as leave room for them in `max_length` tokens.
 
         `prompt` is put in front of each text, and counts.

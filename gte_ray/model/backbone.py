@@ -73,7 +73,9 @@ def load_backbone(folder: Path, name: str, dropout: float | None = None) -> Any:
     for file in sorted([*folder.glob(SAFE_WEIGHTS), *folder.glob(PICKLED_WEIGHTS)]):
         with file.open("rb") as start:
             if start.read(len(POINTER)) == POINTER:
-                raise RunError(f"{name}: {file.name} is a pointer of Git LFS; `git lfs pull` gets the weights")
+                raise RunError(
+                    f"{name}: {file.name} is a pointer of Git LFS; `git lfs pull` gets the weights"
+                )
     try:
         shape = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # files of newer releases, or cut off
@@ -109,7 +111,9 @@ def positions(backbone: Any) -> int | None:
     for module in backbone.modules():
         # RoBERTa and its kin count from the padding id on; no other module has both of these.
         padding = getattr(module, "padding_idx", None)
-        if isinstance(padding, int) and isinstance(getattr(module, "position_embeddings", None), nn.Embedding):
+        if isinstance(padding, int) and isinstance(
+            getattr(module, "position_embeddings", None), nn.Embedding
+        ):
             return limit - padding - 1
     return limit
 
@@ -158,7 +162,9 @@ def _set_dropout(shape: Any, name: str, dropout: float) -> None:
         setattr(shape, field, dropout)
     dropped = [f for f in ("layerdrop", "encoder_layerdrop", "layer_drop") if getattr(shape, f, 0)]
     if dropped:
-        raise RunError(f"{name}: its config.json has {dropped[0]} = {getattr(shape, dropped[0])}; allowed is 0")
+        raise RunError(
+            f"{name}: its config.json has {dropped[0]} = {getattr(shape, dropped[0])}; allowed is 0"
+        )
 
 
 def _check_weights(backbone: Any, found: dict[str, Any], name: str) -> None:

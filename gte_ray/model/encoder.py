@@ -107,8 +107,9 @@ def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, max_length:
     It pools as `config` says, and as the base model's folder where that says `base`. Raises RunError when the
     base model cannot be loaded or followed, or does not fit the tokenizer or the length.
     """
+    pooling: Pooling = "mean"
     if config.base == "scratch":
-        backbone, pooling = scratch(config, vocab_size, pad_id, max_length, seed), "mean"
+        backbone = scratch(config, vocab_size, pad_id, max_length, seed)
     else:
         with model_folder(config.base) as folder:
             settings = read_settings(folder, config.base)

@@ -164,7 +164,7 @@ def test_backbone_that_cannot_be_packed_is_padded(tmp_path):
 
 
 def test_what_cannot_be_loaded_is_said_in_one_sentence(tmp_path):
-    with pytest.raises(RunError, match=r"base model '.*missing' cannot be loaded"):
+    with pytest.raises(RunError, match="missing: no such folder here, and the Hugging Face hub"):
         build_encoder(ModelConfig(str(tmp_path / "missing")), VOCABULARY, PAD, LENGTH, 0)
     folder = bert_folder(tmp_path / "bert")
     with pytest.raises(RunError, match=r"max_length is 129, but .* has 128 positions"):
