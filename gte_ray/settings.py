@@ -119,7 +119,7 @@ def _modules(reader: _Reader) -> list[str]:
     kinds = [kind.rsplit(".", 1)[-1] if kind.startswith("sentence_transformers.") else kind for kind in types]
     if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]):
         raise RunError(
-            f"{reader.name}: modules.json names {', '.join(kinds)}; allowed are sentence-transformers' "
+            f"{reader.name}: modules.json names {', '.join(kinds) or 'no modules'}; allowed are sentence-transformers' "
             "Transformer, Pooling and, after them, Normalize"
         )
     return paths
@@ -156,6 +156,8 @@ def _transformer(reader: _Reader, path: str) -> dict[str, Any]:
 def _pooling(reader: _Reader, path: str) -> tuple[Pooling, bool]:
     """How the states of a text's tokens become one, and whether those of the prompt are among them."""
     file = f"{path}/config.json"
+    if not (reader.folder / file).is_file():
+        raise RunError(f"{reader.name}: {file} is missing, which says how to pool")
     found = reader.read(file)
     modes = [mode for key, mode in OLD_POOLINGS.items() if found.get(key)] or ["mean"]
     mode = found.get("pooling_mode", modes)

@@ -66,8 +66,14 @@ class TextTokenizer:
     def __reduce__(self):
         return TextTokenizer, (self.definition, self.files, self.pad_id, self.prompts)
 
+    @property
+    def pads_left(self) -> bool:
+        """Whether transformers pads with it on the left; here padding never comes before a text."""
+        return json.loads(self.files.get("tokenizer_config.json", b"{}")).get("padding_side") == "left"
+
     @cached_property
     def largest_id(self) -> int:
+        """The largest id of an entry."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     def content_ids(self, texts: Sequence[str] | pa.Array, max_length: int, prompt: str = "") -> TokenLists:

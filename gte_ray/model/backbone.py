@@ -108,14 +108,28 @@ def positions(backbone: Any) -> int | None:
     limit = getattr(backbone.config, "max_position_embeddings", None)
     if limit is None or limit < 1:
         return None
-    for module in backbone.modules():
-        # RoBERTa and its kin count from the padding id on; no other module has both of these.
-        padding = getattr(module, "padding_idx", None)
-        if isinstance(padding, int) and isinstance(
-            getattr(module, "position_embeddings", None), nn.Embedding
-        ):
-            return limit - padding - 1
-    return limit
+    # RoBERTa and its kin count from the padding id on.
+    offsets = [module.padding_idx + 1 for module in _position_tables(backbone) if _counts_padding(module)]
+    return limit - max(offsets, default=0)
+
+
+def counts_from_the_left(backbone: Any) -> bool:
+    """Whether padding on the left of a text would change its positions: learned ones that count from 0."""
+    return any(not _counts_padding(module) for module in _position_tables(backbone))
+
+
+def _position_tables(backbone: Any) -> list[Any]:
+    """Modules that have a learned embedding of positions."""
+    names = ("position_embeddings", "wpe")
+    return [
+        module
+        for module in backbone.modules()
+        if any(isinstance(getattr(module, name, None), nn.Embedding) for name in names)
+    ]
+
+
+def _counts_padding(module: Any) -> bool:
+    return isinstance(getattr(module, "padding_idx", None), int)
 
 
 def attention(backbone: Any) -> str:
@@ -197,11 +211,13 @@ def _numbers_out(key: str) -> str:
 
 def _not_loaded(name: str, error: Exception) -> RunError:
     reason = " ".join(str(error).split())[:300] or type(error).__name__
-    if isinstance(error, pickle.UnpicklingError) and "global" in reason.lower():
-        return RunError(
-            f"{name}: its weights are a pickle of more than tensors, which could run code and is not loaded; "
-            "allowed are safetensors, or a pickle of tensors alone"
-        )
+    if isinstance(error, pickle.UnpicklingError):
+        if "Unsupported global" in str(error):
+            return RunError(
+                f"{name}: its weights are a pickle of more than tensors, which could run code and is not loaded; "
+                "allowed are safetensors, or a pickle of tensors alone"
+            )
+        reason = "it is no pickle of tensors"
     if isinstance(error, pickle.UnpicklingError | SafetensorError | EOFError | RuntimeError):
         return RunError(
             f"{name}: its weights cannot be read, the file is not whole or of another kind ({reason})"

@@ -128,10 +128,13 @@ def check_fit(name: str, backbone: Any, vocab_size: int, max_length: int) -> Non
     """RunError where texts of `max_length` tokens, or ids below `vocab_size`, are too much for `backbone`."""
     most = positions(backbone)
     if most is not None and max_length > most:
-        raise RunError(f"max_length is {max_length}, but base model {name!r} has {most} positions for tokens")
-    known = len(backbone.get_input_embeddings().weight)
+        raise RunError(f"max_length is {max_length}, but the model {name!r} has {most} positions for tokens")
+    try:
+        known = len(backbone.get_input_embeddings().weight)
+    except NotImplementedError as error:
+        raise RunError(f"{name}: {backbone.config.model_type} has no table of tokens") from error
     if vocab_size > known:
         raise RunError(
-            f"the tokenizer has {vocab_size} entries, but base model {name!r} knows {known}: "
+            f"the tokenizer has {vocab_size} entries, but the model {name!r} knows {known}: "
             "it is not the tokenizer of that model"
         )

@@ -11,7 +11,7 @@ from gte_ray import storage
 from gte_ray.config import ModelConfig
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
-from gte_ray.model.backbone import load_backbone, positions
+from gte_ray.model.backbone import counts_from_the_left, load_backbone, positions
 from gte_ray.model.encoder import Encoder, build_encoder, check_fit, wrap
 from gte_ray.model_folder import model_folder
 from gte_ray.prompts import Prompts
@@ -19,6 +19,11 @@ from gte_ray.settings import Settings, read_settings
 
 LONGEST = 1_000_000
 """Tokens from which a tokenizer's longest text means that it names none."""
+PROBES = ["a", "a b c d e f g h"]
+PROBE_TOKENS = 4_096
+"""Enough for both in one micro-batch."""
+PADDING_TOLERANCE = 1e-4
+"""Largest change of a unit vector's component by padding, far above float32's rounding."""
 UNNAMED_LENGTH = 512
 """Longest text in tokens of a model that names none, nor has positions that end."""
 
@@ -69,9 +74,14 @@ def load_model(name: str, device: str = "cpu", half: bool = False) -> TextModel:
         settings = read_settings(folder, name)
         backbone = load_backbone(folder / settings.transformer, name)
         max_length, notes = _longest(folder / settings.transformer, settings, backbone, name)
+    if counts_from_the_left(backbone) and tokenizer.pads_left:
+        notes += (
+            f"{name}: pads texts on the left, which changes their vectors; here each is that of a text alone",
+        )
     check_fit(name, backbone, tokenizer.largest_id + 1, max_length)
     encoder = wrap(backbone, tokenizer.pad_id, settings.pooling)
     encoder.normalize = settings.normalize
+    _check_padding(encoder, tokenizer, name)
     encoder = encoder.to(device, torch.float16 if half else None).eval()
     return TextModel(name, encoder, tokenizer, max_length, (*settings.notes, *notes))
 
@@ -91,10 +101,32 @@ def check_base(config: ModelConfig, max_length: int) -> None:
     """
     tokenizer = load_tokenizer(config.base)
     encoder = build_encoder(config, tokenizer.largest_id + 1, tokenizer.pad_id, max_length, seed=0)
+    _check_padding(encoder.eval(), tokenizer, config.base)
     if encoder.pooling == "last" and not tokenizer.suffix:
         raise RunError(
             f"{config.base}: its tokenizer puts no special token at the end of a text, so that pooling by the last "
             "token would take any word of it; allowed are --pooling mean and cls"
+        )
+
+
+def _check_padding(encoder: Encoder, tokenizer: TextTokenizer, name: str) -> None:
+    """RunError where the backbone does not run, or gives a text beside a longer one another vector than alone."""
+    try:
+        vectors = [
+            encoder.encode(tokenizer.encode(texts, max_length), budget_tokens=PROBE_TOKENS).numpy()
+            for texts, max_length in ((PROBES[:1], 8), (PROBES, 24))
+        ]
+    except Exception as error:  # whatever a backbone makes of a config that does not go with it
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"{name}: the model fails on a short text ({type(error).__name__}: {reason})"
+        ) from error
+    difference = np.abs(_unit(vectors[0])[0] - _unit(vectors[1])[0]).max()
+    if not difference < PADDING_TOLERANCE:
+        kind = encoder.backbone.config.model_type
+        raise RunError(
+            f"{name}: a text's vector depends on the padding beside it ({kind} changes it by {difference:.2g}); "
+            "allowed are backbones whose attention mask hides padding wholly"
         )
 
 

@@ -66,12 +66,12 @@ def test_the_old_keys_of_pooling_are_known(bare, tmp_path):
 def test_what_cannot_be_loaded_is_told_in_one_sentence(bare, tmp_path):
     dense = [Transformer(bare), PoolingModule(24, "mean"), Dense(24, 8)]
     SentenceTransformer(modules=dense, device="cpu").save(str(tmp_path / "dense"))
-    with pytest.raises(RunError, match="modules.json names Transformer, Pooling, Dense; allowed are"):
+    with pytest.raises(RunError, match=r"modules\.json names Transformer, Pooling, Dense; allowed are"):
         load_model(str(tmp_path / "dense"))
     maximum = [Transformer(bare), PoolingModule(24, "max")]
     SentenceTransformer(modules=maximum, device="cpu").save(str(tmp_path / "max"))
     with pytest.raises(
-        RunError, match='1_Pooling/config.json says pooling_mode = "max"; allowed is mean, cls, lasttoken'
+        RunError, match=r'1_Pooling/config\.json says pooling_mode = "max"; allowed is mean, cls, lasttoken'
     ):
         load_model(str(tmp_path / "max"))
     with pytest.raises(RunError, match="no such folder here, and the Hugging Face hub gives no such model"):
