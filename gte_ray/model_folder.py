@@ -1,7 +1,9 @@
 """Where the files of a model are: a folder, a folder at a URI, or a snapshot from the Hugging Face hub."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import huggingface_hub
@@ -35,13 +37,27 @@ def model_folder(name: str, weights: bool = True) -> Iterator[Path]:
     if is_folder(name):
         if not storage.files(name):
             raise ModelNotFound(f"{name}: there is no such folder, or nothing is in it")
-        with storage.local_folder(name) as path:
+        with storage.local_folder(name) if weights else _without_weights(name) as path:
             yield Path(path)
         return
     folder = _snapshot(name, [*SETTINGS, SAFE_WEIGHTS] if weights else SETTINGS)
     if weights and not any(folder.rglob(SAFE_WEIGHTS)):
         folder = _snapshot(name, [*SETTINGS, PICKLED_WEIGHTS])
     yield folder
+
+
+@contextmanager
+def _without_weights(name: str) -> Iterator[str]:
+    """A path of the folder at `name`; where that is elsewhere, of a copy of its settings alone."""
+    if "://" not in name:
+        yield name
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for file in storage.files(name):
+            if any(fnmatchcase(file, pattern) for pattern in SETTINGS):
+                (Path(folder) / file).parent.mkdir(parents=True, exist_ok=True)
+                storage.download_file(storage.join(name, file), str(Path(folder) / file))
+        yield folder
 
 
 def commit(name: str) -> str:

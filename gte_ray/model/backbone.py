@@ -212,7 +212,7 @@ def _numbers_out(key: str) -> str:
 def _not_loaded(name: str, error: Exception) -> RunError:
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     if isinstance(error, pickle.UnpicklingError):
-        if "Unsupported global" in str(error):
+        if "unsupported global" in str(error).lower():
             return RunError(
                 f"{name}: its weights are a pickle of more than tensors, which could run code and is not loaded; "
                 "allowed are safetensors, or a pickle of tensors alone"

@@ -69,9 +69,9 @@ def load_model(name: str, device: str = "cpu", half: bool = False) -> TextModel:
 
     `half` computes in fp16. A model whose folder says something that is not followed is refused by its name.
     """
-    tokenizer = load_tokenizer(name)
     with model_folder(name) as folder:
         settings = read_settings(folder, name)
+        tokenizer = load_tokenizer(name)
         backbone = load_backbone(folder / settings.transformer, name)
         max_length, notes = _longest(folder / settings.transformer, settings, backbone, name)
     if counts_from_the_left(backbone) and tokenizer.pads_left:
@@ -99,7 +99,8 @@ def check_base(config: ModelConfig, max_length: int) -> None:
 
     All of its weights are read, as by `check_model`.
     """
-    tokenizer = load_tokenizer(config.base)
+    with model_folder(config.base, weights=False):  # for what is said where there is none
+        tokenizer = load_tokenizer(config.base)
     encoder = build_encoder(config, tokenizer.largest_id + 1, tokenizer.pad_id, max_length, seed=0)
     _check_padding(encoder.eval(), tokenizer, config.base)
     if encoder.pooling == "last" and not tokenizer.suffix:
