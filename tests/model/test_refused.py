@@ -1,0 +1,64 @@
+"""Settings of model folders that are not followed: refused by their names, alike in scoring and in training."""
+
+import json
+from pathlib import Path
+
+import pytest
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
+
+from gte_ray.config import ModelConfig
+from gte_ray.errors import RunError
+from gte_ray.model.load import check_base, load_model
+from tests.model.folders import POOLING, PROMPTS, TRANSFORMER, assert_same, bare_folder, edit, refusal
+
+REFUSED = [
+    (POOLING, {"pooling_mode": "max"}, 'pooling_mode = "max"; allowed is mean, cls, lasttoken'),
+    (POOLING, {"pooling_mode": ["mean", "cls"]}, 'pooling_mode = "mean+cls"'),
+    (PROMPTS, {"default_prompt_name": "x"}, 'default_prompt_name = "x"; allowed is one of'),
+    (PROMPTS, {"truncate_dim": 8}, "truncate_dim = 8"),
+    (PROMPTS, {"model_type": "SparseEncoder"}, 'model_type = "SparseEncoder"'),
+    (PROMPTS, {"prompts": ["a"]}, "prompts = "),
+    (TRANSFORMER, {"query_length": 8}, "query_length = 8; allowed is none"),
+    (TRANSFORMER, {"max_seq_length": 0}, "max_seq_length = 0"),
+    (TRANSFORMER, {"transformer_task": "fill-mask"}, "transformer_task"),
+    (TRANSFORMER, {"tokenizer_args": {"model_max_length": 9}}, "tokenizer_args.model_max_length = 9"),
+    (TRANSFORMER, {"what": 1}, "what = 1"),
+    ("tokenizer_config.json", {"truncation_side": "left"}, "truncation_side = 'left'; allowed is 'right'"),
+    ("2_Normalize/config.json", {"module_input_name": "token_embeddings"}, "module_input_name"),
+]
+
+
+@pytest.mark.parametrize(("file", "values", "said"), REFUSED, ids=[said for _, _, said in REFUSED])
+def test_settings_that_are_not_followed_are_refused_by_name(own, file, values, said):
+    edit(own, file, **values)
+    sentence = refusal(own, built=file != "tokenizer_config.json")
+    assert said in sentence
+    assert file in sentence or file == "tokenizer_config.json"
+
+
+def test_prompts_that_are_not_pooled_are_refused(own):
+    edit(own, POOLING, include_prompt=False)
+    assert_same(own)  # there are none
+    edit(own, PROMPTS, prompts={"query": "river "})
+    assert "include_prompt = false; allowed is true where there are prompts" in refusal(own)
+
+
+def test_modules_that_are_not_followed_are_refused_by_name(own, tmp_path):
+    bare = bare_folder(tmp_path / "bare")
+    dense = [Transformer(bare), Pooling(24, "mean"), Dense(24, 8)]
+    SentenceTransformer(modules=dense, device="cpu").save(str(tmp_path / "dense"))
+    assert "modules.json names Transformer, Pooling, Dense; allowed are" in refusal(str(tmp_path / "dense"))
+    modules = json.loads(Path(own, "modules.json").read_text())
+    modules[0]["type"] = "custom.Transformer"
+    for content, said in ((json.dumps(modules), "names custom.Transformer"), ("{", "is not JSON"),
+                          ("[]", "names no modules"), ("[1]", "is no list of modules")):  # fmt: skip
+        Path(own, "modules.json").write_text(content)
+        assert f"modules.json {said}" in refusal(own)
+
+
+def test_a_folder_that_is_not_there():
+    with pytest.raises(RunError, match="no such folder here, and the Hugging Face hub gives no such model"):
+        load_model("somebody/no-such-model")
+    with pytest.raises(RunError, match="runs/nosuch/model: no such folder here"):
+        check_base(ModelConfig("runs/nosuch/model"), 16)
