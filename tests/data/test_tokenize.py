@@ -1,6 +1,8 @@
 """Token ids against the tokenizers library given whole texts, and vocabularies that come out the same."""
 
+import json
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -183,3 +185,52 @@ def test_a_tokenizer_that_is_not_there(name, tmp_path):
         load_tokenizer(given)
     assert str(caught.value).startswith(given)
     assert "\n" not in str(caught.value)
+
+
+def test_a_prompt_and_its_text_are_one_text(both):
+    """Byte-level tokens go over the seam, so that ids of the two apart would be others."""
+    tokenizer, reference = both
+    texts = ["ver stone", "", "don't " * 30]
+    expected = [reference.encode("ri" + text).ids for text in texts[:2]]
+    assert lists(tokenizer.encode(texts[:2], 64, "ri")) == expected
+    assert lists(tokenizer.encode(texts, 8, "ri")) == lists(tokenizer.encode([f"ri{t}" for t in texts], 8))
+    assert lists(tokenizer.encode(pa.array(texts), 8, "ri")) == lists(tokenizer.encode(texts, 8, "ri"))
+
+
+def test_prompts_come_with_a_models_tokenizer_and_do_not_count_in_its_fingerprint(folders, tmp_path):
+    folder = shutil.copytree(folders["wordpiece"], tmp_path / "model")
+    modules = [{"type": f"sentence_transformers.models.{kind}", "path": path}
+               for kind, path in (("Transformer", ""), ("Pooling", "1_Pooling"))]  # fmt: skip
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling/config.json").write_text("{}")
+    prompts = {"prompts": {"query": "q: ", "document": "d: "}}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    tokenizer = load_tokenizer(str(folder))
+    assert (tokenizer.prompts.query, tokenizer.prompts.document) == ("q: ", "d: ")
+    assert pickle.loads(pickle.dumps(tokenizer)).prompts == tokenizer.prompts
+    assert tokenizer.fingerprint == load_tokenizer(folders["wordpiece"]).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("tokenizer.json", lambda v: v["model"].update(type="Future"), "no tokenizer could be loaded"),
+        ("tokenizer_config.json", lambda v: v.update(truncation_side="left"), "truncation_side = 'left'"),
+        ("tokenizer_config.json", lambda v: v.update(pad_token=None), "a padding token"),
+        ("tokenizer.json", lambda v: v["post_processor"]["single"][0]["SpecialToken"].update(type_id=2),
+         "tokens of a text several types"),
+    ],
+)  # fmt: skip
+def test_what_a_tokenizer_does_and_is_not_done_here_is_refused(folders, tmp_path, file, change, said):
+    folder = shutil.copytree(folders["bpe"], tmp_path / "model")
+    value = json.loads((folder / file).read_text())
+    change(value)
+    (folder / file).write_text(json.dumps(value))
+    if "types" in said:
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match=said) as caught:
+        load_tokenizer(str(folder))
+    assert str(caught.value).startswith(str(folder)) and "\n" not in str(caught.value)
