@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
 from gte_ray.config import Config, DataConfig, ModelConfig, ObjectiveConfig, TrainingConfig
 from gte_ray.data import tasks
@@ -22,6 +23,7 @@ from gte_ray.mining.mine import mine
 from gte_ray.model.encoder import build_encoder
 from gte_ray.model.load import load_model
 from tests.data.conftest import make_pairs, write_lines
+from tests.model.folders import copy, edit
 
 WINDOW = Window(first_rank=2, last_rank=8, negatives=3, seed=1)
 
@@ -123,6 +125,26 @@ def test_negatives_are_those_that_brute_force_finds(store, model, in_process, tm
         assert result.source(source).held_out == store.source(source).held_out
     assert result.fingerprint != store.fingerprint
     assert open_store(result.uri).load_tokenizer().fingerprint == tokenizer.fingerprint
+
+
+def test_queries_and_documents_are_found_with_their_prompts(store, model, in_process, tmp_path):
+    """Against sentence-transformers: which documents are in the window of each query."""
+    prompts = {"query": "river ", "document": "stone cloud "}
+    own = edit(copy(model, tmp_path / "model"), "config_sentence_transformers.json", prompts=prompts)
+    window = Window(first_rank=1, last_rank=2, negatives=2)
+    theirs = SentenceTransformer(own, device="cpu")
+    result, bare = (
+        mined(store, tmp_path / name, name_of, window) for name, name_of in (("a", own), ("b", model))
+    )
+    rows = rows_of(result, "two")
+    documents = list(dict.fromkeys(row["document"] for row in rows))
+    vectors = theirs.encode_document(documents)
+    for row in rows:
+        scores = dict(zip(documents, vectors @ theirs.encode_query([row["query"]])[0], strict=True))
+        positive = {other["document"] for other in rows if other["query"] == row["query"]}
+        best = sorted((text for text in documents if text not in positive), key=lambda text: -scores[text])
+        assert set(row["negatives"]) == set(best[:2])
+    assert rows_of(bare, "two") != rows  # prompts count
 
 
 def test_bytes_do_not_depend_on_workers(store, model, in_process, tmp_path, monkeypatch):
