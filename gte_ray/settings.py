@@ -217,6 +217,12 @@ def _prompts(reader: _Reader) -> tuple[Prompts, tuple[str, ...]]:
             f"{reader.name}: its prompt {side!r} is put in front of documents, "
             "which sentence-transformers' encode_document leaves out"
         )
+    unused = [name for name in DOCUMENT_NAMES if named.get(name) and name != side]
+    if unused:
+        notes.append(
+            f"{reader.name}: its prompt {unused[0]!r} is not put in front of documents, as {side!r} comes first, "
+            f"which is {json.dumps(named[side] or '')}"
+        )
     if prompts.default and not prompts:
         notes.append(
             f"{reader.name}: its prompt {default!r}, the default, is put in front of texts that are neither "

@@ -15,12 +15,13 @@ from transformers import AutoModel, AutoTokenizer, DistilBertConfig, DistilBertM
 
 from gte_ray.card import CardSource, ModelCard
 from gte_ray.config import Config, DataConfig, ModelConfig, ObjectiveConfig, RunConfig, TrainingConfig
-from gte_ray.data.tokenize import train_wordpiece
+from gte_ray.data.tokenize import load_tokenizer, train_wordpiece
 from gte_ray.errors import RunError
 from gte_ray.evaluation.heldout import SourceScores
 from gte_ray.export import export_model
 from gte_ray.model.encoder import build_encoder
 from gte_ray.model.load import load_model
+from tests.model.folders import SIZES, T5, bare_folder, edit, model_folder
 
 LENGTH = 12
 TEXTS = [
@@ -163,6 +164,36 @@ def test_backbone_without_a_pooler_that_is_padded(model, card, tmp_path):
     loaded = SentenceTransformer(str(tmp_path / "m"), device="cpu")
     assert np.abs(loaded.encode(TEXTS, batch_size=3) - expected).max() <= 1e-5
     assert "add_pooling_layer" not in (tmp_path / "m/README.md").read_text()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "t5", "qwen2"])
+def test_every_pooling_and_prompts_in_the_folder_and_in_the_cards_examples(kind, pooling, card, tmp_path):
+    """As sentence-transformers and as transformers alone read them; T5 is its encoder."""
+    decoder = SIZES | {"num_key_value_heads": 1, "bos_token_id": 2, "eos_token_id": 3}
+    bare = bare_folder(tmp_path / "bare", kind, **{"t5": T5, "qwen2": decoder}.get(kind, SIZES))
+    folder = model_folder(bare, tmp_path / "base")
+    prompts = {"query": "river ", "passage": "of stones\n"}
+    edit(folder, "config_sentence_transformers.json", prompts=prompts)
+    tokenizer = load_tokenizer(folder)
+    encoder = build_encoder(ModelConfig(folder, dropout=0.0, pooling=pooling), 120, 0, LENGTH, seed=0)
+    export_model(encoder, tokenizer, str(tmp_path / "m"), card)
+    queries, documents = (
+        encoder.encode(tokenizer.encode(TEXTS, LENGTH, prompt), 64).numpy()
+        for prompt in ("river ", "of stones\n")
+    )
+    theirs = SentenceTransformer(str(tmp_path / "m"), device="cpu")
+    assert np.abs(theirs.encode_query(TEXTS) - queries).max() <= 1e-5
+    assert np.abs(theirs.encode_document(TEXTS) - documents).max() <= 1e-5
+    text = (tmp_path / "m/README.md").read_text()
+    assert "no prompt or prefix is needed" not in text
+    assert '"river " before queries and "of stones\\n" before documents' in text
+    names = {"folder": str(tmp_path / "m")}
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(code[0].replace("print(", "("), names)
+    query, document = (names[side][0] for side in ("queries", "documents"))
+    exec(code[1].replace("print(", "("), names)
+    assert np.abs(names["embeddings"].numpy() - np.stack([query, document])).max() <= 1e-5
 
 
 def test_crash_leaves_the_old_folder_and_no_half_one(folder, model, card, tmp_path, monkeypatch):

@@ -124,6 +124,13 @@ def test_a_passage_prompt_is_put_in_front_of_documents_and_told(own):
     assert any("'passage' is put in front of documents" in note for note in ours.notes)
 
 
+def test_an_empty_document_prompt_goes_before_a_passage_prompt_and_that_is_told(own):
+    """As sentence-transformers saves a model that was made with the latter alone."""
+    edit(own, PROMPTS, prompts={"query": "river ", "passage": "cloud ", "document": ""})
+    assert_same(own)
+    assert any("'passage' is not put in front of documents" in note for note in check_model(own))
+
+
 def test_what_is_followed_in_another_way_is_told(own):
     assert check_model(own) == ()
     edit(own, PROMPTS, similarity_fn_name="dot")
