@@ -45,6 +45,8 @@ class Ids:
     """Entries of a WordPiece vocabulary trained on the store; 0 where `tokenizer` names one."""
     max_length: int = 512
     """Tokens of a text, special tokens included, that ids are kept for."""
+    stored: TokenizerInfo | None = None
+    """The tokenizer that sources of the store have ids of already, instead of the above."""
 
 
 def add_ids(store: Store, ids: Ids, report: Report) -> Manifest:
@@ -53,9 +55,14 @@ def add_ids(store: Store, ids: Ids, report: Report) -> Manifest:
     if ids.vocabulary and known and (known.vocabulary, known.max_length) == (ids.vocabulary, ids.max_length):
         return store.manifest
     report("training the vocabulary" if ids.vocabulary else "loading the tokenizer", 0)
-    tokenizer = train_vocabulary(store, ids.vocabulary) if ids.vocabulary else load_tokenizer(ids.tokenizer)
-    info = TokenizerInfo(tokenizer.fingerprint, ids.max_length, ids.vocabulary)
-    _save(tokenizer, storage.join(store.uri, info.folder))
+    if ids.stored:
+        info, tokenizer = ids.stored, load_tokenizer(storage.join(store.uri, ids.stored.folder))
+    else:
+        tokenizer = (
+            train_vocabulary(store, ids.vocabulary) if ids.vocabulary else load_tokenizer(ids.tokenizer)
+        )
+        info = TokenizerInfo(tokenizer.fingerprint, ids.max_length, ids.vocabulary)
+        _save(tokenizer, storage.join(store.uri, info.folder))
     sources = [
         source if source.tokenizer == info else _tokenize_source(store, source, tokenizer, info, report)
         for source in store.manifest.sources
