@@ -25,7 +25,7 @@ VANILLA: tuple[Direction, ...] = ("q2d",)
 """Eq. 3 with in-batch documents as negatives (section 5.5)."""
 
 
-COMPUTATION = 1
+COMPUTATION = 2
 """Raised when the same config begins to compute something else: older runs are then not taken for it."""
 
 
@@ -229,6 +229,7 @@ def validate(config: Config) -> Config:
     )  # fmt: skip
     rules: list[tuple[bool, str, Any, str]] = [
         (d.store != "", "store", d.store, "a folder or URI"),
+        (len(set(d.sources)) == len(d.sources), "sources", " ".join(d.sources), "each source once"),
         (d.alpha >= 0, "alpha", d.alpha, "a number of at least 0"),
         (d.max_length >= 3, "max-length", d.max_length, "at least 3 tokens"),
         (d.group_size >= 1, "group-size", d.group_size, "at least 1"),

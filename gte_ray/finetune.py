@@ -12,7 +12,7 @@ from gte_ray.console import run_command, start_ray
 from gte_ray.errors import RunError
 from gte_ray.flags import BUILTIN_STORE, HARD_STORE, FlatConfig, defaults, parse
 from gte_ray.pretrain import ensure_store, train
-from gte_ray.recipes import finetuning
+from gte_ray.recipes import FINETUNING_BATCH, finetuning
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class _First:
     store: str = HARD_STORE
     base: Annotated[str, tyro.conf.arg(aliases=["--model"])] = ""
     recipe: str = "tiny"
+    sources: tuple[str, ...] = ()
+    global_batch: int = FINETUNING_BATCH
 
 
 def main() -> None:
@@ -71,7 +73,7 @@ def ensure_hard_store(store: str, config: Config, console: Console, verbose: boo
 
 
 def _defaults(arguments: Sequence[str]) -> Config:
-    """Those of one epoch over the store that `arguments` name."""
+    """Those of one epoch over the store, or over the sources of it, that `arguments` name."""
     return defaults(arguments, _First, _config_of)
 
 
@@ -79,10 +81,13 @@ def _config_of(first: _First) -> Config:
     from gte_ray.data.store import open_store
 
     try:
-        pairs = sum(source.rows for source in open_store(first.store, check=False).manifest.sources)
+        store = open_store(first.store, check=False)
+        chosen = [store.source(name) for name in first.sources] or store.manifest.sources
+        pairs = sum(source.rows for source in chosen)
     except RunError:
         pairs = 0  # the run is refused for the same reason, once the flags are known to be right
-    return finetuning(first.recipe, first.store, first.base, pairs)
+    batch = first.global_batch if first.global_batch > 0 else FINETUNING_BATCH  # as is a batch out of range
+    return finetuning(first.recipe, first.store, first.base, pairs, batch)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ def main() -> None:
     for name in ("workers", "threads"):
         if getattr(arguments, name) < 1:
             raise UsageError(f"--{name} is {getattr(arguments, name)}; allowed is at least 1")
+    if len(set(arguments.sources)) < len(arguments.sources):
+        raise UsageError(f"--sources is {' '.join(arguments.sources)!r}; allowed is each source once")
     from gte_ray import storage
     from gte_ray.data.store import open_store
     from gte_ray.data.tasks import Pool
