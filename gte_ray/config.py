@@ -74,7 +74,7 @@ class ObjectiveConfig:
     temperature: float = 0.01
     """Softmax temperature (section 3.4)."""
     mask_duplicates: bool = True
-    """Whether pairs that share a text are kept from being each other's negatives; off is the paper."""
+    """Whether the texts of pairs that share a text are kept from being each other's negatives; off is the paper."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def main() -> None:
     if arguments.vocabulary and arguments.vocabulary < 100:
         raise UsageError(f"--vocabulary is {arguments.vocabulary}; allowed is at least 100 entries")
     from gte_ray.data.builtin import HELD_OUT_SHARE, prepare_builtin
-    from gte_ray.data.ids import Ids
+    from gte_ray.data.ids import Ids, unknown_words
     from gte_ray.data.prepare import prepare
     from gte_ray.data.sources import parse_source
     from gte_ray.mixture import store_notes, store_table
@@ -81,6 +81,10 @@ def main() -> None:
     console.print(store_table(store))
     for note in store_notes(store):
         console.print(note, markup=False, highlight=False)
+    if store.manifest.tokenizer is not None:
+        names = [source.name for source in store.manifest.sources]
+        for warning in unknown_words(store, store.load_tokenizer(), names):
+            console.print(f"warning: {warning}", style="yellow", markup=False)
     empty = [source.name for source in store.manifest.sources if source.rows == 0]
     if empty:
         console.print(f"warning: no pair to train on in {', '.join(empty)}", style="yellow")

@@ -13,6 +13,7 @@ import ray
 from gte_ray import storage
 from gte_ray.card import CardSource, ModelCard
 from gte_ray.console import Interruption
+from gte_ray.data.ids import unknown_words
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
 from gte_ray.evaluation.beside import ScoringBeside
@@ -80,6 +81,8 @@ def execute(run: Run, display: Display, interruption: Interruption, place: Place
         )
         _log_config(run, tracker)
         stream = make_stream(run, resolve_tokenizer(run))
+        for warning in unknown_words(run.store, stream.tokenizer, [source.name for source in stream.sources]):
+            display.warn(warning)
         start = next_step(run.folder)
 
         def on_scores(step: int, rows: tuple[SourceScores, ...]) -> None:
