@@ -38,7 +38,7 @@ BATCH_ROWS = 512
 
 def file_kind(uri: str) -> str:
     """`parquet`, `json`, `csv`, `tsv`, or empty for a file that is none of them."""
-    name = uri.rsplit("/", 1)[-1].lower()
+    name = storage.name(uri).lower()
     bare = name.removesuffix(".gz").removesuffix(".zst")
     if name.endswith(".parquet"):
         return "parquet"
