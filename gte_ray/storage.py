@@ -120,9 +120,14 @@ def absolute(uri: str) -> str:
     return uri if "://" in uri else resolve(uri)[1]
 
 
-def absolute_folder(name: str) -> str:
-    """A folder that is there as processes elsewhere find it; any other name, such as a model's id, as it is."""
-    return absolute(name) if "://" not in name and os.path.isdir(name) else name
+def absolute_folder(name: str, *words: str) -> str:
+    """A folder that is there as processes elsewhere find it; any other name, such as a model's id, as it is.
+
+    `words` mean something else where `name` is given: a folder that is called so is given as ./NAME.
+    """
+    if name in words or "://" in name or not os.path.isdir(name):
+        return name
+    return absolute(name)
 
 
 def exists(uri: str) -> bool:
