@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
-from gte_ray.console import run_command, start_ray
+from gte_ray.console import plain_console, run_command, start_ray
 from gte_ray.errors import UsageError
 
 
@@ -55,7 +54,7 @@ def main() -> None:
     ids = None
     if arguments.tokenizer or arguments.vocabulary:
         ids = Ids(arguments.tokenizer, arguments.vocabulary, arguments.ids_length)
-    console = Console()
+    console = plain_console()
     start_ray(1, arguments.verbose)
     with PreparingProgress(console) as progress:
         if arguments.builtin:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.pretty import Pretty
 
 from gte_ray.config import Config
-from gte_ray.console import Interruption, run_command, start_ray, until_interrupted
+from gte_ray.console import Interruption, plain_console, run_command, start_ray, until_interrupted
 from gte_ray.flags import BUILTIN_STORE, FlatConfig, parse
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def train(config: Config, fresh: bool, dry_run: bool, verbose: bool) -> None:
     # Heavy imports come after the flags, so that --help and mistyped flags answer at once.
     from gte_ray.run import plan_run, warnings
 
-    console = Console()
+    console = plain_console()
     ensure_store(config, console, verbose)
     run = plan_run(config)
     for warning in warnings(run):

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import tyro
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TaskID
 from rich.table import Table
 
 from gte_ray.ablation.study import PROFILES, Ablation, baseline
 from gte_ray.config import Config
-from gte_ray.console import Interruption, start_ray, until_interrupted
+from gte_ray.console import Interruption, plain_console, start_ray, until_interrupted
 from gte_ray.errors import RunError, UsageError
 from gte_ray.flags import BUILTIN_STORE, HARD_STORE, FlatConfig, defaults, parse
-from gte_ray.progress import clock
+from gte_ray.progress import PlainColumn, clock
 
 if TYPE_CHECKING:
     from gte_ray.ablation.report import Report
@@ -68,7 +68,7 @@ def main(folder: Path) -> None:
     arguments = parse(
         Arguments, "python ablations/run.py", defaults_of=lambda given: defaults(given, _First, _defaults)
     )
-    console = Console()
+    console = plain_console()
     if arguments.list:
         _list(folder, arguments, console)
         return
@@ -217,10 +217,10 @@ class TrialsProgress:
         self.tasks: dict[str, TaskID] = {}
         self.told: dict[str, float] = {}
         self.bar = Progress(
-            TextColumn("{task.fields[label]}"),
-            TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+            PlainColumn("{task.fields[label]}"),
+            PlainColumn("step {task.completed:.0f}/{task.total:.0f}"),
             BarColumn(bar_width=None),
-            TextColumn("{task.description}"),
+            PlainColumn("{task.description}"),
             console=console,
             expand=True,
             disable=not console.is_terminal,
