@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from gte_ray.config import Config
 from gte_ray.evaluation.heldout import SourceScores, mean_scores
 from gte_ray.markdown import code, code_block, escaped, markdown_table
-from gte_ray.tracking import without_password
+from gte_ray.tracking_uri import without_password
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def _benchmark(arguments: Arguments) -> "Benchmark | None":
 
 def _evaluate(arguments: Arguments, found: "Benchmark | None") -> None:
     from gte_ray.benchmark.report import console_table, labels
-    from gte_ray.tracking import viewing_command
+    from gte_ray.tracking_uri import viewing_command
 
     console, short = plain_console(), labels(arguments.models)
 

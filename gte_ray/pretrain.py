@@ -83,7 +83,7 @@ def _train(run: "Run", fresh: bool, console: Console, interruption: Interruption
     from gte_ray.progress import ConsoleDisplay
     from gte_ray.run import open_run
     from gte_ray.runner import execute, finished
-    from gte_ray.tracking import viewing_command
+    from gte_ray.tracking_uri import viewing_command
 
     display = ConsoleDisplay(console)
     check_capacity(run.config, display.warn)

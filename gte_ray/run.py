@@ -14,7 +14,7 @@ from gte_ray.data.read import StreamConfig
 from gte_ray.data.store import Store, open_store
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError, UsageError
-from gte_ray.tracking import resolve_uri, without_password
+from gte_ray.tracking_uri import resolve_uri, without_password
 
 CONFIG_FILE = "config.json"
 RESULTS_FILE = "results.json"

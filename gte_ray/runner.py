@@ -22,7 +22,7 @@ from gte_ray.history import History
 from gte_ray.plots import loss_curve, scores_plot
 from gte_ray.progress import Display
 from gte_ray.run import CONFIG_FILE, RESULTS_FILE, Run, make_stream, public, resolve_tokenizer, run_key
-from gte_ray.tracking import TrackedRun, Tracker
+from gte_ray.tracking import TrackedRun, Tracker, unwritten
 from gte_ray.train.checkpoints import last_checkpoint, next_step
 from gte_ray.train.launch import fit
 from gte_ray.train.report import StepReport
@@ -57,9 +57,11 @@ def finished(run: Run, display: Display, place: Place | None = None) -> Results 
     path = storage.join(run.folder, RESULTS_FILE)
     if not storage.exists(path):
         return None
-    if os.path.exists(os.path.join(_local_folder(run), SPOOL)):
+    if unwritten(os.path.join(_local_folder(run), SPOOL)):
         # What MLflow has not taken yet is written now.
-        _track(run, display, place).finish("FINISHED")
+        left = _track(run, display, place).finish("FINISHED")
+        if left:
+            display.warn(left)
     saved = storage.read_json(path)
     return Results(Scores.from_dict(saved["scores"]), saved["model_folder"], saved["mlflow_run"])
 
@@ -255,7 +257,7 @@ def _record(run: Run, scores: Scores, tracker: Tracker, display: Display) -> Res
             "mlflow_run": results.mlflow_run,
         },
     )
-    unwritten = tracker.finish("FINISHED")
-    if unwritten:
-        display.warn(unwritten)
+    left = tracker.finish("FINISHED")
+    if left:
+        display.warn(left)
     return results

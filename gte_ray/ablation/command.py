@@ -171,7 +171,7 @@ def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) 
     from gte_ray.finetune import ensure_hard_store
     from gte_ray.pretrain import ensure_store
     from gte_ray.progress import ConsoleDisplay
-    from gte_ray.tracking import viewing_command
+    from gte_ray.tracking_uri import viewing_command
 
     config = arguments.config
     ensure_store(config, console, arguments.verbose)

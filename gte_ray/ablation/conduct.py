@@ -22,7 +22,8 @@ from gte_ray.errors import RunError
 from gte_ray.progress import Display
 from gte_ray.run import open_run
 from gte_ray.runner import Place, Results, command_line, finished
-from gte_ray.tracking import TrackedRun, Tracker, resolve_uri
+from gte_ray.tracking import TrackedRun, Tracker
+from gte_ray.tracking_uri import resolve_uri
 
 START_SECONDS = 30.0
 """Time that MLflow has to answer before the first trial."""
