@@ -46,7 +46,7 @@ def train(config: Config, fresh: bool, dry_run: bool, verbose: bool) -> None:
         _dry_run(run, console)
         return
     start_ray(config.cpus, verbose)
-    until_interrupted(lambda interruption: _train(run, fresh, console, interruption))
+    until_interrupted(lambda interruption: _train(run, fresh, verbose, console, interruption))
 
 
 def ensure_store(config: Config, console: Console, verbose: bool) -> None:
@@ -76,7 +76,7 @@ def _dry_run(run: "Run", console: Console) -> None:
     console.print(forecast_table(run.config, forecast(run.config, run.store, run.plan)))
 
 
-def _train(run: "Run", fresh: bool, console: Console, interruption: Interruption) -> None:
+def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruption: Interruption) -> None:
     from gte_ray.capacity import check_capacity
     from gte_ray.claim import claimed
     from gte_ray.evaluation.heldout import scores_table, skipped_sources
@@ -97,7 +97,7 @@ def _train(run: "Run", fresh: bool, console: Console, interruption: Interruption
                 f"run {run.name}: {run.plan.steps:,} steps of {run.plan.global_batch:,} pairs "
                 f"from {len(run.plan.sources)} sources on {run.config.hardware.workers} worker(s)"
             )
-        results = known or execute(run, display, interruption)
+        results = known or execute(run, display, interruption, verbose=verbose)
     scores = results.scores
     if scores.after:
         skipped = skipped_sources(run.store, run.config.run.eval_limit)

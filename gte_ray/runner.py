@@ -66,13 +66,20 @@ def finished(run: Run, display: Display, place: Place | None = None) -> Results 
     return Results(Scores.from_dict(saved["scores"]), saved["model_folder"], saved["mlflow_run"])
 
 
-def execute(run: Run, display: Display, interruption: Interruption, place: Place | None = None) -> Results:
+def execute(
+    run: Run,
+    display: Display,
+    interruption: Interruption,
+    place: Place | None = None,
+    verbose: bool = False,
+) -> Results:
     """Trains the opened `run` from its last checkpoint, exports and scores the model, and records all of it.
 
+    `verbose` lets DeepSpeed, MLflow and Ray write their logs.
     Ray must be initialised. An interrupted run is marked as killed. Raises RunError in one sentence; the last
     good checkpoint stays.
     """
-    tracker = _track(run, display, place)
+    tracker = _track(run, display, place, verbose)
     interruption.on_interrupt(lambda: tracker.finish("KILLED", timeout_s=5.0))
     try:
         history = History(
@@ -98,7 +105,7 @@ def execute(run: Run, display: Display, interruption: Interruption, place: Place
                 beside.look(reports[-1].step + 1)
 
             if start < stream.steps:
-                outcome = fit(run.config, stream, run.folder, on_reports)
+                outcome = fit(run.config, stream, run.folder, on_reports, verbose)
                 history.keep()
                 if outcome.diverged:
                     raise RunError(outcome.diverged)
@@ -140,7 +147,7 @@ def command_line() -> str:
     return shlex.join([*program.split(), *sys.argv[1:]])
 
 
-def _track(run: Run, display: Display, place: Place | None) -> Tracker:
+def _track(run: Run, display: Display, place: Place | None, verbose: bool = False) -> Tracker:
     config = public(run.config)
     params = {
         name: value
@@ -165,6 +172,7 @@ def _track(run: Run, display: Display, place: Place | None) -> Tracker:
         tracked,
         os.path.join(_local_folder(run), SPOOL),
         display.warn,
+        verbose,
     )
 
 

@@ -69,6 +69,18 @@ def test_new_run_has_all_that_was_logged(folder, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_verbose_tracker_lets_mlflow_log(tmp_path):
+    script = f"""
+        from gte_ray.tracking import TrackedRun, Tracker
+        run = TrackedRun("key", "tiny", "laptop")
+        Tracker("sqlite:///{tmp_path}/new.db", run, "{tmp_path}/spool.jsonl", print, verbose=True).finish(timeout_s=60)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "" and "INFO mlflow.store.db" in done.stderr
+
+
 def test_run_started_twice_goes_on_and_no_step_is_written_twice(folder):
     first = start(folder)
     for step in range(8):

@@ -182,7 +182,7 @@ def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) 
 
     def work(interruption: Interruption) -> None:
         with TrialsProgress(console) as progress:
-            report = conduct(study, ConsoleDisplay(console), progress.show, interruption)
+            report = conduct(study, ConsoleDisplay(console), progress.show, interruption, arguments.verbose)
         _print(report, console)
         console.print(f"MLflow  {viewing_command(config.run.tracking_uri)}", soft_wrap=True)
         if report.failed:
