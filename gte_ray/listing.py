@@ -7,6 +7,7 @@ brackets in its name cannot be named, and a link that goes round is followed for
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 
 from pyarrow import fs
@@ -35,7 +36,9 @@ def matches(filesystem: fs.FileSystem, folder: str, pattern: str) -> list[str]:
     paths = sorted({path[start:] for path in _files(found, folder, parts)})
     for path in paths:
         if not _is_unicode(path):
-            raise RunError(f"{path!a}: a file whose name is not UTF-8 cannot be opened; give it another name")
+            raise RunError(
+                f"{_below(folder, path)!a}: a file whose name is not UTF-8 cannot be opened; give it another name"
+            )
     return paths
 
 
@@ -73,7 +76,10 @@ class _Folders:
 
     def _list(self, folder: str, recursive: bool) -> None:
         selector = fs.FileSelector(folder, recursive=recursive, allow_not_found=True)
-        for info in self.filesystem.get_file_info(selector):
+        found: list[fs.FileInfo] = []
+        with suppress(NotADirectoryError):  # of a file, where it is not what `allow_not_found` allows
+            found = self.filesystem.get_file_info(selector)
+        for info in found:
             if info.type in (fs.FileType.File, fs.FileType.Directory):
                 parent, _, name = info.path.rpartition("/")
                 is_folder = info.type == fs.FileType.Directory
@@ -89,22 +95,22 @@ def _files(found: _Folders, folder: str, parts: Sequence[str]) -> Iterator[str]:
         found.read_ahead(folder)
         yield from _at_any_depth(found, folder, rest, ())
         return
-    for name in _chosen(found, folder, part):
+    for name in _chosen(found, folder, part, inner=bool(rest)):
         if rest:
             yield from _files(found, _below(folder, name), rest)
         elif found.names(folder).get(name) is False:
             yield _below(folder, name)
 
 
-def _chosen(found: _Folders, folder: str, part: str) -> list[str]:
-    """The names in `folder` that one part of a pattern means."""
+def _chosen(found: _Folders, folder: str, part: str, inner: bool) -> list[str]:
+    """The names in `folder` that one part of a pattern means: of folders where it is an `inner` part, else of files."""
     if not any(character in part for character in MAGIC) or found.is_there(_below(folder, part)):
         return [part]
     hidden = part.startswith(".")
     return [
         name
-        for name in found.names(folder)
-        if fnmatchcase(name, part) and (hidden or not name.startswith("."))
+        for name, is_folder in found.names(folder).items()
+        if is_folder == inner and fnmatchcase(name, part) and (hidden or not name.startswith("."))
     ]
 
 

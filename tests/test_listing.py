@@ -5,6 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import fsspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,6 +61,22 @@ def test_what_has_the_very_name_of_the_pattern_is_meant(tmp_path, name):
     assert matches(LOCAL, str(tmp_path), glob.escape(f"[2024] crawl/{name}")) == [f"[2024] crawl/{name}"]
 
 
+def test_file_systems_of_fsspec_too():
+    """As that of the Hugging Face hub."""
+    memory = fsspec.filesystem("memory")
+    for name in ("u/a[1]/x.jsonl", "u/.h/y.jsonl", "u/b/c/z.jsonl", "u/w.jsonl"):
+        memory.makedirs(f"/listing/{name.rpartition('/')[0]}", exist_ok=True)
+        memory.pipe(f"/listing/{name}", b"")
+    found = fs.PyFileSystem(fs.FSSpecHandler(memory))
+    assert matches(found, "/listing", "u/**/*.jsonl") == ["u/a[1]/x.jsonl", "u/b/c/z.jsonl", "u/w.jsonl"]
+    assert (
+        matches(found, "/listing", "u/*/*.jsonl")
+        == matches(found, "/listing", "u/a[1]/*")
+        == ["u/a[1]/x.jsonl"]
+    )
+    assert matches(found, "/listing", "u/w.jsonl/*") == []
+
+
 def test_a_link_that_goes_round_is_not_followed(tmp_path):
     tree(tmp_path, "a.jsonl", "sub/b.jsonl", "elsewhere/c.jsonl")
     (tmp_path / "sub/loop").symlink_to(tmp_path)
@@ -79,7 +96,7 @@ def test_a_link_that_leads_nowhere_is_a_file_and_a_pipe_is_none(tmp_path):
 
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
     Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.jsonl")).write_text("")
-    with pytest.raises(RunError, match=r"'caf\\udce9.jsonl': a file whose name is not UTF-8"):
+    with pytest.raises(RunError, match=r"caf\\udce9.jsonl': a file whose name is not UTF-8"):
         matches(LOCAL, str(tmp_path), "*.jsonl")
 
 
