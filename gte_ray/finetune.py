@@ -8,7 +8,7 @@ import tyro
 from rich.console import Console
 
 from gte_ray.config import Config
-from gte_ray.console import run_command, start_ray
+from gte_ray.console import plain_console, run_command, start_ray
 from gte_ray.errors import RunError
 from gte_ray.flags import BUILTIN_STORE, HARD_STORE, FlatConfig, defaults, parse
 from gte_ray.pretrain import ensure_store, train
@@ -42,7 +42,7 @@ class _First:
 
 def main() -> None:
     arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=_defaults)
-    if ensure_hard_store(arguments.config.data.store, arguments.config, Console(), arguments.verbose):
+    if ensure_hard_store(arguments.config.data.store, arguments.config, plain_console(), arguments.verbose):
         # What the store's size decides is known now.
         arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=_defaults)
     train(arguments.config, arguments.fresh, arguments.dry_run, arguments.verbose)

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import tyro
-from rich.console import Console
 
-from gte_ray.console import run_command, start_ray
+from gte_ray.console import plain_console, run_command, start_ray
 from gte_ray.errors import UsageError
 
 
@@ -53,6 +52,7 @@ def main() -> None:
     from gte_ray import storage
     from gte_ray.data.store import open_store
     from gte_ray.data.tasks import Pool
+    from gte_ray.evaluation.bm25 import BM25
     from gte_ray.mining.choose import Window
     from gte_ray.mining.mine import mine
     from gte_ray.mixture import store_table
@@ -61,9 +61,12 @@ def main() -> None:
     window = Window(
         arguments.first_rank, arguments.last_rank, arguments.margin, arguments.negatives, arguments.seed
     )
-    store, model = open_store(storage.absolute(arguments.store)), storage.absolute_folder(arguments.model)
+    store, model = (
+        open_store(storage.absolute(arguments.store)),
+        storage.absolute_folder(arguments.model, BM25),
+    )
     storage.reach(arguments.out)
-    console = Console()
+    console = plain_console()
     start_ray(arguments.workers * arguments.threads, arguments.verbose)
     with PreparingProgress(console) as progress:
         mined = mine(

@@ -3,6 +3,7 @@
 from rich.table import Table
 from rich.text import Text
 
+from gte_ray.console import printable
 from gte_ray.data.columns import shown
 from gte_ray.data.plan import StepPlan
 from gte_ray.data.store import Store
@@ -104,5 +105,5 @@ def batch_table(store: Store, plan: StepPlan, step: int, shown: int) -> Table:
 
 
 def _short(text: str) -> Text:
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return Text(line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1] + "…")

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
-from gte_ray.console import run_command, start_ray
+from gte_ray.console import plain_console, run_command, start_ray
 from gte_ray.errors import UsageError
 
 
@@ -62,7 +61,7 @@ def main() -> None:
     ids = None
     if arguments.tokenizer or arguments.vocabulary:
         ids = Ids(arguments.tokenizer, arguments.vocabulary, arguments.ids_length)
-    console = Console()
+    console = plain_console()
     start_ray(1, arguments.verbose)
     with PreparingProgress(console) as progress:
         if arguments.builtin:
@@ -80,11 +79,11 @@ def main() -> None:
             )
     console.print(store_table(store))
     for note in store_notes(store):
-        console.print(note, markup=False, highlight=False)
+        console.print(note, highlight=False)
     if store.manifest.tokenizer is not None:
         names = [source.name for source in store.manifest.sources]
         for warning in unknown_words(store, store.load_tokenizer(), names):
-            console.print(f"warning: {warning}", style="yellow", markup=False)
+            console.print(f"warning: {warning}", style="yellow")
     empty = [source.name for source in store.manifest.sources if source.rows == 0]
     if empty:
         console.print(f"warning: no pair to train on in {', '.join(empty)}", style="yellow")

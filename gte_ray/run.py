@@ -14,7 +14,7 @@ from gte_ray.data.read import StreamConfig
 from gte_ray.data.store import Store, open_store
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError, UsageError
-from gte_ray.tracking import resolve_uri, without_password
+from gte_ray.tracking_uri import resolve_uri, without_password
 
 CONFIG_FILE = "config.json"
 RESULTS_FILE = "results.json"
@@ -56,15 +56,15 @@ def plan_run(config: Config, base_identity: str = "") -> Run:
     contents = store.fingerprint
     if config.model.base == "scratch" and store.manifest.tokenizer is not None:
         contents += store.manifest.tokenizer.fingerprint
-    base_identity = base_identity or weights.identity(config.model.base)
+    if not base_identity:
+        base = storage.absolute_folder(config.model.base, "scratch")
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, base=base))
+        base_identity = weights.identity(base)
     fingerprint = config.fingerprint(contents, base_identity)
     name = config.run.name or f"{config.recipe}-{fingerprint[:8]}"
     config = dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, store=storage.absolute(config.data.store)),
-        model=config.model
-        if base_identity == config.model.base
-        else dataclasses.replace(config.model, base=storage.absolute(config.model.base)),
         run=dataclasses.replace(config.run, name=name, output=storage.absolute(config.run.output)),
     )
     return Run(config, store, plan, fingerprint, storage.join(config.run.output, name))

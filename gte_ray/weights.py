@@ -8,6 +8,8 @@ from gte_ray import storage
 
 ORIGIN_FILE = "gte_ray.json"
 """In a model folder: the run that made the model, and the digest of its weights."""
+WORDS = ("scratch", "bm25")
+"""What commands take instead of a model that is stored somewhere."""
 _CHUNK_BYTES = 2**22
 
 
@@ -15,9 +17,9 @@ def identity(base: str) -> str:
     """What stands for the base model in a fingerprint: equal for equal weights, wherever they are stored.
 
     For a folder that a run wrote and nobody changed, the run; for another folder, a digest of its weights;
-    for a Hugging Face id or `scratch`, that word itself.
+    for a Hugging Face id, `scratch` or `bm25`, that word itself, whatever folders are there.
     """
-    weights = weights_digest(base)
+    weights = "" if base in WORDS else weights_digest(base)
     if not weights:
         return base
     origin = storage.join(base, ORIGIN_FILE)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from gte_ray import storage
 from gte_ray.weights import ORIGIN_FILE, identity, of_run, origin_record
 
 
@@ -23,6 +24,15 @@ def test_words_and_ids_stand_for_themselves(tmp_path):
     assert identity("scratch") == "scratch"
     assert identity("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
     assert identity(str(tmp_path)) == str(tmp_path)
+
+
+@pytest.mark.parametrize("word", ["scratch", "bm25"])
+def test_words_stand_for_themselves_whatever_folders_are_there(folder, word, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    folder.rename(word)
+    assert storage.absolute_folder(word, "scratch", "bm25") == identity(word) == word
+    assert storage.absolute_folder(f"./{word}", word) == str(folder.parent / word)
+    assert identity(f"./{word}").startswith("weights ")
 
 
 def test_a_folder_is_its_weights_wherever_it_is(folder, tmp_path):

@@ -155,7 +155,6 @@ def _refuse_verdicts(names: Sequence[str], query: str, document: str, where: str
 def shown(names: Iterable[str], quote: str = "'") -> str:
     """Names for a sentence: quoted, on one line, whatever characters are in them; at most SHOWN of them."""
     listed = list(names)
-    safe = [name.encode("utf-8", "backslashreplace").decode() for name in listed[:SHOWN]]
-    safe = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in name) for name in safe]
+    safe = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in name) for name in listed[:SHOWN]]
     more = [f"and {len(listed) - SHOWN} others"] if len(listed) > SHOWN else []
     return ", ".join([*(f"{quote}{name[:80]}{quote}" for name in safe), *more])

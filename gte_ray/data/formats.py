@@ -41,7 +41,7 @@ _MARKS = {
 
 def file_kind(uri: str) -> str:
     """`parquet`, `json`, `csv`, `tsv`, or empty for a file that is none of them."""
-    name = uri.rsplit("/", 1)[-1].lower()
+    name = storage.name(uri).lower()
     bare = name.removesuffix(".gz").removesuffix(".zst")
     if name.endswith(".parquet"):
         return "parquet"

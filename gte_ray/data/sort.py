@@ -38,7 +38,7 @@ class SortedRun:
 def sort_file(uri: str, columns: tuple[str, str] | None, scratch: str, seed: int) -> Iterator[dict]:
     """First pass: the pairs of a file as runs sorted by (pair hash, query hash, document hash)."""
     for number, chunk in enumerate(read_file(uri, columns)):
-        yield asdict(_write_run(chunk, f"{scratch}/{digest(uri)}-{number}.parquet", seed))
+        yield asdict(_write_run(chunk, storage.join(scratch, f"{digest(uri)}-{number}.parquet"), seed))
 
 
 def _write_run(chunk: Chunk, path: str, seed: int) -> SortedRun:
