@@ -38,7 +38,10 @@ def rows(base: Config, setting: Setting) -> list[Row]:
 def _finetuning(base: Config, setting: Setting) -> list[Row]:
     by_size = sorted(setting.finetuning_sources, key=lambda name: (-setting.finetuning_sources[name], name))
     few = [name for name in E5 if name in by_size] or by_size[: max(1, len(by_size) // 4)]
-    medi = [name for name in by_size if name.startswith("medi")] or by_size[len(few) : len(by_size) // 2]
+    others = [name for name in by_size if name not in few]
+    medi = [name for name in others if name.startswith("medi")] or others[
+        : max(1, len(by_size) // 2 - len(few))
+    ]
     whole = Row(f"all {len(by_size)}, fine-tuning", finetuning_baseline(base, setting), 62.4)
     groups = [(f"first {len(few)}, fine-tuning", few), (f"+ {len(medi)}, fine-tuning", few + medi)]
     found = [Row(name, finetuning_baseline(base, setting, chosen), x=len(chosen)) for name, chosen in groups]

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
+
+from gte_ray.console import plain_console
 
 MODULES = ("prepare", "stream", "loss", "step", "mining", "encode", "checkpoints")
 
@@ -22,7 +23,7 @@ def main(chosen: list[str]) -> None:
         table.add_column(column)
     for row in rows:
         table.add_row(row["what"], row["figure"], row["reach"], row["holds"])
-    Console().print(table)
+    plain_console().print(table)
     (Path(__file__).parent / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 

@@ -1,13 +1,13 @@
 """The model card: what a trained model is, how to use it, what it scored, and how to make it again."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from gte_ray.config import Config, Pooling
 from gte_ray.evaluation.heldout import SourceScores, mean_scores
+from gte_ray.markdown import code, code_block, escaped, markdown_table
 from gte_ray.prompts import Prompts
-from gte_ray.tracking import without_password
+from gte_ray.tracking_uri import without_password
 
 QUERY, DOCUMENT = "how to sort a list", "sorted(x) gives a new list, in order"
 """Texts of the examples."""
@@ -90,9 +90,9 @@ def _header(card: ModelCard) -> str:
 
 
 def _introduction(card: ModelCard, exported: Exported) -> str:
-    base = "random weights" if card.config.model.base == "scratch" else card.config.model.base
+    base = "random weights" if card.config.model.base == "scratch" else code(card.config.model.base)
     return (
-        f"# {card.name}\n\n"
+        f"# {escaped(card.name)}\n\n"
         f"A text embedding model: up to {card.config.data.max_length} tokens in, a vector of {exported.dimensions} "
         f"dimensions and length 1 out, compared by cosine similarity. {POOLING[exported.pooling][0]}; "
         f"{_prompts(exported.prompts)}. Trained with gte_ray by the recipe `{card.config.recipe}` from {base}, after "
@@ -157,7 +157,8 @@ def _scores(card: ModelCard) -> str:
     return (
         "## Scores\n\nHeld-out documents of each source retrieved by its held-out queries, in percent. "
         "`before` is the model before training; BM25 has the same queries and candidates. The sources are "
-        "those of the training: this is no measure of other domains.\n\n" + _table(header, cells)
+        "those of the training: this is no measure of other domains.\n\n"
+        + markdown_table(header, cells, numbers=True)
     )
 
 
@@ -166,7 +167,7 @@ def _data(card: ModelCard) -> str:
     total = sum(source.pairs for source in card.sources)
     return (
         f"## Data\n\nPairs of text: {total:,}. Sources: {len(card.sources)}; each batch is of one source.\n\n"
-        + _table(["source", "task", "pairs", "share of the steps"], cells)
+        + markdown_table(["source", "task", "pairs", "share of the steps"], cells, numbers=True)
     )
 
 
@@ -177,15 +178,10 @@ def _training(card: ModelCard) -> str:
         f"## Training\n\n{t.steps:,} steps of {t.global_batch:,} pairs, AdamW with a highest learning rate "
         f"of {t.learning_rate:g}, temperature {o.temperature:g}, mixing exponent {card.config.data.alpha:g}, "
         f"seed {card.config.seed}. Fingerprint `{card.fingerprint}`. The command:\n\n"
-        f"```\n{card.command}\n```\n\n"
-        f"All settings:\n\n```json\n{json.dumps(settings, indent=2)}\n```"
+        f"{code_block(card.command)}\n\n"
+        f"All settings:\n\n{code_block(json.dumps(settings, indent=2), 'json')}"
     )
 
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -22,7 +22,7 @@ def claimed(run_folder: str, interruption: Interruption, say: Callable[[str], No
 
     The claim is a file beside the run's folder, which may be deleted meanwhile.
     """
-    path = f"{run_folder}.claim"
+    path = storage.beside(run_folder, ".claim")
     _look(path, say)
     claim = _Claim(path)
     interruption.on_interrupt(claim.release)

@@ -27,7 +27,7 @@ VANILLA: tuple[Direction, ...] = ("q2d",)
 """Eq. 3 with in-batch documents as negatives (section 5.5)."""
 
 
-COMPUTATION = 1
+COMPUTATION = 2
 """Raised when the same config begins to compute something else: older runs are then not taken for it."""
 
 
@@ -80,7 +80,7 @@ class ObjectiveConfig:
     temperature: float = 0.01
     """Softmax temperature (section 3.4)."""
     mask_duplicates: bool = True
-    """Whether pairs that share a text are kept from being each other's negatives; off is the paper."""
+    """Whether the texts of pairs that share a text are kept from being each other's negatives; off is the paper."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +239,7 @@ def validate(config: Config) -> Config:
     )  # fmt: skip
     rules: list[tuple[bool, str, Any, str]] = [
         (d.store != "", "store", d.store, "a folder or URI"),
+        (len(set(d.sources)) == len(d.sources), "sources", " ".join(d.sources), "each source once"),
         (d.alpha >= 0, "alpha", d.alpha, "a number of at least 0"),
         (d.max_length >= 3, "max-length", d.max_length, "at least 3 tokens"),
         (d.group_size >= 1, "group-size", d.group_size, "at least 1"),

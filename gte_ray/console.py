@@ -10,8 +10,33 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
 
 from gte_ray.errors import RunError, UsageError
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters but tab and line feed, and what stands for bytes that are not UTF-8."""
+
+
+class _PlainConsole(Console):
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
+def plain_console(**options: Any) -> Console:
+    """A console that shows each text as it is: a `[name]`, a `:name:` and an escape code are no commands to it.
+
+    All commands print through one of these. `options` are those of rich's `Console`.
+    """
+    return _PlainConsole(markup=False, emoji=False, **options)
+
+
+def printable(text: str) -> str:
+    """`text` with what a terminal would act on, or could not take, written as `\\x1b`."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -38,7 +63,7 @@ def _sentence(error: OSError) -> str:
 
 
 def _say(message: object, code: int) -> int:
-    print(f"error: {message}" if code < 130 else message, file=sys.stderr)
+    print(printable(f"error: {message}" if code < 130 else str(message)), file=sys.stderr)
     return code
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from rich.console import Console
 
 from gte_ray import storage, weights
-from gte_ray.console import run_command, start_ray, until_interrupted
+from gte_ray.console import plain_console, run_command, start_ray, until_interrupted
 from gte_ray.errors import RunError, UsageError
 from gte_ray.flags import BUILTIN_STORE
 
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from gte_ray.benchmark.tasks import Benchmark
 
 HELD_OUT = "heldout"
+BENCHMARKS = (HELD_OUT, "mteb-en", "beir", "codesearchnet", "sst2")
+"""Words that mean a benchmark, whatever folders are there."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Arguments:
     """Folders of models, folders at URIs, Hugging Face ids, or bm25."""
     benchmark: str = HELD_OUT
     """heldout (the held-out pairs of --store), mteb-en (56 tasks, Table 6), beir (Table 5), codesearchnet (Tables 7
-    and 13), sst2 (Table 4), or a folder in BEIR's layout."""
+    and 13), sst2 (Table 4), or a folder in BEIR's layout; ./beir is a folder of that name."""
     store: str = BUILTIN_STORE
     """Pair store of heldout."""
     limit: int = 1_000
@@ -65,11 +66,13 @@ def main() -> None:
             )
     if not arguments.models:
         raise UsageError("at least one model is needed")
-    models = tuple(storage.absolute_folder(model) for model in arguments.models)
+    from gte_ray.evaluation.bm25 import BM25
+
+    models = tuple(storage.absolute_folder(model, BM25) for model in arguments.models)
     arguments = replace(
         arguments,
         models=models,
-        benchmark=storage.absolute_folder(arguments.benchmark),
+        benchmark=storage.absolute_folder(arguments.benchmark, *BENCHMARKS),
         store=storage.absolute(arguments.store),
     )
     found = _benchmark(arguments)
@@ -83,10 +86,10 @@ def _check(models: tuple[str, ...]) -> None:
     from gte_ray.evaluation.bm25 import BM25
     from gte_ray.model.load import check_model
 
-    console = Console()
+    console = plain_console()
     for model in dict.fromkeys(models):
         for note in check_model(model) if model != BM25 else ():
-            console.print(f"warning: {note}", style="yellow", markup=False, soft_wrap=True)
+            console.print(f"warning: {note}", style="yellow", soft_wrap=True)
 
 
 def _benchmark(arguments: Arguments) -> "Benchmark | None":
@@ -107,9 +110,9 @@ def _benchmark(arguments: Arguments) -> "Benchmark | None":
 
 def _evaluate(arguments: Arguments, found: "Benchmark | None") -> None:
     from gte_ray.benchmark.report import console_table, labels
-    from gte_ray.tracking import viewing_command
+    from gte_ray.tracking_uri import viewing_command
 
-    console, short = Console(), labels(arguments.models)
+    console, short = plain_console(), labels(arguments.models)
 
     def tell(result: "Result", cached: bool) -> None:
         label = short[result.model]

@@ -8,11 +8,11 @@ import tyro
 from rich.console import Console
 
 from gte_ray.config import Config
-from gte_ray.console import run_command, start_ray
+from gte_ray.console import plain_console, run_command, start_ray
 from gte_ray.errors import RunError
 from gte_ray.flags import BUILTIN_STORE, HARD_STORE, FlatConfig, defaults, parse
 from gte_ray.pretrain import ensure_store, train
-from gte_ray.recipes import finetuning
+from gte_ray.recipes import FINETUNING_BATCH, finetuning
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class _First:
     store: str = HARD_STORE
     base: Annotated[str, tyro.conf.arg(aliases=["--model"])] = ""
     recipe: str = "tiny"
+    sources: tuple[str, ...] = ()
+    global_batch: int = FINETUNING_BATCH
 
 
 def main() -> None:
@@ -44,7 +46,7 @@ def main() -> None:
         from gte_ray.base import check_base
 
         check_base(arguments.config)
-    if ensure_hard_store(arguments.config.data.store, arguments.config, Console(), arguments.verbose):
+    if ensure_hard_store(arguments.config.data.store, arguments.config, plain_console(), arguments.verbose):
         # What the store's size decides is known now.
         arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=_defaults)
     train(arguments.config, arguments.fresh, arguments.dry_run, arguments.verbose)
@@ -75,7 +77,7 @@ def ensure_hard_store(store: str, config: Config, console: Console, verbose: boo
 
 
 def _defaults(arguments: Sequence[str]) -> Config:
-    """Those of one epoch over the store that `arguments` name."""
+    """Those of one epoch over the store, or over the sources of it, that `arguments` name."""
     return defaults(arguments, _First, _config_of)
 
 
@@ -83,10 +85,13 @@ def _config_of(first: _First) -> Config:
     from gte_ray.data.store import open_store
 
     try:
-        pairs = sum(source.rows for source in open_store(first.store, check=False).manifest.sources)
+        store = open_store(first.store, check=False)
+        chosen = [store.source(name) for name in first.sources] or store.manifest.sources
+        pairs = sum(source.rows for source in chosen)
     except RunError:
         pairs = 0  # the run is refused for the same reason, once the flags are known to be right
-    return finetuning(first.recipe, first.store, first.base, pairs)
+    batch = first.global_batch if first.global_batch > 0 else FINETUNING_BATCH  # as is a batch out of range
+    return finetuning(first.recipe, first.store, first.base, pairs, batch)
 
 
 if __name__ == "__main__":

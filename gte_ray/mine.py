@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import tyro
-from rich.console import Console
 
-from gte_ray.console import run_command, start_ray
+from gte_ray.console import plain_console, run_command, start_ray
 from gte_ray.errors import UsageError
 
 
@@ -48,6 +47,8 @@ def main() -> None:
     for name in ("workers", "threads"):
         if getattr(arguments, name) < 1:
             raise UsageError(f"--{name} is {getattr(arguments, name)}; allowed is at least 1")
+    if len(set(arguments.sources)) < len(arguments.sources):
+        raise UsageError(f"--sources is {' '.join(arguments.sources)!r}; allowed is each source once")
     from gte_ray import storage
     from gte_ray.data.store import open_store
     from gte_ray.data.tasks import Pool
@@ -61,11 +62,14 @@ def main() -> None:
     window = Window(
         arguments.first_rank, arguments.last_rank, arguments.margin, arguments.negatives, arguments.seed
     )
-    store, model = open_store(storage.absolute(arguments.store)), storage.absolute_folder(arguments.model)
+    store, model = (
+        open_store(storage.absolute(arguments.store)),
+        storage.absolute_folder(arguments.model, BM25),
+    )
     storage.reach(arguments.out)
-    console = Console()
+    console = plain_console()
     for note in check_model(model) if model != BM25 else ():
-        console.print(f"warning: {note}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"warning: {note}", style="yellow", soft_wrap=True)
     start_ray(arguments.workers * arguments.threads, arguments.verbose)
     with PreparingProgress(console) as progress:
         mined = mine(

@@ -3,10 +3,14 @@
 from rich.table import Table
 from rich.text import Text
 
+from gte_ray.console import printable
+from gte_ray.data.columns import shown
 from gte_ray.data.plan import StepPlan
 from gte_ray.data.store import Store
 
 SHOWN_CHARACTERS = 200
+SHOWN_COLUMNS = 12
+"""Columns of one source that are told not to be read."""
 
 
 def mixture_table(store: Store, plan: StepPlan) -> Table:
@@ -62,6 +66,21 @@ def store_table(store: Store) -> Table:
     return table
 
 
+def store_notes(store: Store) -> list[str]:
+    """What of each source's input is not in the store though its pairs are, in a line."""
+    notes = []
+    for source in store.manifest.sources:
+        rows = [f"{shown([name], '')} ({count:,} rows)" for name, count in source.unused.items()]
+        lost = [f"{count:,} {reason}" for reason, count in source.lost_negatives.items()]
+        parts = [
+            f"not read: {', '.join(rows[:SHOWN_COLUMNS])}" + (", ..." if len(rows) > SHOWN_COLUMNS else "")
+        ] * bool(rows)
+        parts += [f"negatives left out: {', '.join(lost)}"] * bool(lost)
+        if parts:
+            notes.append(f"{source.name}: {'; '.join(parts)}")
+    return notes
+
+
 def batch_table(store: Store, plan: StepPlan, step: int, shown: int) -> Table:
     """The first `shown` pairs of the global batch of one step, texts shortened."""
     batch = plan[step]
@@ -86,5 +105,5 @@ def batch_table(store: Store, plan: StepPlan, step: int, shown: int) -> Table:
 
 
 def _short(text: str) -> Text:
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return Text(line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1] + "…")

@@ -1,8 +1,10 @@
 """One run in MLflow, through its client. The only importer of MLflow; `tracking` imports it in its thread."""
 
+import hashlib
 import itertools
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -85,7 +87,7 @@ class MlflowRun:
             self._log_tags(all_tags)
 
     def write(self, group: list[Record]) -> None:
-        """Writes records, in order; writing one again changes nothing."""
+        """Writes records, none of an artifact, in order; writing one again changes nothing."""
         for kind, records in itertools.groupby(group, key=lambda record: record.kind):
             if kind == "metrics":
                 self._log_metrics(list(records))
@@ -94,10 +96,15 @@ class MlflowRun:
                 values = {key: str(value) for key, value in record.values.items()}
                 if kind == "params":
                     self._log_params(values)
-                elif kind == "tags":
-                    self._log_tags(values)
                 else:
-                    self._log_artifact(values["path"], values["folder"] or None)
+                    self._log_tags(values)
+
+    def store(self, path: str, folder: str | None) -> None:
+        """Copies a file, or a folder with all that is in it, to `folder` of the artifacts."""
+        if os.path.isdir(path):
+            self._client.log_artifacts(self.run_id, path, folder)
+        else:
+            self._client.log_artifact(self.run_id, path, folder)
 
     def close(self, status: str) -> None:
         self._client.set_terminated(self.run_id, status)
@@ -110,7 +117,7 @@ class MlflowRun:
             folder = os.path.dirname(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else ""
             if not uri.startswith("http") and not folder:
                 folder = os.getcwd()
-            location = os.path.join(folder, "mlartifacts", name) if folder else None
+            location = os.path.join(folder, "mlartifacts", _folder_name(name)) if folder else None
             try:
                 return self._client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS)
             except MlflowException as error:
@@ -148,13 +155,13 @@ class MlflowRun:
             tags = [RunTag(k, str(v).encode()[:VALUE_LENGTH].decode(errors="ignore")) for k, v in chunk]
             self._client.log_batch(self.run_id, tags=tags)
 
-    def _log_artifact(self, path: str, folder: str | None) -> None:
-        if os.path.isdir(path):
-            self._client.log_artifacts(self.run_id, path, folder)
-        elif os.path.exists(path):
-            self._client.log_artifact(self.run_id, path, folder)
-        else:
-            raise MlflowException.invalid_parameter_value(f"{path}: there is no such file any more")
+
+def _folder_name(experiment: str) -> str:
+    """`experiment` where that is a plain name of one folder, else one that no other experiment has."""
+    if re.fullmatch(r"\w[\w .-]{0,100}", experiment):
+        return experiment
+    digest = hashlib.sha256(experiment.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9]+', '-', experiment)[:100].strip('-')}-{digest}"
 
 
 def _chunks(values: dict[str, Any]) -> Iterator[list[tuple[str, Any]]]:

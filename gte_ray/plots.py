@@ -33,6 +33,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": INK,
     "svg.hashsalt": "gte_ray",  # the same numbers give the same file
     "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # a $ in a name is a $
 }
 COLUMNS = 4
 """Small panels beside each other."""
@@ -133,6 +134,11 @@ def smooth(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # numpy.polyfit squares the weights that it is given
         line[i] = np.polyfit(distance, y[window], 1, w=np.sqrt(weight))[1]
     return x[at], line
+
+
+def legend_name(name: str) -> str:
+    """`name` for a legend, which leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def save(figure: Figure, path: str) -> list[str]:

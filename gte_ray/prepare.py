@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
-from gte_ray.console import run_command, start_ray
+from gte_ray.console import plain_console, run_command, start_ray
 from gte_ray.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Prepares sources of text pairs into a pair store; sources that are finished are not done again."""
+    """Prepares sources of text pairs into a pair store; sources that are finished are not done again, and others
+    that the store has stay in it."""
 
     store: tyro.conf.Positional[str]
     """Folder or URI of the store."""
@@ -21,11 +21,13 @@ class Arguments:
     Lines, CSV or TSV."""
     builtin: bool = False
     """Prepare the corpus that is on every machine: texts of the installed packages."""
+    remove: tuple[str, ...] = ()
+    """Names of sources to take out of the store."""
     held_out: float | None = None
-    """Share of the queries that is set aside for evaluation; 0.02, or 0.05 of the built-in corpus, if not
-    given."""
-    seed: int = 0
-    """Seed of the row order and of the held-out split."""
+    """Share of the queries that is set aside for evaluation; if not given, that of the store, and for a new one
+    0.02, or 0.05 of the built-in corpus."""
+    seed: int | None = None
+    """Seed of the row order and of the held-out split; if not given, that of the store, and 0 for a new one."""
     tokenizer: str = ""
     """Hugging Face id or folder of a tokenizer whose ids the store is to hold."""
     vocabulary: int = 0
@@ -38,39 +40,50 @@ class Arguments:
 
 def main() -> None:
     arguments = tyro.cli(Arguments, prog="python -m gte_ray.prepare")
-    if bool(arguments.source) == arguments.builtin:
-        raise UsageError("either --source (once or more) or --builtin is needed")
+    if (arguments.source and arguments.builtin) or not (
+        arguments.source or arguments.builtin or arguments.remove
+    ):
+        raise UsageError("either --source (once or more) or --builtin is needed, or --remove")
+    if arguments.builtin and arguments.remove:
+        raise UsageError("--builtin and --remove exclude each other")
     if arguments.tokenizer and arguments.vocabulary:
         raise UsageError("--tokenizer and --vocabulary exclude each other")
     if arguments.vocabulary and arguments.vocabulary < 100:
         raise UsageError(f"--vocabulary is {arguments.vocabulary}; allowed is at least 100 entries")
     from gte_ray.data.builtin import HELD_OUT_SHARE, prepare_builtin
-    from gte_ray.data.ids import Ids
+    from gte_ray.data.ids import Ids, unknown_words
     from gte_ray.data.prepare import prepare
     from gte_ray.data.sources import parse_source
-    from gte_ray.mixture import store_table
+    from gte_ray.mixture import store_notes, store_table
     from gte_ray.progress import PreparingProgress
 
     sources = [parse_source(text) for text in arguments.source]
     ids = None
     if arguments.tokenizer or arguments.vocabulary:
         ids = Ids(arguments.tokenizer, arguments.vocabulary, arguments.ids_length)
-    console = Console()
+    console = plain_console()
     start_ray(1, arguments.verbose)
     with PreparingProgress(console) as progress:
         if arguments.builtin:
             share = HELD_OUT_SHARE if arguments.held_out is None else arguments.held_out
-            store = prepare_builtin(arguments.store, ids, progress.report, arguments.seed, share)
+            store = prepare_builtin(arguments.store, ids, progress.report, arguments.seed or 0, share)
         else:
             store = prepare(
                 arguments.store,
                 sources,
                 seed=arguments.seed,
-                held_out_share=0.02 if arguments.held_out is None else arguments.held_out,
+                held_out_share=arguments.held_out,
                 ids=ids,
+                remove=arguments.remove,
                 report=progress.report,
             )
     console.print(store_table(store))
+    for note in store_notes(store):
+        console.print(note, highlight=False)
+    if store.manifest.tokenizer is not None:
+        names = [source.name for source in store.manifest.sources]
+        for warning in unknown_words(store, store.load_tokenizer(), names):
+            console.print(f"warning: {warning}", style="yellow")
     empty = [source.name for source in store.manifest.sources if source.rows == 0]
     if empty:
         console.print(f"warning: no pair to train on in {', '.join(empty)}", style="yellow")

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.pretty import Pretty
 
 from gte_ray.config import Config
-from gte_ray.console import Interruption, run_command, start_ray, until_interrupted
+from gte_ray.console import Interruption, plain_console, run_command, start_ray, until_interrupted
 from gte_ray.flags import BUILTIN_STORE, FlatConfig, parse
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def train(config: Config, fresh: bool, dry_run: bool, verbose: bool) -> None:
     from gte_ray.base import check_base
     from gte_ray.run import plan_run, warnings
 
-    console = Console()
+    console = plain_console()
     if not dry_run:
         check_base(config)
     ensure_store(config, console, verbose)
@@ -49,7 +49,7 @@ def train(config: Config, fresh: bool, dry_run: bool, verbose: bool) -> None:
         _dry_run(run, console)
         return
     start_ray(config.cpus, verbose)
-    until_interrupted(lambda interruption: _train(run, fresh, console, interruption))
+    until_interrupted(lambda interruption: _train(run, fresh, verbose, console, interruption))
 
 
 def ensure_store(config: Config, console: Console, verbose: bool) -> None:
@@ -79,14 +79,14 @@ def _dry_run(run: "Run", console: Console) -> None:
     console.print(forecast_table(run.config, forecast(run.config, run.store, run.plan)))
 
 
-def _train(run: "Run", fresh: bool, console: Console, interruption: Interruption) -> None:
+def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruption: Interruption) -> None:
     from gte_ray.capacity import check_capacity
     from gte_ray.claim import claimed
     from gte_ray.evaluation.heldout import scores_table, skipped_sources
     from gte_ray.progress import ConsoleDisplay
     from gte_ray.run import open_run
     from gte_ray.runner import execute, finished
-    from gte_ray.tracking import viewing_command
+    from gte_ray.tracking_uri import viewing_command
 
     display = ConsoleDisplay(console)
     check_capacity(run.config, display.warn)
@@ -100,7 +100,7 @@ def _train(run: "Run", fresh: bool, console: Console, interruption: Interruption
                 f"run {run.name}: {run.plan.steps:,} steps of {run.plan.global_batch:,} pairs "
                 f"from {len(run.plan.sources)} sources on {run.config.hardware.workers} worker(s)"
             )
-        results = known or execute(run, display, interruption)
+        results = known or execute(run, display, interruption, verbose=verbose)
     scores = results.scores
     if scores.after:
         skipped = skipped_sources(run.store, run.config.run.eval_limit)

@@ -7,12 +7,21 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
+from gte_ray.console import printable
 from gte_ray.train.report import StepReport
 
 RECENT_STEPS = 30
 """Steps over which speed and loss are averaged for the eye."""
+
+
+class PlainColumn(TextColumn):
+    """Text as it is, whatever names are in it; see `plain_console`."""
+
+    def render(self, task: Task) -> Text:
+        return Text(printable(self.text_format.format(task=task)))
 
 
 class Training(Protocol):
@@ -57,12 +66,14 @@ class TrainingProgress:
         self.steps = steps
         self.done = start
         self.recent: deque[StepReport] = deque(maxlen=RECENT_STEPS)
+        self.timed: deque[StepReport] = deque(maxlen=RECENT_STEPS)
+        """Those since the workers were started, but for the first, which takes many times as long."""
         self.plain_every_seconds = plain_every_seconds
         self.last_plain = 0.0
         self.bar = Progress(
-            TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+            PlainColumn("step {task.completed:.0f}/{task.total:.0f}"),
             BarColumn(bar_width=None),
-            TextColumn("{task.description}"),
+            PlainColumn("{task.description}"),
             console=console,
             expand=True,
             disable=not console.is_terminal,
@@ -86,7 +97,11 @@ class TrainingProgress:
                     f"the last checkpoint, with step {report.step + 1}"
                 )
             self.done = report.step + 1
-        self.recent.extend(reports)
+            self.recent.append(report)
+            if report.first:
+                self.timed.clear()
+            else:
+                self.timed.append(report)
         self.bar.update(self.task, completed=self.done, description=self._description())
         if not self.console.is_terminal and time.monotonic() - self.last_plain > self.plain_every_seconds:
             self._plain()
@@ -96,10 +111,13 @@ class TrainingProgress:
         self.console.print(f"step {self.done}/{self.steps}  {self._description()}", highlight=False)
 
     def _description(self) -> str:
+        """The loss, and speed and time left once a step tells them."""
         loss = sum(report.metrics.loss for report in self.recent) / len(self.recent)
-        seconds = sum(report.seconds for report in self.recent)
-        pairs = sum(report.metrics.pairs for report in self.recent) / max(seconds, 1e-9)
-        left = (self.steps - self.done) * seconds / len(self.recent)
+        if not self.timed:
+            return f"loss {loss:.3f}"
+        seconds = sum(report.seconds for report in self.timed)
+        pairs = sum(report.metrics.pairs for report in self.timed) / max(seconds, 1e-9)
+        left = (self.steps - self.done) * seconds / len(self.timed)
         return f"loss {loss:.3f}  {pairs:,.0f} pairs/s  {clock(left)} left"
 
 
@@ -111,7 +129,7 @@ class PreparingProgress:
         self.phase, self.done = "", 0
         self.bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            PlainColumn("{task.description}"),
             TimeElapsedColumn(),
             console=console,
             transient=True,

@@ -119,16 +119,20 @@ def _paper(
     )
 
 
-def finetuning(name: str, store: str, model: str, pairs: int) -> Config:
+FINETUNING_BATCH = 128
+"""Section 3.4."""
+
+
+def finetuning(name: str, store: str, model: str, pairs: int, global_batch: int = FINETUNING_BATCH) -> Config:
     """The second stage for a model that recipe `name` pre-trained: one epoch of `pairs` pairs (section 3.4).
 
     UsageError where there is no recipe of that name.
     """
     first = recipe(name, store)
     if name == "tiny":
-        group_size, global_batch, max_length, most_steps = 4, 128, first.data.max_length, 200
+        group_size, max_length, most_steps = 4, first.data.max_length, 200
     else:
-        group_size, global_batch, max_length, most_steps = 16, 128, 512, pairs
+        group_size, max_length, most_steps = 16, 512, pairs
     return replace(
         first,
         # Proportional sampling: with one epoch over all pairs, each source is gone through once.

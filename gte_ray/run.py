@@ -16,7 +16,7 @@ from gte_ray.data.store import Store, open_store
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError, UsageError
 from gte_ray.settings import Settings
-from gte_ray.tracking import resolve_uri, without_password
+from gte_ray.tracking_uri import resolve_uri, without_password
 
 CONFIG_FILE = "config.json"
 RESULTS_FILE = "results.json"
@@ -62,8 +62,11 @@ def plan_run(
     contents = store.fingerprint
     if config.model.base == "scratch" and store.manifest.tokenizer is not None:
         contents += store.manifest.tokenizer.fingerprint
-    base = None if base_identity else base_settings(config.model.base)
-    base_identity = base_identity or weights.identity(config.model.base)
+    base = None
+    if not base_identity:
+        name = storage.absolute_folder(config.model.base, "scratch")
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, base=name))
+        base, base_identity = base_settings(name), weights.identity(name)
     config, fingerprint = resolve_pooling(
         config, contents, base_identity, base.pooling if base else base_pooling
     )
@@ -71,7 +74,6 @@ def plan_run(
     config = dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, store=storage.absolute(config.data.store)),
-        model=dataclasses.replace(config.model, base=storage.absolute_folder(config.model.base)),
         run=dataclasses.replace(config.run, name=name, output=storage.absolute(config.run.output)),
     )
     return Run(config, store, plan, fingerprint, storage.join(config.run.output, name), base)

@@ -13,6 +13,7 @@ import ray
 from gte_ray import storage
 from gte_ray.card import CardSource, ModelCard
 from gte_ray.console import Interruption
+from gte_ray.data.ids import unknown_words
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
 from gte_ray.evaluation.beside import ScoringBeside
@@ -22,7 +23,7 @@ from gte_ray.history import History
 from gte_ray.plots import loss_curve, scores_plot
 from gte_ray.progress import Display
 from gte_ray.run import CONFIG_FILE, RESULTS_FILE, Run, make_stream, public, resolve_tokenizer, run_key
-from gte_ray.tracking import TrackedRun, Tracker
+from gte_ray.tracking import TrackedRun, Tracker, unwritten
 from gte_ray.train.checkpoints import last_checkpoint, next_step
 from gte_ray.train.launch import fit
 from gte_ray.train.report import StepReport
@@ -57,20 +58,29 @@ def finished(run: Run, display: Display, place: Place | None = None) -> Results 
     path = storage.join(run.folder, RESULTS_FILE)
     if not storage.exists(path):
         return None
-    if os.path.exists(os.path.join(_local_folder(run), SPOOL)):
+    if unwritten(os.path.join(_local_folder(run), SPOOL)):
         # What MLflow has not taken yet is written now.
-        _track(run, display, place).finish("FINISHED")
+        left = _track(run, display, place).finish("FINISHED")
+        if left:
+            display.warn(left)
     saved = storage.read_json(path)
     return Results(Scores.from_dict(saved["scores"]), saved["model_folder"], saved["mlflow_run"])
 
 
-def execute(run: Run, display: Display, interruption: Interruption, place: Place | None = None) -> Results:
+def execute(
+    run: Run,
+    display: Display,
+    interruption: Interruption,
+    place: Place | None = None,
+    verbose: bool = False,
+) -> Results:
     """Trains the opened `run` from its last checkpoint, exports and scores the model, and records all of it.
 
+    `verbose` lets DeepSpeed, MLflow and Ray write their logs.
     Ray must be initialised. An interrupted run is marked as killed. Raises RunError in one sentence; the last
     good checkpoint stays.
     """
-    tracker = _track(run, display, place)
+    tracker = _track(run, display, place, verbose)
     interruption.on_interrupt(lambda: tracker.finish("KILLED", timeout_s=5.0))
     try:
         history = History(
@@ -80,6 +90,8 @@ def execute(run: Run, display: Display, interruption: Interruption, place: Place
         )
         _log_config(run, tracker)
         stream = make_stream(run, resolve_tokenizer(run))
+        for warning in unknown_words(run.store, stream.tokenizer, [source.name for source in stream.sources]):
+            display.warn(warning)
         start = next_step(run.folder)
 
         def on_scores(step: int, rows: tuple[SourceScores, ...]) -> None:
@@ -96,7 +108,7 @@ def execute(run: Run, display: Display, interruption: Interruption, place: Place
                 beside.look(reports[-1].step + 1)
 
             if start < stream.steps:
-                outcome = fit(run.config, stream, run.folder, on_reports)
+                outcome = fit(run.config, stream, run.folder, on_reports, verbose)
                 history.keep()
                 if outcome.diverged:
                     raise RunError(outcome.diverged)
@@ -138,7 +150,7 @@ def command_line() -> str:
     return shlex.join([*program.split(), *sys.argv[1:]])
 
 
-def _track(run: Run, display: Display, place: Place | None) -> Tracker:
+def _track(run: Run, display: Display, place: Place | None, verbose: bool = False) -> Tracker:
     config = public(run.config)
     params = {
         name: value
@@ -163,6 +175,7 @@ def _track(run: Run, display: Display, place: Place | None) -> Tracker:
         tracked,
         os.path.join(_local_folder(run), SPOOL),
         display.warn,
+        verbose,
     )
 
 
@@ -255,7 +268,7 @@ def _record(run: Run, scores: Scores, tracker: Tracker, display: Display) -> Res
             "mlflow_run": results.mlflow_run,
         },
     )
-    unwritten = tracker.finish("FINISHED")
-    if unwritten:
-        display.warn(unwritten)
+    left = tracker.finish("FINISHED")
+    if left:
+        display.warn(left)
     return results

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from gte_ray.console import run_command
+from gte_ray.console import plain_console, run_command
 from gte_ray.errors import UsageError
 from gte_ray.flags import FlatConfig, parse
 
@@ -33,7 +33,7 @@ def main() -> None:
     from gte_ray.mixture import batch_table, mixture_table
     from gte_ray.run import RESULTS_FILE, plan_steps
 
-    console, folders = Console(), arguments.folders
+    console, folders = plain_console(), arguments.folders
     no_runs = [folder for folder in folders if not storage.exists(storage.join(folder, RESULTS_FILE))]
     if folders and not no_runs:
         _compare(folders, console)

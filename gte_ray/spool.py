@@ -5,9 +5,9 @@ import json
 import os
 import threading
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 from gte_ray import storage
 
@@ -21,6 +21,17 @@ class Record:
     """Metrics by name, parameters or tags by name, or {"path": ..., "folder": ...} of an artifact."""
     step: int = 0
     time_ms: int = 0
+
+
+def halves_of(group: list[Record]) -> list[list[Record]]:
+    """Two halves of the records, or of the values of a single one; none of a single value."""
+    middle = len(group) // 2
+    if middle:
+        return [group[:middle], group[middle:]]
+    values: list[tuple[str, Any]] = list(group[0].values.items())
+    middle = len(values) // 2
+    parts = [values[:middle], values[middle:]] if middle else []
+    return [[replace(group[0], values=dict(part))] for part in parts]
 
 
 class Spool:
@@ -70,6 +81,11 @@ class Spool:
                     self._file.truncate(0)
                 except OSError as error:
                     self.disk_error = error
+
+    def rotate(self) -> None:
+        """Puts the oldest record behind all others."""
+        with self.wakes:
+            self._records.rotate(-1)
 
     def close(self) -> None:
         """Closes the file, and deletes it when nothing is left in it."""

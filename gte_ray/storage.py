@@ -4,7 +4,6 @@ import errno
 import io
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +11,12 @@ from typing import Any
 
 from pyarrow import NativeFile, fs
 
+from gte_ray import listing
 from gte_ray.errors import RunError, UsageError
+from gte_ray.uri import beside as beside
+from gte_ray.uri import join as join
+from gte_ray.uri import name as name
+from gte_ray.uri import parse
 
 S3_ATTEMPTS = 10
 """Times that a request to S3 is made before it fails: about 90 s. Clients of other stores wait by themselves."""
@@ -101,9 +105,9 @@ def _open(uri: str) -> tuple[fs.FileSystem, str]:
     if uri.startswith("hf://"):
         from huggingface_hub import HfFileSystem
 
-        return fs.PyFileSystem(fs.FSSpecHandler(HfFileSystem())), uri.removeprefix("hf://")
+        return fs.PyFileSystem(fs.FSSpecHandler(HfFileSystem())), uri.removeprefix("hf://").strip("/")
     try:
-        return fs.FileSystem.from_uri(uri)
+        return fs.FileSystem.from_uri(str(parse(uri)))
     except ValueError as error:
         raise UsageError(
             f"{uri}: not a location that can be opened ({error}); "
@@ -116,19 +120,14 @@ def absolute(uri: str) -> str:
     return uri if "://" in uri else resolve(uri)[1]
 
 
-def absolute_folder(name: str) -> str:
-    """A folder that is there as processes elsewhere find it; any other name, such as a model's id, as it is."""
-    return absolute(name) if "://" not in name and os.path.isdir(name) else name
+def absolute_folder(name: str, *words: str) -> str:
+    """A folder that is there as processes elsewhere find it; any other name, such as a model's id, as it is.
 
-
-def join(uri: str, *names: str) -> str:
-    """`uri` extended by path components."""
-    return "/".join([uri.rstrip("/"), *names])
-
-
-def name(uri: str) -> str:
-    """The last path component."""
-    return uri.rstrip("/").rsplit("/", 1)[-1]
+    `words` mean something else where `name` is given: a folder that is called so is given as ./NAME.
+    """
+    if name in words or "://" in name or not os.path.isdir(name):
+        return name
+    return absolute(name)
 
 
 def exists(uri: str) -> bool:
@@ -160,20 +159,17 @@ def write_json(uri: str, value: Any) -> None:
 
 
 def glob(pattern: str) -> list[str]:
-    """URIs of the files that match, sorted; `*`, `?`, `[...]` within a name and `**` over folders."""
-    scheme = pattern.split("://")[0] + "://" if "://" in pattern else ""
-    filesystem, path = resolve(pattern)
-    parts = path.split("/")
-    fixed = next((i for i, part in enumerate(parts) if any(c in part for c in "*?[")), len(parts))
-    if fixed == len(parts):
-        found = [filesystem.get_file_info(path)]
-    else:
-        folder = "/".join(parts[:fixed]) or "/"
-        selector = fs.FileSelector(folder, recursive=True, allow_not_found=True)
-        found = filesystem.get_file_info(selector)
-    matcher = _matcher(path)
-    files = [info.path for info in found if info.type == fs.FileType.File and matcher.fullmatch(info.path)]
-    return [scheme + name for name in sorted(files)]
+    """The files that match, sorted; each can be opened by what stands for it here.
+
+    `*`, `?`, `[...]` and `[!...]` within a name and `**` over folders, in paths and URIs alike: see `listing`.
+    Raises OSError for a folder that cannot be listed.
+    """
+    place = parse(absolute(pattern))
+    filesystem, folder = resolve(str(place._replace(path="/")))
+    return [
+        str(place._replace(path=f"/{path}"))
+        for path in listing.matches(filesystem, folder, place.path.removeprefix("/"))
+    ]
 
 
 def folders(uri: str) -> list[str]:
@@ -199,16 +195,6 @@ def stamps(uris: list[str]) -> list[tuple[str, int, int]]:
         info = filesystem.get_file_info(path)
         found.append((path, info.size or 0, info.mtime_ns or 0))
     return found
-
-
-def _matcher(path: str) -> re.Pattern[str]:
-    pieces = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    tokens = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]/]+\])", path)
-    return re.compile(
-        "".join(
-            pieces.get(t) or (t if t.startswith("[") and t.endswith("]") else re.escape(t)) for t in tokens
-        )
-    )
 
 
 def upload(folder: str, uri: str) -> None:

@@ -3,21 +3,20 @@
 `Tracker` lives in the driver. Its methods put a record into a spool and return; a thread of its own imports
 MLflow (seconds), finds or makes the run, and writes records in groups. A server that is away costs one
 warning: the spool grows, the thread tries again, and what is left at the end is written by the next start.
+Files have a spool and a thread to themselves: metrics never wait for an artifact store.
 """
 
 import os
 import re
-import shlex
-import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from gte_ray.errors import UsageError
-from gte_ray.spool import Record, Spool
+from gte_ray.artifacts import LONGEST_PAUSE_S, ArtifactWriter
+from gte_ray.spool import Record, Spool, halves_of
+from gte_ray.tracking_uri import reason, resolve_uri, without_password
 
 if TYPE_CHECKING:
     from gte_ray.mlflow_run import MlflowRun
@@ -28,8 +27,6 @@ LINGER_S = 0.3
 """Wait for more records before a group is written: a call costs about 10 ms however little it holds."""
 GROUP = 500
 """Records that are written together."""
-LONGEST_PAUSE_S = 30.0
-"""Between tries to reach a server that is away; the first pause is one second, and each is twice the last."""
 
 
 @dataclass(frozen=True)
@@ -47,41 +44,6 @@ class TrackedRun:
     """MLflow id of the run that this one is shown under."""
 
 
-def resolve_uri(uri: str) -> str:
-    """`uri` with the path of an sqlite database made absolute; UsageError where MLflow cannot write."""
-    scheme, _, rest = uri.partition("://")
-    if uri.startswith("sqlite:///"):
-        return f"sqlite:///{os.path.abspath(os.path.expanduser(rest[1:]))}"
-    if not rest or re.split(r"[+-]", scheme)[0] not in ("http", "https", "postgresql", "mysql", "mssql"):
-        raise UsageError(
-            f"--tracking-uri is {without_password(uri)!r}; allowed is a server (http://host:5000) "
-            "or a database (sqlite:///mlflow.db, postgresql://...)"
-        )
-    return uri
-
-
-def without_password(text: str) -> str:
-    """`text` with the user and password of each URI in it blotted out."""
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
-
-
-def viewing_command(uri: str) -> str:
-    """What to type here, or where to go, to look at the runs."""
-    if uri.startswith("http"):
-        return f"open {without_password(uri)}"
-    program = "mlflow" if shutil.which("mlflow") else f"{_from_here(sys.executable)} -m mlflow"
-    uri = without_password(resolve_uri(uri))
-    if uri.startswith("sqlite:///"):
-        uri = f"sqlite:///{_from_here(uri.removeprefix('sqlite:///'))}"
-    return f"{program} ui --backend-store-uri {shlex.quote(uri)}"
-
-
-def _from_here(path: str) -> str:
-    """`path` relative to the working directory, where it is inside that."""
-    relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative
-
-
 class Tracker:
     """Writes one run to MLflow from a thread of its own; no method but `flush` and `finish` ever waits."""
 
@@ -97,6 +59,8 @@ class Tracker:
         self._warn = warn
         self._verbose = verbose
         self._spool = Spool(spool)
+        self._keys: dict[str, str] = {}
+        self._artifacts = ArtifactWriter(_artifact_spool(spool), self._store)
         self._mlflow: MlflowRun | None = None
         self._opened = threading.Event()
         self._written = threading.Condition()
@@ -106,23 +70,23 @@ class Tracker:
         self._warned = False
         self._last_error = ""
         self.refused = 0
-        """Records that MLflow will never take."""
+        """Values that MLflow will never take."""
         if self._spool.disk_error is not None:
             warn(f"{spool}: what MLflow has not yet taken cannot be kept there ({self._spool.disk_error})")
-        self._add("params", {_key(k): str(v) for k, v in run.params.items()})
+        self.log_params(run.params)
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
     def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
         """Metrics of a step. What MLflow has for the same metric at this or a later step is left as it is."""
-        self._add("metrics", {_key(k): float(v) for k, v in metrics.items()}, step)
+        self._add("metrics", self._keyed({k: float(v) for k, v in metrics.items()}), step)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Parameters. One that MLflow holds with another value stays; the new value becomes a tag."""
-        self._add("params", {_key(k): str(v) for k, v in params.items()})
+        self._add("params", self._keyed({k: str(v) for k, v in params.items()}))
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        self._add("tags", {_key(k): str(v) for k, v in tags.items()})
+        self._add("tags", self._keyed({k: str(v) for k, v in tags.items()}))
 
     def log_artifact(self, path: str, folder: str = "") -> None:
         """A file or a folder with all that is in it, copied to `folder` of the run's artifacts later."""
@@ -141,20 +105,22 @@ class Tracker:
         return self.run_id()
 
     def flush(self, timeout_s: float) -> bool:
-        """Waits until all is written; whether it is."""
+        """Waits until all is written and stored; whether it is."""
+        deadline = time.monotonic() + timeout_s
         self._hurry.set()
         with self._written:
             written = self._written.wait_for(
                 lambda: self._opened.is_set() and not len(self._spool), timeout_s
             )
         self._hurry.clear()
-        return written
+        return self._artifacts.flush(deadline) and written
 
     def finish(self, status: Status = "FINISHED", timeout_s: float = 20.0) -> str:
         """Writes what is left, closes the run, and says in a sentence what could not be written ("" if all).
 
-        Returns after `timeout_s` at the latest. What could not be written stays in the spool.
+        Returns after `timeout_s` at the latest. What could not be written or stored stays in the spools.
         """
+        deadline = time.monotonic() + timeout_s
         self._status = status
         self._hurry.set()
         with self._spool.wakes:
@@ -164,7 +130,10 @@ class Tracker:
         self._given_up.set()
         left = len(self._spool)
         self._spool.close()
+        files_left = len(self._artifacts)
+        said = self._artifacts.finish(max(deadline - time.monotonic(), 0.0) if closed else 0.0)
         if not closed:
+            left += files_left
             error = self._spool.disk_error
             return (
                 f"MLflow at {without_password(self.uri)} could not be written to "
@@ -176,8 +145,25 @@ class Tracker:
                 )
             )
         if self.refused:
-            return f"MLflow refused {self.refused} records, which are lost ({self._last_error})"
-        return ""
+            said.insert(0, f"MLflow refused {self.refused} value(s), which are lost ({self._last_error})")
+        return "; ".join(said)
+
+    def _store(self, record: Record) -> None:
+        """Called by the thread of the artifacts."""
+        mlflow = self._mlflow
+        if mlflow is None:
+            raise ConnectionError("MLflow has not been reached")
+        mlflow.store(str(record.values["path"]), str(record.values["folder"]) or None)
+
+    def _keyed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`values` by keys that MLflow allows, each of which stands for one name."""
+        for name in values:
+            if name not in self._keys:
+                key, taken = _allowed(name), set(self._keys.values())
+                while key in taken:
+                    key += "_"
+                self._keys[name] = key
+        return {self._keys[name]: value for name, value in values.items()}
 
     def _add(self, kind: Any, values: dict[str, Any], step: int = 0) -> None:
         if values:
@@ -204,7 +190,7 @@ class Tracker:
         if self.uri.startswith("sqlite:///"):
             os.makedirs(os.path.dirname(self.uri.removeprefix("sqlite:///")), exist_ok=True)
         run = self._run
-        tags = {_key(k): str(v) for k, v in run.tags.items()}
+        tags = self._keyed({k: str(v) for k, v in run.tags.items()})
         if run.parent_run_id:
             tags["mlflow.parentRunId"] = run.parent_run_id
         return MlflowRun(self.uri, run.experiment, run.key, run.name, tags, self._warn, self._verbose)
@@ -214,7 +200,7 @@ class Tracker:
 
         if is_gone(error):
             self._mlflow = None  # Another database than before: the run is made again there.
-        self._last_error = _sentence(error)
+        self._last_error = reason(error)
         if not self._warned:
             self._warned = True
             self._warn(
@@ -230,7 +216,10 @@ class Tracker:
             self._hurry.wait(LINGER_S)
         group = self._spool.first(GROUP)
         if group:
-            self._write(mlflow, group)
+            for record in group:
+                if record.kind == "artifact":
+                    self._artifacts.add(record)
+            self._write(mlflow, [record for record in group if record.kind != "artifact"])
             self._spool.done(len(group))
         finished = self._status is not None and not len(self._spool)
         if finished:
@@ -248,23 +237,25 @@ class Tracker:
         except Exception as error:
             if not is_refusal(error):
                 raise
-            if len(group) > 1:
-                for record in group:
-                    self._write(mlflow, [record])
-            else:
+            halves = halves_of(group)
+            for half in halves:
+                self._write(mlflow, half)
+            if not halves:
                 self.refused += 1
-                self._last_error = _sentence(error)
+                self._last_error = reason(error)
 
 
-def _key(name: str) -> str:
-    """`name` with each character that MLflow allows in no key replaced."""
-    return re.sub(r"[^\w\-./: ]", "_", name)[:250]
+def unwritten(spool: str) -> bool:
+    """Whether a tracker with this spool has left something to the next."""
+    return os.path.exists(spool) or os.path.exists(_artifact_spool(spool))
 
 
-def _sentence(error: Exception) -> str:
-    """The innermost cause of an error, on one line."""
-    cause: BaseException = error
-    while cause.__cause__ is not None or (cause.__context__ is not None and not cause.__suppress_context__):
-        cause = cause.__cause__ or cause.__context__ or cause
-    text = without_password(" ".join(str(cause).split()))
-    return f"{type(cause).__name__}: {text}"[:200]
+def _artifact_spool(spool: str) -> str:
+    stem, ending = os.path.splitext(spool)
+    return f"{stem}-artifacts{ending}"
+
+
+def _allowed(name: str) -> str:
+    """`name` with what MLflow allows in no key replaced: some characters, and parts that a path would lose."""
+    key = re.sub(r"[^\w\-./: ]", "_", name)[:240]
+    return "/".join("_" if part in ("", ".", "..") else part for part in key.split("/"))

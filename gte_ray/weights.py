@@ -23,10 +23,13 @@ def identity(base: str) -> str:
     """What stands for a model: equal where its files are, wherever they lie, and another after any change to them.
 
     For a folder that a run wrote and nobody changed, the run; for another folder, a digest of its files; for a
-    Hugging Face id, that with the commit; for what is no model here, such as `scratch`, that word itself.
+    Hugging Face id, that with the commit; for `scratch`, `bm25` and what is no model, that word itself, whatever
+    folders are there.
     """
+    if base in WORDS:
+        return base
     if not is_folder(base):
-        found = "" if base in WORDS else commit(base)
+        found = commit(base)
         return f"{base}@{found}" if found else base
     content = content_digest(base)
     if not content:

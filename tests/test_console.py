@@ -3,18 +3,27 @@
 import errno
 import io
 import socket
+import subprocess
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import ray
 from rich.console import Console
+from rich.table import Table
 
 from gte_ray import capacity
+from gte_ray.ablation.command import TrialsProgress
+from gte_ray.ablation.trials import Trial
+from gte_ray.ablation.tune import Progress
 from gte_ray.capacity import check_capacity
-from gte_ray.console import run_command, start_ray
+from gte_ray.console import plain_console, run_command, start_ray
 from gte_ray.errors import RunError
-from gte_ray.progress import TrainingProgress
+from gte_ray.progress import ConsoleDisplay, PreparingProgress, TrainingProgress, clock
 from gte_ray.recipes import tiny
+from gte_ray.train.board import Reporter
+from gte_ray.train.report import StepReport
 from tests.test_history import report
 
 
@@ -36,6 +45,86 @@ def test_a_place_that_does_not_do_what_it_should_is_told_in_a_sentence(capsys, r
     err = capsys.readouterr().err
     assert stop.value.code == 1
     assert err.startswith(f"error: {sentence}") and err.count("\n") == 1
+
+
+AWKWARD = "a [v2] [/x] [bold]b :smile: {c} \x1b[31m\udce9 [link=x]"
+"""Markup, an emoji's name, an escape code, a byte that is not UTF-8."""
+SHOWN = r"a [v2] [/x] [bold]b :smile: {c} \x1b[31m\udce9 [link=x]"
+
+
+def test_all_that_others_named_is_shown_as_it_is():
+    console = plain_console(file=io.StringIO(), width=200)
+    console.print(f"run {AWKWARD}", style="yellow")
+    table = Table(title=f"title {AWKWARD}", caption=f"caption {AWKWARD}", show_lines=True)
+    table.add_column(f"column {AWKWARD}")
+    table.add_row(f"cell {AWKWARD}", style="bold")
+    console.print(table)
+    ConsoleDisplay(console).warn(AWKWARD)
+    with PreparingProgress(console) as progress:
+        progress.report(AWKWARD, 1)
+    shown = console.file.getvalue()
+    for place in ("run", "title", "caption", "column", "cell", "warning:"):
+        assert f"{place} {SHOWN}" in shown
+    assert shown.count(SHOWN) == 7 and "\x1b[31m" not in shown
+
+
+def test_live_lines_show_names_as_they_are():
+    console = plain_console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
+    with PreparingProgress(console) as preparing:
+        preparing.report(AWKWARD, 1)
+    with TrialsProgress(console) as trials:
+        trials.show(Trial(None, AWKWARD), Progress(0, 1, 2, 0.5, said=AWKWARD))
+    shown = console.file.getvalue()
+    assert f"{SHOWN}: 1" in shown and f"warning: {SHOWN}: {SHOWN}" in shown
+    assert shown.count(SHOWN) >= 4 and "\x1b[31m" not in shown
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune", "show"])
+def test_a_flag_with_brackets_is_told_as_it_is(command):
+    main = [sys.executable, "-m", f"gte_ray.{command}", "--recipe", "[/bold]\x1b[31m"]
+    result = subprocess.run(main, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: --recipe is '[/bold]\\x1b[31m'; allowed are tiny, gte-small, gte-base, gte-large\n"
+    )
+
+
+def test_errors_hold_no_escape_codes(capsys):
+    def main() -> None:
+        raise RunError("a\x1b[31m.jsonl [b]: \udce9")
+
+    with pytest.raises(SystemExit):
+        run_command(main)
+    assert capsys.readouterr().err == "error: a\\x1b[31m.jsonl [b]: \\udce9\n"
+
+
+def test_the_time_left_is_that_of_steps_without_the_warm_up():
+    """A first step of 360 s, then 6 s each; after half of the steps the workers are started again."""
+    console = Console(file=io.StringIO(), width=200)
+    progress = TrainingProgress(console, 101, 0)
+    steps = [
+        replace(report(step), seconds=360.0 if step in (0, 50) else 6.0, first=step in (0, 50))
+        for step in range(101)
+    ]
+    told = []
+    for step in steps:
+        progress.show([step])
+        told.append(progress._description())
+    assert ("left" in told[0], "left" in told[50]) == (False, False)
+    for step in [*range(1, 50), *range(51, 101)]:
+        assert told[step].endswith(f"  0 pairs/s  {clock((100 - step) * 6)} left"), step
+
+
+def test_the_first_step_of_each_start_is_marked():
+    board = SimpleNamespace(push=SimpleNamespace(remote=lambda reports, until_kept: pushed.extend(reports)))
+    pushed: list[StepReport] = []
+    for start in (0, 2):  # workers that were started again
+        reporter = Reporter(board, rank=0, every_seconds=-1.0)
+        for step in range(start, start + 3):
+            reporter.add(step, "web", 0.0, report(step).metrics)
+    assert [(found.step, found.first) for found in pushed] == [
+        (0, True), (1, False), (2, False), (2, True), (3, False), (4, False),
+    ]  # fmt: skip
 
 
 def test_a_bug_keeps_its_traceback():

@@ -6,11 +6,15 @@ import sys
 
 import pytest
 
+from gte_ray import finetune, mine
 from gte_ray.capacity import needs
 from gte_ray.config import from_dict
+from gte_ray.data.store import open_store
+from gte_ray.errors import UsageError
 from gte_ray.flags import defaults, parse
 from gte_ray.pretrain import Arguments
 from gte_ray.recipes import recipe
+from gte_ray.run import plan_steps
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -63,6 +67,34 @@ def test_usage_errors(arguments, sentence):
     assert result.returncode == 2
     assert sentence in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr
+
+
+def test_a_source_named_twice_is_refused():
+    with pytest.raises(UsageError, match="--sources is 'b a b'; allowed is each source once"):
+        parse(Arguments, "prog", ["--sources", "b", "a", "b"])
+    with pytest.raises(UsageError, match="--sources is 'b b'; allowed is each source once"):
+        tyro_main(mine.main, ["mine", "store", "out", "--model", "bm25", "--sources", "b", "b"])
+
+
+def tyro_main(main, argv):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", argv)
+        main()
+
+
+@pytest.mark.parametrize("batch", [None, 8, 64, 1_024])
+@pytest.mark.parametrize("sources", [(), ("small",), ("middle", "small")])
+def test_fine_tuning_is_one_epoch_whatever_the_flags(batch, sources, tiny_store):
+    flags = ["--recipe", "gte-base", "--store", tiny_store, "--model", "scratch"]
+    flags += ["--global-batch", str(batch)] * bool(batch) + ["--sources", *sources] * bool(sources)
+    config = parse(finetune.Arguments, "prog", flags, defaults_of=finetune._defaults).config
+    plan = plan_steps(config, open_store(tiny_store))
+    pairs = sum(source.rows for source in plan.sources)
+    assert config.training.global_batch == (batch or 128)
+    assert (
+        len(plan) == 1
+        or abs(len(plan) * config.training.global_batch - pairs) <= config.training.global_batch / 2
+    )
 
 
 def test_help_shows_units_and_defaults():

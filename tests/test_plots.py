@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from gte_ray.benchmark.report import board, plot
+from gte_ray.benchmark.result import Result
 from gte_ray.evaluation.heldout import SourceScores
 from gte_ray.plots import loss_curve, scores_plot, smooth
 
@@ -41,6 +43,19 @@ def test_loss_curve(tmp_path, steps):
     first = Path(svg).read_bytes()
     loss_curve(range(steps), losses, sources, str(tmp_path / "plots/loss"))
     assert Path(svg).read_bytes() == first and first.startswith(b"<?xml")
+
+
+def test_names_are_drawn_as_they_are(tmp_path):
+    """As mathematics, `$a` and `^b$` lose their dollars, and two single ones raise; a legend leaves `_c` out."""
+    rows = [row("$a_{b$", 0.5), row("x$^2$", 0.4)]
+    _, svg = scores_plot(rows, rows, rows, str(tmp_path / "scores"))
+    losses = loss_curve(range(4), [1.0] * 4, ["$a_{b$", "x$^2$"] * 2, str(tmp_path / "loss"))
+    result = Result("_hidden", "$a_{b$", "STS", {"main": 0.5})
+    shown = board("x$^2$", [result], "main", [], False)
+    bars = plot(shown, str(tmp_path / "bars"))
+    for written in (svg, losses[1], bars[1]):
+        assert all(f"<!-- {name}" in Path(written).read_text() for name in ("$a_{b$", "x$^2$"))
+    assert "<!--  _hidden -->" in Path(bars[1]).read_text()
 
 
 @pytest.mark.parametrize("count", [1, 12])

@@ -256,30 +256,34 @@ def test_diverging_without_mlflow_loses_nothing(workplace, here):
 
 
 def test_sigterm_ends_at_once_and_marks_the_run_as_killed(workplace):
-    flags = ["--store", "store", *SMALL, "--steps", "100000", "--name", "long"]
+    name = "long [v2] %41"
+    flags = ["--store", "store", *SMALL, "--steps", "100000", "--name", name, "--verbose"]
+    out, err = workplace / "out.txt", workplace / "err.txt"
     process = subprocess.Popen(
         [sys.executable, "-m", "gte_ray.pretrain", *flags],
         cwd=workplace,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        stdout=out.open("w"),
+        stderr=err.open("w"),
         env={k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")},
     )
-    checkpoints = workplace / "runs/long/checkpoints"
+    checkpoints = workplace / f"runs/{name}/checkpoints"
     deadline = time.monotonic() + 150
     while not list(checkpoints.glob("checkpoint_*/state.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.terminate()
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted; the same command goes on from the last checkpoint" in stderr
-    assert "Traceback" not in stderr
+    assert process.wait(timeout=60) == 130
+    assert "interrupted; the same command goes on from the last checkpoint" in err.read_text()
+    assert f"run {name}: 100,000 steps" in out.read_text()
+    assert (
+        "DeepSpeed info" in out.read_text() and "Started a local Ray instance" in err.read_text()
+    )  # --verbose
+    assert "verbose" not in (workplace / f"runs/{name}/config.json").read_text()
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     experiment = client.get_experiment_by_name("gte_ray")
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert runs["long"].info.status == "KILLED"
+    assert runs[name].info.status == "KILLED"
 
 
 @pytest.mark.parametrize(

@@ -120,3 +120,39 @@ def test_a_line_that_was_cut_off_does_not_take_the_next_one_with_it(tmp_path):
         storage.append_lines(file, b"[3]\n[4]\n")
         storage.append_lines(file, b"[5]\n")
     assert path.read_bytes() == b"[1]\n[2\n[3]\n[4]\n[5]\n"
+
+
+AWKWARD = ("a b", "ü", "dt=2022-01-01%2000%3A00+01", "p%61rt", "part", "a#1", "a?b", "a[1]", "a (1)", "x&y", "a:@+,~", "%2F")  # fmt: skip
+
+
+def test_each_file_of_a_listing_can_be_opened_whatever_its_name(place):
+    folder = storage.join(place, "f #?%41[1]")
+    for number, name in enumerate(AWKWARD):
+        storage.write_bytes(storage.join(folder, str(number), f"{name}.json"), name.encode())
+    found = [storage.glob(storage.join(folder, "*", f"*{name}.json")) for name in ("", "a[?]b", "[!a]ü")]
+    assert sorted(storage.read_bytes(uri).decode() for uri in found[0]) == sorted(AWKWARD)
+    assert [len(uris) for uris in found] == [len(AWKWARD), 1, 0]
+    assert storage.glob(storage.join(folder, "**", "*.json")) == found[0]
+    assert [storage.name(uri) for uri in found[0]] == [
+        f"{AWKWARD[number]}.json" for number in sorted(range(len(AWKWARD)), key=str)
+    ]
+
+
+def test_a_uri_with_options_lists_and_joins(bucket):
+    endpoint = bucket.environment["AWS_ENDPOINT_URL"].removeprefix("http://")
+    options = f"?region=us-east-1&scheme=http&endpoint_override={endpoint}"
+    storage.write_bytes(storage.join(f"s3://bucket/options/a?b{options}", "c.jsonl"), b"here")
+    (found,) = storage.glob(f"s3://bucket/options/*/?.jsonl{options}")
+    assert found == f"s3://bucket/options/a%3Fb/c.jsonl{options}"
+    assert storage.read_bytes(found) == storage.read_bytes("s3://bucket/options/a?b/c.jsonl") == b"here"
+
+
+def test_keys_that_arrow_cannot_open_are_told(bucket):
+    import boto3
+
+    client = boto3.client("s3")
+    for key in ("slashes/a/b.json", "slashes//c.json"):
+        client.put_object(Bucket="bucket", Key=key, Body=b"")
+    with pytest.raises(RunError, match="bucket/slashes/: holds objects with // in their keys"):
+        storage.glob("s3://bucket/slashes/**/*.json")
+    assert storage.glob("s3://bucket/slashes/a/*.json") == ["s3://bucket/slashes/a/b.json"]

@@ -15,7 +15,8 @@ import pytest
 
 from gte_ray.errors import UsageError
 from gte_ray.spool import Record, Spool
-from gte_ray.tracking import TrackedRun, Tracker, resolve_uri, viewing_command
+from gte_ray.tracking import TrackedRun, Tracker
+from gte_ray.tracking_uri import resolve_uri, viewing_command
 from tests.servers import Server
 
 RUN = TrackedRun(
@@ -67,6 +68,18 @@ def test_new_run_has_all_that_was_logged(folder, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_verbose_tracker_lets_mlflow_log(tmp_path):
+    script = f"""
+        from gte_ray.tracking import TrackedRun, Tracker
+        run = TrackedRun("key", "tiny", "laptop")
+        Tracker("sqlite:///{tmp_path}/new.db", run, "{tmp_path}/spool.jsonl", print, verbose=True).finish(timeout_s=60)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "" and "INFO mlflow.store.db" in done.stderr
+
+
 def test_run_started_twice_goes_on_and_no_step_is_written_twice(folder):
     first = start(folder)
     for step in range(8):
@@ -97,8 +110,35 @@ def test_what_mlflow_refuses_is_counted_and_the_rest_is_written(folder):
     tracker = start(folder)
     tracker.log_artifact(str(folder / "no-such-file"))
     tracker.log_step(1, {"loss": 1.0})
-    assert "refused 1 record" in tracker.finish(timeout_s=60)
+    assert tracker.finish(timeout_s=60) == f"{folder}/no-such-file: gone before MLflow could store it"
     assert query(folder, "select step from metrics") == [(1,)]
+
+
+def test_one_value_that_mlflow_refuses_takes_no_other_with_it(folder):
+    spool = Spool(str(folder / "run/spool.jsonl"))
+    for step in range(5):
+        spool.add(Record("metrics", {"loss": float(step), "../bad": 1.0, "accuracy": 0.5}, step, 1))
+    spool.close()
+    assert start(folder).finish(timeout_s=60).startswith("MLflow refused 5 value(s), which are lost (")
+    assert query(folder, "select key, count(*), max(value) from metrics group by key") == [
+        ("accuracy", 5, 0.5),
+        ("loss", 5, 4.0),
+    ]
+    assert query(folder, "select status from runs") == [("FINISHED",)]
+
+
+def test_names_that_mlflow_does_not_allow_are_changed_and_stay_apart(folder):
+    names = ["../x", "/x", "a//b", "a/./b", "..", "x/", "a(1)", "a[1]", "n" * 400, "n" * 401, "ü/b: c-d.e"]
+    tracker = start(folder, TrackedRun("k", "n", "laptop", dict.fromkeys(names, 1)))
+    for number, name in enumerate(names):
+        tracker.log_step(1, {name: float(number)})
+    tracker.set_tags(dict.fromkeys(names, 1))
+    assert tracker.finish(timeout_s=60) == ""
+    assert query(folder, "select value from metrics order by value") == [
+        (float(n),) for n in range(len(names))
+    ]
+    assert query(folder, "select count(*) from params") == [(len(names),)]
+    assert ("ü/b: c-d.e",) in query(folder, "select key from metrics")
 
 
 def test_deleted_experiment_is_restored_with_a_word(folder):
@@ -116,7 +156,7 @@ def test_killed_driver_loses_nothing(folder):
     """SIGKILL with MLflow away: the spool, its last line cut, is written by the next start."""
     script = f"""
         import os, signal, torch
-        from gte_ray.tracking import TrackedRun, Tracker
+        from gte_ray.tracking import TrackedRun, Tracker, unwritten
         run = TrackedRun({RUN.key!r}, "tiny", "laptop", {{"workers": 2}})
         tracker = Tracker("http://127.0.0.1:9", run, {str(folder / "run/spool.jsonl")!r}, print)
         for step in range(300):

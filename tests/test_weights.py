@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from gte_ray import model_folder, weights
+from gte_ray import model_folder, storage, weights
 from gte_ray.weights import ORIGIN_FILE, identity, of_run, origin_record
 
 
@@ -45,6 +45,15 @@ def test_words_and_what_is_no_model_stand_for_themselves(tmp_path):
     assert identity("bm25") == "bm25"
     assert identity("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
     assert identity(str(tmp_path)) == str(tmp_path)
+
+
+@pytest.mark.parametrize("word", ["scratch", "bm25"])
+def test_words_stand_for_themselves_whatever_folders_are_there(folder, word, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    folder.rename(word)
+    assert storage.absolute_folder(word, "scratch", "bm25") == identity(word) == word
+    assert storage.absolute_folder(f"./{word}", word) == str(folder.parent / word)
+    assert identity(f"./{word}").startswith("model ")
 
 
 def test_a_folder_is_its_files_wherever_it_is(folder, tmp_path):

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import tyro
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TaskID
 from rich.table import Table
 
 from gte_ray.ablation.study import PROFILES, Ablation, baseline
 from gte_ray.config import Config
-from gte_ray.console import Interruption, start_ray, until_interrupted
+from gte_ray.console import Interruption, plain_console, start_ray, until_interrupted
 from gte_ray.errors import RunError, UsageError
 from gte_ray.flags import BUILTIN_STORE, HARD_STORE, FlatConfig, defaults, parse
-from gte_ray.progress import clock
+from gte_ray.progress import PlainColumn, clock
 
 if TYPE_CHECKING:
     from gte_ray.ablation.report import Report
@@ -68,7 +68,7 @@ def main(folder: Path) -> None:
     arguments = parse(
         Arguments, "python ablations/run.py", defaults_of=lambda given: defaults(given, _First, _defaults)
     )
-    console = Console()
+    console = plain_console()
     if arguments.list:
         _list(folder, arguments, console)
         return
@@ -171,7 +171,7 @@ def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) 
     from gte_ray.finetune import ensure_hard_store
     from gte_ray.pretrain import ensure_store
     from gte_ray.progress import ConsoleDisplay
-    from gte_ray.tracking import viewing_command
+    from gte_ray.tracking_uri import viewing_command
 
     config = arguments.config
     ensure_store(config, console, arguments.verbose)
@@ -182,7 +182,7 @@ def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) 
 
     def work(interruption: Interruption) -> None:
         with TrialsProgress(console) as progress:
-            report = conduct(study, ConsoleDisplay(console), progress.show, interruption)
+            report = conduct(study, ConsoleDisplay(console), progress.show, interruption, arguments.verbose)
         _print(report, console)
         console.print(f"MLflow  {viewing_command(config.run.tracking_uri)}", soft_wrap=True)
         if report.failed:
@@ -217,10 +217,10 @@ class TrialsProgress:
         self.tasks: dict[str, TaskID] = {}
         self.told: dict[str, float] = {}
         self.bar = Progress(
-            TextColumn("{task.fields[label]}"),
-            TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+            PlainColumn("{task.fields[label]}"),
+            PlainColumn("step {task.completed:.0f}/{task.total:.0f}"),
             BarColumn(bar_width=None),
-            TextColumn("{task.description}"),
+            PlainColumn("{task.description}"),
             console=console,
             expand=True,
             disable=not console.is_terminal,

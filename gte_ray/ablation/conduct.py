@@ -22,7 +22,8 @@ from gte_ray.errors import RunError
 from gte_ray.progress import Display
 from gte_ray.run import open_run
 from gte_ray.runner import Place, Results, command_line, finished
-from gte_ray.tracking import TrackedRun, Tracker, resolve_uri
+from gte_ray.tracking import TrackedRun, Tracker
+from gte_ray.tracking_uri import resolve_uri
 
 START_SECONDS = 30.0
 """Time that MLflow has to answer before the first trial."""
@@ -70,14 +71,18 @@ def _sources(store: str) -> dict[str, int]:
 
 
 def conduct(
-    study: Study, display: Display, on_progress: Callable[[Trial, Progress], None], interruption: Interruption
+    study: Study,
+    display: Display,
+    on_progress: Callable[[Trial, Progress], None],
+    interruption: Interruption,
+    verbose: bool = False,
 ) -> Report:
     """Runs the trials that are not finished yet and reports on all. Ray must be initialised.
 
     Raises RunError when MLflow does not answer at the start. A trial that fails is a line of the report.
     """
     check_capacity(study.largest, display.warn, TRIAL_CPUS)
-    tracker = _parent(study, display)
+    tracker = _parent(study, display, verbose)
     parent = tracker.reached(START_SECONDS)
     if parent is None:
         left = tracker.finish("FAILED", timeout_s=0.5)
@@ -90,7 +95,7 @@ def conduct(
     waiting = _unfinished(study, parent, records, display)
     done = len(study.trials) - len(waiting)
     display.say(f"{len(waiting)} trial(s) to run" + (f", {done} finished earlier" if done else ""))
-    errors = _run(study, waiting, parent, on_progress)
+    errors = _run(study, waiting, parent, on_progress, verbose)
     records.end_failed(parent, errors)
     tracker.flush(START_SECONDS)
     report = read_report(records, parent, study.name, study.ablation, study.profile)
@@ -115,7 +120,11 @@ def _unfinished(study: Study, parent: str, records: Records, display: Display) -
 
 
 def _run(
-    study: Study, waiting: list[Trial], parent: str, on_progress: Callable[[Trial, Progress], None]
+    study: Study,
+    waiting: list[Trial],
+    parent: str,
+    on_progress: Callable[[Trial, Progress], None],
+    verbose: bool,
 ) -> dict[str, str]:
     """Runs first stages, then what starts from their models; why trials failed, by fingerprint."""
     errors: dict[str, str] = {}
@@ -128,12 +137,12 @@ def _run(
         def show(progress: Progress, ready: list[Trial] = ready) -> None:
             on_progress(ready[progress.trial], progress)
 
-        said = run_trials(jobs, study.base.run.output, show)
+        said = run_trials(jobs, study.base.run.output, show, verbose)
         errors |= {trial.run.fingerprint: error for trial, error in zip(ready, said, strict=True) if error}
     return errors
 
 
-def _parent(study: Study, display: Display) -> Tracker:
+def _parent(study: Study, display: Display, verbose: bool) -> Tracker:
     identity = hashlib.sha256(
         "".join(sorted({c.fingerprint for c in study.cells if c.seed == study.base.seed})).encode()
     )
@@ -153,7 +162,7 @@ def _parent(study: Study, display: Display) -> Tracker:
         },
     )
     spool = os.path.join(tempfile.gettempdir(), f"gte_ray-{tracked.key}", "mlflow-spool.jsonl")
-    return Tracker(run.tracking_uri, tracked, spool, display.warn)
+    return Tracker(run.tracking_uri, tracked, spool, display.warn, verbose)
 
 
 def _tags(study: Study) -> dict[str, str]:

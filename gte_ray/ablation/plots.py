@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from gte_ray.ablation.report import Line, Report
-from gte_ray.plots import BM25, GREY, STYLE, save, smooth
+from gte_ray.plots import BM25, GREY, STYLE, legend_name, save, smooth
 
 OURS, PAPER = "#2563eb", BM25
 SHADES = ("#93c5fd", "#3b82f6", "#1e3a8a", "#0f172a", "#f59e0b", "#b45309")
@@ -84,7 +84,7 @@ def _losses(axes: Axes, curves: Sequence[Curve]) -> None:
     for number, (name, points) in enumerate(curves):
         if points:
             steps, losses = np.array(points, float).T
-            axes.plot(*smooth(steps, losses), color=SHADES[number % len(SHADES)], label=name)
+            axes.plot(*smooth(steps, losses), color=SHADES[number % len(SHADES)], label=legend_name(name))
     axes.set_xlabel("step")
     axes.set_ylabel("training loss")
     axes.legend(frameon=False)

@@ -11,7 +11,8 @@ from gte_ray.ablation.records import Child, Records
 from gte_ray.ablation.report import Line, Report, markdown, table_csv, verdict
 from gte_ray.ablation.study import Ablation
 from gte_ray.ablation.trials import Cell
-from gte_ray.tracking import Tracker, resolve_uri
+from gte_ray.tracking import Tracker
+from gte_ray.tracking_uri import resolve_uri
 
 
 def report_again(name: str, ablation: Ablation, profile: str, uri: str) -> Report:

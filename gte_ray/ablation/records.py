@@ -10,7 +10,7 @@ from typing import Any
 from gte_ray.ablation.trials import Cell
 from gte_ray.errors import RunError
 from gte_ray.mlflow_run import MlflowClient
-from gte_ray.tracking import without_password
+from gte_ray.tracking_uri import without_password
 
 ABLATION, PROFILE = "gte_ray.ablation", "gte_ray.profile"
 """Tags of parent and children."""

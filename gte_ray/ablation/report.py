@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
@@ -11,6 +10,7 @@ from rich.table import Table
 from scipy import stats
 
 from gte_ray.ablation.study import Ablation
+from gte_ray.markdown import code, escaped, markdown_table
 
 CONFIDENCE = 0.95
 """Of the interval of the paired difference between two rows (Student's t)."""
@@ -119,18 +119,18 @@ def markdown(report: Report) -> str:
     ablation = report.ablation
     seeds = len(report.lines[0].scores)
     text = [
-        f"# {ablation.title}: {ablation.question}",
-        f"Claim: {ablation.claim}",
-        f"**{verdict(report)}**",
-        _markdown_table(
+        f"# {escaped(f'{ablation.title}: {ablation.question}')}",
+        f"Claim: {escaped(ablation.claim)}",
+        f"**{escaped(verdict(report))}**",
+        markdown_table(
             [ablation.axis, "ours", "the paper's"], [[x.name, _cell(x), _paper(x)] for x in report.lines]
         ),
         f"Ours: mean over sources of held-out nDCG@10 in percent, {seeds} seed(s), ± standard deviation over "
         f"seeds; profile {report.profile}. The paper's: average on MTEB in percent. The two are different "
         "measures on different data, so only the order of the rows can be compared.",
-        f"`{report.command}`",
+        code(report.command),
     ]
-    failures = [f"- {line.name}: {line.failure}" for line in report.lines if line.failure]
+    failures = [f"- {escaped(f'{line.name}: {line.failure}')}" for line in report.lines if line.failure]
     if failures:
         text += ["Failed trials:", "\n".join(failures)]
     sources = sorted({source for line in report.lines for source in line.by_source})
@@ -139,13 +139,8 @@ def markdown(report: Report) -> str:
             [source, *(f"{x.by_source[source]:.1f}" if source in x.by_source else "" for x in report.lines)]
             for source in sources
         ]
-        text += ["Each source:", _markdown_table(["source", *(line.name for line in report.lines)], rows)]
+        text += ["Each source:", markdown_table(["source", *(line.name for line in report.lines)], rows)]
     return "\n\n".join(text) + "\n"
-
-
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def table_csv(report: Report) -> str:

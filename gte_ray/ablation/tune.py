@@ -49,7 +49,9 @@ class Progress:
     """A sentence for the console, empty for none."""
 
 
-def run_trials(jobs: Sequence[Job], output: str, on_progress: Callable[[Progress], None]) -> list[str]:
+def run_trials(
+    jobs: Sequence[Job], output: str, on_progress: Callable[[Progress], None], verbose: bool = False
+) -> list[str]:
     """Runs all jobs; for each the sentence why it failed, empty where it did not.
 
     A job that was cut off in an earlier call goes on from its last checkpoint. One whose driving process
@@ -58,7 +60,9 @@ def run_trials(jobs: Sequence[Job], output: str, on_progress: Callable[[Progress
     filesystem, path = storage.resolve(storage.join(output, "tune"))
     filesystem.create_dir(path, recursive=True)
     tuner = Tuner(
-        ray.tune.with_resources(ray.tune.with_parameters(_trial, jobs=list(jobs)), {"CPU": TRIAL_CPUS}),
+        ray.tune.with_resources(
+            ray.tune.with_parameters(_trial, jobs=list(jobs), verbose=verbose), {"CPU": TRIAL_CPUS}
+        ),
         param_space={"trial": ray.tune.grid_search(list(range(len(jobs))))},
         tune_config=TuneConfig(
             max_concurrent_trials=min(side_by_side(job.config, TRIAL_CPUS) for job in jobs)
@@ -82,7 +86,7 @@ def run_trials(jobs: Sequence[Job], output: str, on_progress: Callable[[Progress
     return errors
 
 
-def _trial(params: dict[str, Any], jobs: list[Job]) -> None:
+def _trial(params: dict[str, Any], jobs: list[Job], verbose: bool) -> None:
     """Inside the trial's process. What the run itself says is wrong is a result; trying again changes nothing."""
     job = jobs[params["trial"]]
     display, error = _TuneDisplay(params["trial"]), ""
@@ -90,7 +94,7 @@ def _trial(params: dict[str, Any], jobs: list[Job]) -> None:
         run = plan_run(from_dict(job.config.to_dict()))
         with claimed(run.folder, Interruption(), display.warn):
             open_run(run, fresh=False)
-            execute(run, display, Interruption(), job.place)
+            execute(run, display, Interruption(), job.place, verbose)
     except (RunError, UsageError) as failure:
         error = str(failure)
     ray.tune.report({**vars(display.progress()), "finished": True, "error": error})

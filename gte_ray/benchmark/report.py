@@ -13,7 +13,8 @@ from rich.table import Table
 
 from gte_ray.benchmark.paper import CATEGORIES, PaperRow
 from gte_ray.benchmark.result import Result
-from gte_ray.plots import STYLE, save
+from gte_ray.markdown import code, escaped, markdown_table
+from gte_ray.plots import STYLE, legend_name, save
 
 AVERAGE = "average"
 
@@ -102,10 +103,9 @@ def console_table(found: Board) -> Table:
 def markdown(found: Board, command: str) -> str:
     """report.md."""
     heading, lines = _transposed(found)
-    rows = [heading, ["---"] * len(heading), *lines]
-    text = [f"# {found.name}, %", "\n".join("| " + " | ".join(row) + " |" for row in rows), f"`{command}`"]
+    text = [f"# {escaped(found.name)}, %", markdown_table(heading, lines), code(command)]
     if found.errors:
-        text += ["Without a score:", "\n".join(f"- {error}" for error in found.errors)]
+        text += ["Without a score:", "\n".join(f"- {escaped(error)}" for error in found.errors)]
     return "\n\n".join(text) + "\n"
 
 
@@ -129,7 +129,9 @@ def plot(found: Board, path: str) -> list[str]:
             heights = [row.scores.get(column, 0.0) for column in found.columns]
             places = np.arange(len(heights)) + (number - (len(found.rows) - 1) / 2) * width
             name = row.name if number < found.ours else f"paper: {row.name}"
-            axes.bar(places, heights, width, label=name, alpha=1.0 if number < found.ours else 0.45)
+            axes.bar(
+                places, heights, width, label=legend_name(name), alpha=1.0 if number < found.ours else 0.45
+            )
         labels = [CATEGORIES.get(column, column) for column in found.columns]
         axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
         axes.set_ylabel("%")

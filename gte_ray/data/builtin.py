@@ -57,7 +57,8 @@ def prepare_builtin(
     raw = storage.join(uri, ".builtin")
     stamp = environment_stamp()
     sources = [
-        SourceSpec(name, f"{raw}/{name}-*.parquet", task, stamp=stamp) for name, task in TASK_OF.items()
+        SourceSpec(name, storage.join(raw, f"{name}-*.parquet"), task, stamp=stamp)
+        for name, task in TASK_OF.items()
     ]
     if unfinished(uri, sources, seed, held_out_share):
         storage.delete(raw)

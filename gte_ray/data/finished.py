@@ -1,6 +1,6 @@
 """What earlier calls of prepare left in a store: finished sources, and what no longer belongs there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from gte_ray import storage
 from gte_ray.data.store import MANIFEST, SOURCE_FILE, Manifest, SourceInfo, source_from_dict
@@ -29,12 +29,12 @@ def delete_folder(uri: str, folder: str) -> None:
     storage.delete(storage.join(uri, folder))
 
 
-def write_manifest(uri: str, manifest: Manifest) -> None:
+def write_manifest(uri: str, manifest: Manifest, removed: Collection[str] = ()) -> None:
     """Makes the store visible as `manifest` says, then deletes what no longer belongs to it."""
     storage.write_json(storage.join(uri, MANIFEST), manifest.to_dict())
     used = {source.folder for source in manifest.sources}
     used |= {manifest.tokenizer.folder} if manifest.tokenizer else set()
-    known = {source.name for source in manifest.sources} | {"tokenizer"}
+    known = {source.name for source in manifest.sources} | {"tokenizer", *removed}
     for folder in storage.folders(uri):
         if folder not in used and folder.rsplit("-", 1)[0] in known:
             delete_folder(uri, folder)

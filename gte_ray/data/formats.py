@@ -1,44 +1,47 @@
 """Files of each format as rows: Parquet, JSON Lines, CSV and TSV, text files also compressed."""
 
-import csv
+import codecs
 import io
-import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
 from gte_ray import storage
-from gte_ray.data.layouts import (
-    LIST_COLUMNS,
-    NO_JSON,
-    NO_PAIR,
-    Item,
-    Rows,
-    choose_columns,
-    has_lists,
-    is_negative,
-)
-from gte_ray.data.store import open_parquet
+from gte_ray.data.delimited import delimited_rows
+from gte_ray.data.json_rows import ARRAY, array_values, line_values
+from gte_ray.data.layouts import Item, Rows, Unused
+from gte_ray.data.store import LFS_POINTER, open_parquet
 from gte_ray.errors import RunError
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv")
-ARRAY_CHARACTERS = 2**20
-"""Characters of a JSON array that are read at a time."""
-LARGEST_ROW = 2**26
-"""Characters after which what should be one row of a JSON array is taken to be broken."""
-_ARRAY = re.compile(rb"(\xef\xbb\xbf)?\s*\[\s*\{")
-"""How a file that is one JSON array of objects begins."""
-_BETWEEN = re.compile(r"[\s,]*")
-_HEAD_BYTES = 256
 BATCH_ROWS = 512
 """Rows of a Parquet file that are in memory at a time, besides its compressed row group."""
+_COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+_HEAD_BYTES = 256
+_BUFFER_BYTES = 2**20
+_BEGINNINGS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_FOREIGN = {
+    LFS_POINTER: "is a pointer of Git LFS, not the file itself; `git lfs pull` fetches that",
+    b"PK\x03\x04": "is a ZIP archive; unpack it",
+    b"BZh": "is compressed by bzip2; gzip and zstd are allowed",
+    b"\xfd7zXZ": "is compressed by xz; gzip and zstd are allowed",
+    b"7z\xbc\xaf": "is a 7z archive; unpack it",
+    b"PAR1": "is a Parquet file; its name has to end with .parquet",
+}
+"""What a text file may begin with when it is none, and what to say then."""
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Byte order marks; without one a file is UTF-8."""
 
 
 def file_kind(uri: str) -> str:
     """`parquet`, `json`, `csv`, `tsv`, or empty for a file that is none of them."""
-    name = uri.rsplit("/", 1)[-1].lower()
+    name = storage.name(uri).lower()
     bare = name.removesuffix(".gz").removesuffix(".zst")
     if name.endswith(".parquet"):
         return "parquet"
@@ -54,118 +57,101 @@ def read_items(uri: str, columns: tuple[str, str] | None) -> Iterator[Item]:
         if kind == "parquet":
             yield from _parquet_rows(uri, columns)
             return
-        filesystem, path = storage.resolve(uri)
-        stream = filesystem.open_input_stream(path, compression="detect")
-        # Bytes that are no UTF-8 become lone surrogates, which the check for text finds and counts.
-        buffered = io.BufferedReader(stream, 2**20)
-        if kind == "json" and _ARRAY.match(buffered.peek(_HEAD_BYTES)):
-            kind = "json array"
-        reader = {"json": _json_rows, "json array": _array_rows}.get(kind, _csv_rows)
-        with io.TextIOWrapper(buffered, "utf-8-sig", errors="surrogateescape", newline="") as text:
-            yield from reader(text, columns, uri)
-    except (pa.ArrowInvalid, OSError, EOFError) as error:
+        raw = _decompressed(uri)
+        encoding = _encoding(raw, uri)
+        head = raw.peek(_HEAD_BYTES)[:_HEAD_BYTES].decode(encoding, "ignore")
+        with io.TextIOWrapper(raw, encoding, errors="surrogateescape", newline="") as text:
+            if kind != "json":
+                yield from delimited_rows(text, "\t" if kind == "tsv" else ",", columns, uri)
+            elif ARRAY.match(head):
+                yield from Rows(columns, uri).read(array_values(text, uri))
+            else:
+                yield from Rows(columns, uri).read(line_values(text, uri))
+    except (pa.ArrowInvalid, OSError, EOFError, UnicodeError) as error:
         raise RunError(f"{uri}: cannot be read to its end ({str(error).splitlines()[0]})") from error
 
 
-def _parquet_rows(uri: str, columns: tuple[str, str] | None) -> Iterator[Item]:
+def _decompressed(uri: str) -> io.BufferedReader:
+    """The bytes of a text file, which is compressed where its name or its first bytes say so."""
+    filesystem, path = storage.resolve(uri)
+    raw = io.BufferedReader(filesystem.open_input_stream(path, compression=None), _BUFFER_BYTES)
+    head = raw.peek(_HEAD_BYTES)
+    codec = next((codec for ending, codec in _COMPRESSED.items() if uri.lower().endswith(ending)), None)
+    codec = codec or next((codec for first, codec in _BEGINNINGS.items() if head.startswith(first)), None)
+    if codec:
+        packed = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec)
+        raw = io.BufferedReader(packed, _BUFFER_BYTES)
+        head = raw.peek(_HEAD_BYTES)
+    for first, reason in _FOREIGN.items():
+        if head.startswith(first):
+            raise RunError(f"{uri}: {reason}")
+    return raw
+
+
+def _encoding(raw: io.BufferedReader, uri: str) -> str:
+    """By the byte order mark. In UTF-8, bytes that are none are counted later, row by row."""
+    head = raw.peek(_HEAD_BYTES)[:_HEAD_BYTES]
+    for mark, encoding in _MARKS.items():
+        if head.startswith(mark):
+            return encoding
+    if head.count(0) > len(head) // 4:
+        raise RunError(f"{uri}: is not UTF-8 (UTF-16 without a byte order mark?); convert it, as by iconv")
+    return "utf-8-sig"
+
+
+def _parquet_rows(uri: str, given: tuple[str, str] | None) -> Iterator[Item]:
     with open_parquet(uri) as file:
-        names = file.schema_arrow.names
-        if columns is None and has_lists(names):
-            used = [name for name in LIST_COLUMNS if name in names]
-        else:
-            used = list(columns := choose_columns(names, columns, uri))
-        used += [name for name in names if is_negative(name) and name not in used]
-        rows = Rows(columns, uri)
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=used, use_threads=False):
-            values = [_values(batch.column(name)) for name in used]
+        schema, rows = file.schema_arrow, Rows(given, uri)
+        lists = frozenset(field.name for field in schema if _is_list(field.type))
+        chosen = rows.choose(schema.names, lists)
+        for name in (chosen.query, chosen.document):
+            if name and not _may_hold_texts(schema.field(name).type):
+                kind = schema.field(name).type
+                raise RunError(f"{uri}: the column {name!r} holds {kind}, not texts; name other columns")
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(chosen.names), use_threads=False):
+            values = [_values(batch.column(name)) for name in chosen.names]
             for row in zip(*values, strict=True):
-                yield from rows.of_object(dict(zip(used, row, strict=True)))
+                yield from rows.of_object(dict(zip(chosen.names, row, strict=True)))
+        unused = {name: file.metadata.num_rows for name in schema.names if name not in chosen.names}
+        yield Unused(unused | dict(rows.unused))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _may_hold_texts(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.DictionaryType):
+        return _may_hold_texts(kind.value_type)
+    return not (pa.types.is_primitive(kind) or pa.types.is_decimal(kind))
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """Python values; bytes that are no UTF-8 become lone surrogates."""
+    """Python values; bytes that are no UTF-8 become lone surrogates, which the check for text finds."""
     try:
-        values = column.to_pylist()
+        return [_text(value) for value in column.to_pylist()]
     except UnicodeDecodeError:
-        bare = pa.large_binary()
-        values = column.cast(pa.list_(bare) if pa.types.is_nested(column.type) else bare).to_pylist()
-    return [_text(value) for value in values]
+        return [_python(value) for value in column]
 
 
 def _text(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode(errors="surrogateescape")
-    return [_text(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_text(item) for item in value]
+    return {name: _text(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
-def _array_rows(text: io.TextIOWrapper, columns: tuple[str, str] | None, uri: str) -> Iterator[Item]:
-    rows = Rows(columns, uri)
-    for value in _array_items(text, uri):
-        if isinstance(value, dict):
-            yield from rows.of_object(value)
-        else:
-            yield NO_PAIR
-
-
-def _array_items(text: io.TextIOWrapper, uri: str) -> Iterator[Any]:
-    """The items of a JSON array, which is never in memory as a whole."""
-    decoder, buffer = json.JSONDecoder(), text.read(ARRAY_CHARACTERS)
-    place = buffer.index("[") + 1
-    while True:
-        place += len(_BETWEEN.match(buffer, place)[0])  # type: ignore[index]
-        if buffer.startswith("]", place):
-            return
-        try:
-            value, place = decoder.raw_decode(buffer, place)
-        except ValueError as error:
-            added = text.read(ARRAY_CHARACTERS) if len(buffer) - place < LARGEST_ROW else ""
-            if not added:
-                raise RunError(f"{uri}: is a JSON array that is cut off or broken ({error})") from error
-            buffer, place = buffer[place:] + added, 0
-        else:
-            yield value
-
-
-def _json_rows(lines: io.TextIOWrapper, columns: tuple[str, str] | None, uri: str) -> Iterator[Item]:
-    rows, first = Rows(columns, uri), True
-    for line in lines:
-        line = line.strip()
-        if not line:
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            value = NO_JSON
-        of_objects = isinstance(value, list) and any(isinstance(item, dict) for item in value)
-        if first and (line in ("[", "{") or of_objects):
-            raise RunError(f"{uri}: is one JSON value; allowed is JSON Lines, one row in each line")
-        first = False
-        if value is NO_JSON:
-            yield NO_JSON
-        elif isinstance(value, list):
-            yield rows.of_list(value)
-        elif isinstance(value, dict):
-            yield from rows.of_object(value)
-        else:
-            yield NO_PAIR
-
-
-def _csv_rows(text: io.TextIOWrapper, columns: tuple[str, str] | None, uri: str) -> Iterator[Item]:
-    csv.field_size_limit(2**31 - 1)
-    # Tab-separated files carry quotes as they are: read as quoting, one of them could swallow many lines.
-    style: dict[str, Any] = {"delimiter": ","}
-    if file_kind(uri) == "tsv":
-        style = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-    reader = csv.reader(text, **style)
-    try:
-        header = next(reader, None)
-        if header is None:
-            return
-        rows = Rows(choose_columns(header, columns, uri), uri)
-        for row in reader:
-            if len(row) == len(header):
-                yield from rows.of_object(dict(zip(header, row, strict=True)))
-            elif row:
-                yield NO_PAIR
-    except csv.Error as error:
-        raise RunError(f"{uri}: line {reader.line_num} cannot be read ({error})") from error
+def _python(value: pa.Scalar) -> Any:
+    """What `as_py` gives, without its error at bytes that are no UTF-8."""
+    if not value.is_valid:
+        return None
+    if isinstance(value, pa.DictionaryScalar):
+        return _python(value.value)
+    if isinstance(value, pa.StructScalar):
+        return {name: _python(item) for name, item in value.items()}
+    if _is_list(value.type):
+        return [_python(item) for item in value.values]
+    if hasattr(value, "as_buffer"):
+        return value.as_buffer().to_pybytes().decode(errors="surrogateescape")
+    return value.as_py()

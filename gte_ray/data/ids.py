@@ -2,7 +2,7 @@
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -29,6 +29,12 @@ VOCABULARY_ROWS = 3_000
 """Rows of each source that a vocabulary is trained on."""
 VOCABULARY_CHARACTERS = 600
 """Characters of each text that a vocabulary is trained on."""
+SAMPLE_ROWS = 256
+"""Rows of a source whose texts are looked through for what a tokenizer does not know."""
+SAMPLE_TOKENS = 512
+"""Most tokens of each of these texts."""
+UNKNOWN_SHARE = 0.01
+"""Share of unknown tokens from which it is told."""
 COLUMNS = ("query", "document", "query_hash", "document_hash", "negatives", "negative_hashes")
 
 Report = Callable[[str, int], None]
@@ -45,6 +51,8 @@ class Ids:
     """Entries of a WordPiece vocabulary trained on the store; 0 where `tokenizer` names one."""
     max_length: int = 512
     """Tokens of a text, special tokens included, that ids are kept for."""
+    stored: TokenizerInfo | None = None
+    """The tokenizer that sources of the store have ids of already, instead of the above."""
 
 
 def add_ids(store: Store, ids: Ids, report: Report) -> Manifest:
@@ -53,9 +61,14 @@ def add_ids(store: Store, ids: Ids, report: Report) -> Manifest:
     if ids.vocabulary and known and (known.vocabulary, known.max_length) == (ids.vocabulary, ids.max_length):
         return store.manifest
     report("training the vocabulary" if ids.vocabulary else "loading the tokenizer", 0)
-    tokenizer = train_vocabulary(store, ids.vocabulary) if ids.vocabulary else load_tokenizer(ids.tokenizer)
-    info = TokenizerInfo(tokenizer.fingerprint, ids.max_length, ids.vocabulary)
-    _save(tokenizer, storage.join(store.uri, info.folder))
+    if ids.stored:
+        info, tokenizer = ids.stored, load_tokenizer(storage.join(store.uri, ids.stored.folder))
+    else:
+        tokenizer = (
+            train_vocabulary(store, ids.vocabulary) if ids.vocabulary else load_tokenizer(ids.tokenizer)
+        )
+        info = TokenizerInfo(tokenizer.fingerprint, ids.max_length, ids.vocabulary)
+        _save(tokenizer, storage.join(store.uri, info.folder))
     sources = [
         source if source.tokenizer == info else _tokenize_source(store, source, tokenizer, info, report)
         for source in store.manifest.sources
@@ -72,6 +85,22 @@ def train_vocabulary(store: Store, entries: int) -> TextTokenizer:
         texts += (text[:VOCABULARY_CHARACTERS] for column in rows.columns for text in column.to_pylist())
     with tempfile.TemporaryDirectory() as folder:
         return train_wordpiece(texts, entries, folder)
+
+
+def unknown_words(store: Store, tokenizer: TextTokenizer, sources: Sequence[str]) -> list[str]:
+    """A sentence for each of the `sources` whose texts `tokenizer` does not know well, from a sample."""
+    found = []
+    for name in sources:
+        rows = store.read_rows(name, 0, min(store.source(name).rows, SAMPLE_ROWS), ["query", "document"])
+        texts = [text[:VOCABULARY_CHARACTERS] for column in rows.columns for text in column.to_pylist()]
+        ids = tokenizer.content_ids(texts, SAMPLE_TOKENS).values
+        share = float((ids == tokenizer.unknown_id).mean()) if len(ids) else 0.0
+        if share > UNKNOWN_SHARE:
+            found.append(
+                f"{share:.1%} of the tokens of {name} are unknown to the tokenizer: these texts are not told apart by "
+                "them; a larger --vocabulary, or the tokenizer of a model for that language, has more characters"
+            )
+    return found
 
 
 def _save(tokenizer: TextTokenizer, uri: str) -> None:

@@ -1,146 +1,215 @@
-"""Layouts: which texts of a row are the query, the documents and the negatives."""
+"""Layouts: which texts of a row are the query, the documents and the negatives.
 
-import re
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from typing import Any
+The first rows of a file decide together which columns are read and whether documents are lists. A row that
+is different is dropped and counted; no row ends the file.
+"""
 
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, pairwise
+from typing import Any, NamedTuple
+
+from gte_ray.data.columns import Columns, choose_columns, shown
 from gte_ray.errors import RunError
 
-KNOWN_COLUMNS = (
-    ("query", "document"),
-    ("query", "passage"),
-    ("query", "positive"),
-    ("anchor", "positive"),
-    ("question", "answer"),
-    ("title", "body"),
-    ("title", "abstract"),
-    ("title", "text"),
-    ("title", "content"),
-    ("summary", "content"),
-    ("post", "comment"),
-    ("entity", "description"),
-    ("citation", "reference"),
-    ("text", "code"),
-    ("docstring", "code"),
-    ("sentence1", "sentence2"),
-    ("sent0", "sent1"),
-)
-"""Pairs of column names that are taken without being named."""
-LIST_COLUMNS = ("query", "pos", "set", "question", "positive_ctxs", "hard_negative_ctxs", "negative_ctxs")
-"""Columns of the layouts {query, pos, neg}, {set} and BERRI's, besides those of negatives."""
-_NEGATIVES = re.compile(r"neg|negatives|negative(_\d+)?|hard_neg|hard_negatives?")
+HEAD_ROWS = 1_000
+"""Rows that decide about the layout of a file."""
+HEAD_CHARACTERS = 2**24
+"""Characters after which fewer rows decide."""
+MOST_UNUSED = 1_000
+"""Columns of a file that are kept account of."""
+MEDI = ("query", "pos")
+"""Columns that hold [instruction, text] in MEDI."""
 _SEPARATOR = "[SEP]"
 """Between instruction and question in BERRI."""
-
-Triple = tuple[Any, Any, Sequence[Any]]
-"""Query, document, negatives, before they are known to be texts."""
-Item = tuple[Triple | str, str]
-"""A triple and its layout, or why a row is none."""
-NO_PAIR: Item = ("not a pair", "")
-NO_JSON: Item = ("not json", "")
+INSTRUCTION = "instruction"
+"""What instructions are called among what is not used."""
 
 
-def choose_columns(names: Sequence[str], given: tuple[str, str] | None, where: str) -> tuple[str, str]:
-    """The query and the document column among `names`; RunError that lists them where it is not clear."""
-    if given:
-        missing = [name for name in given if name not in names]
-        if missing:
-            raise RunError(f"{where}: there is no column {missing[0]!r}; there are {', '.join(names)}")
-        return given
-    lower = {name.lower(): name for name in names}
-    known = [pair for pair in KNOWN_COLUMNS if set(pair) <= set(lower)]
-    if len(known) == 1:
-        return lower[known[0][0]], lower[known[0][1]]
-    if len(names) == 2 and names[0] != names[1]:
-        return names[0], names[1]
-    raise RunError(
-        f"{where}: cannot tell queries from documents among the columns {', '.join(names)}; "
-        "name them as NAME=GLOB:TASK:QUERY_COLUMN,DOCUMENT_COLUMN"
-    )
+class Pair(NamedTuple):
+    """A row, or a part of it, before its values are known to be texts."""
+
+    query: Any
+    document: Any
+    negatives: Sequence[Any]
+    layout: str
 
 
-def is_negative(column: str) -> bool:
-    """Whether a column of that name holds hard negatives: a text or a list of texts in each row."""
-    return _NEGATIVES.fullmatch(column) is not None
+class Dropped(NamedTuple):
+    """A row that is no pair."""
+
+    reason: str
 
 
-def has_lists(names: Sequence[str]) -> bool:
-    """Whether columns of these names are of a layout with lists, whose columns are LIST_COLUMNS."""
-    return "set" in names or {"query", "pos"} <= set(names) or {"question", "positive_ctxs"} <= set(names)
+class Unused(NamedTuple):
+    """Columns of a file that are not read, and in how many of its rows they are."""
+
+    columns: dict[str, int]
+
+
+Item = Pair | Dropped | Unused
+NOT_A_PAIR = Dropped("not a pair")
+NOT_JSON = Dropped("not json")
+NAME_TWICE = Dropped("a name twice")
 
 
 class Rows:
-    """The pairs of the rows of one file. Its first row decides which columns they are in."""
+    """The pairs of the rows of one file."""
 
-    def __init__(self, columns: tuple[str, str] | None, uri: str):
-        self.columns = columns
+    def __init__(self, given: tuple[str, str] | None, uri: str):
+        self.given = given
         self.uri = uri
-        self.known: tuple[str, str] | None = None
+        self.columns: Columns | None = None
+        self.lists = False
+        """Whether documents come in lists."""
+        self.layout = ""
+        """What the layout is called."""
+        self.unused: Counter[str] = Counter()
 
-    def of_list(self, value: list[Any]) -> Item:
-        """`[query, document]` or `[query, document, negative]`."""
-        if len(value) not in (2, 3):
-            return NO_PAIR
-        return (value[0], value[1], value[2:]), "[query, document]"
+    def read(self, values: Iterator[Any]) -> Iterator[Item]:
+        """Pairs of JSON values (objects, lists, or what was dropped already), one by one.
+
+        RunError where the objects among the first of them do not tell which columns to read.
+        """
+        head, characters = [], 0
+        for value in values:
+            head.append(value)
+            characters += _characters(value)
+            if len(head) == HEAD_ROWS or characters > HEAD_CHARACTERS:
+                break
+        objects = [value for value in head if isinstance(value, dict)]
+        if objects:
+            try:
+                self._decide(objects)
+            except RunError:
+                if self.given or not any(isinstance(value, list) for value in head):
+                    raise
+        for value in chain(head, values):
+            yield from self._row(value)
+        yield Unused(dict(self.unused))
+
+    def choose(
+        self, names: Sequence[str], lists: frozenset[str], rows: Mapping[tuple[str, ...], int] | None = None
+    ) -> Columns:
+        """The columns to read among `names`, of which `lists` hold lists; all rows have them, or as `rows` counts."""
+        self.columns = choose_columns(names, rows or {tuple(names): 1}, self.given, lists, self.uri)
+        self.lists = self.columns.document in lists
+        names = shown(self.columns.names[:3] if self.lists else self.columns.names[:2], quote="")
+        self.layout = f"{{{names}}}" if self.lists or not self.columns.document else names
+        return self.columns
+
+    def _decide(self, objects: list[dict[str, Any]]) -> None:
+        kinds: defaultdict[str, Counter[type]] = defaultdict(Counter)
+        for value in objects:
+            for name, item in value.items():
+                kinds[name][type(item)] += 1
+        rows = Counter(tuple(name for name, item in value.items() if item is not None) for value in objects)
+        lists = frozenset(name for name, kind in kinds.items() if kind[list] >= max(kind[str], 1))
+        self.choose(list(kinds), lists, rows)
+
+    def _row(self, value: Any) -> Iterator[Item]:
+        if isinstance(value, Dropped):
+            yield value
+        elif isinstance(value, dict) and self.columns is not None:
+            self._note(value, self.columns.names)
+            yield from self.of_object(value)
+        elif isinstance(value, list):
+            yield _list(value)
+        else:
+            yield NOT_A_PAIR
 
     def of_object(self, value: dict[str, Any]) -> Iterator[Item]:
-        if self.columns is None and isinstance(value.get("positive_ctxs"), list):
-            yield from _berri(value)
-        elif self.columns is None and isinstance(value.get("query"), list):
-            yield _medi(value)
-        elif self.columns is None and isinstance(value.get("set"), list):
-            if len(value["set"]) < 2:
-                yield NO_PAIR
-            for query, document in pairwise(value["set"]):
-                yield (query, document, ()), "{set}"
-        elif self.columns is None and "query" in value and isinstance(value.get("pos"), list):
-            if not value["pos"]:
-                yield NO_PAIR
-            for document in value["pos"]:
-                yield (value["query"], document, negatives_of(value)), "{query, pos, neg}"
+        """The pairs of one row, whose columns were chosen before."""
+        assert self.columns is not None
+        columns = self.columns
+        query, document = value.get(columns.query), value.get(columns.document)
+        if not columns.document:
+            yield from _set(query)
+        elif isinstance(query, list) and (columns.query, columns.document) == MEDI:
+            yield from self._instructed(value, columns)
+        elif not self.lists:
+            negatives = [text for name in columns.negatives for text in self._texts(value, name)]
+            yield Pair(query, document, negatives, self.layout)
+        elif not isinstance(document, list) or not document:
+            yield NOT_A_PAIR
         else:
-            if self.known is None:
-                self.known = choose_columns(list(value), self.columns, self.uri)
-            query, document = self.known
-            # A row that lacks one of them counts as null.
-            triple = value.get(query), value.get(document), negatives_of(value)
-            yield triple, f"{query}, {document}"
+            if columns.document == "positive_ctxs" and isinstance(query, str) and _SEPARATOR in query:
+                query = query.split(_SEPARATOR, 1)[1].strip()
+                self.unused[INSTRUCTION] += 1
+            negatives = [text for name in columns.negatives for text in self._texts(value, name)]
+            for text in self._texts(value, columns.document):
+                yield Pair(query, text, negatives, self.layout)
+
+    def _instructed(self, value: dict[str, Any], columns: Columns) -> Iterator[Item]:
+        """A row of MEDI (Su et al., 2023) or MEDI 2: texts come as [instruction, text], or several such lists."""
+        queries = _without_instruction(value[columns.query])
+        documents = _without_instruction(value.get(columns.document))
+        negatives = [text for name in columns.negatives for text in _without_instruction(value.get(name))]
+        if len(queries) != 1 or not documents:
+            yield NOT_A_PAIR
+            return
+        if len(value[columns.query]) == 2:
+            self.unused[INSTRUCTION] += 1
+        for document in documents:
+            layout = "{[instruction, query], [instruction, pos], [instruction, neg]}"
+            yield Pair(queries[0], document, negatives, layout)
+
+    def _texts(self, value: dict[str, Any], name: str) -> list[Any]:
+        """A column's texts: one, a list, or objects with a `text`, whose other fields are noted as not used."""
+        found = value.get(name)
+        items = found if isinstance(found, list) else [] if found is None else [found]
+        texts = []
+        for item in items:
+            if isinstance(item, dict) and "text" in item:
+                self._note(item, ("text",), f"{name}.")
+                item = item["text"]
+            texts.append(item)
+        return texts
+
+    def _note(self, value: dict[str, Any], used: Sequence[str], prefix: str = "") -> None:
+        for name in value:
+            if name not in used and (prefix + name in self.unused or len(self.unused) < MOST_UNUSED):
+                self.unused[prefix + name] += 1
 
 
-def negatives_of(value: dict[str, Any]) -> Sequence[Any]:
-    """All negatives of a row; those that are not texts are left out later."""
-    found: list[Any] = []
-    for name, negatives in value.items():
-        if negatives is not None and is_negative(name):
-            found += negatives if isinstance(negatives, list) else [negatives]
-    return found
+def _list(value: list[Any]) -> Item:
+    """`[query, document]` or `[query, document, negative]`; a third value that is no text may be a label."""
+    if len(value) == 2 or (len(value) == 3 and isinstance(value[2], str | None)):
+        return Pair(value[0], value[1], value[2:], "[query, document]")
+    return NOT_A_PAIR
 
 
-def _medi(value: dict[str, Any]) -> Item:
-    """A row of MEDI (Su et al., 2023): each text comes as [instruction, text], the instruction is dropped."""
-    texts = [value.get(name) for name in ("query", "pos", "neg")]
-    if any(not isinstance(text, list) or len(text) != 2 for text in texts[:2]):
-        return NO_PAIR
-    query, document, negative = (text[1] if isinstance(text, list) and text else None for text in texts)
-    return (query, document, [negative]), "{[instruction, query], [instruction, pos], [instruction, neg]}"
+def _set(texts: Any) -> Iterator[Item]:
+    """Neighbours in a list of texts that all say the same."""
+    if not isinstance(texts, list) or len(texts) < 2:
+        yield NOT_A_PAIR
+        return
+    for query, document in pairwise(texts):
+        yield Pair(query, document, (), "{set}")
 
 
-def _berri(value: dict[str, Any]) -> Iterator[Item]:
-    """A row of BERRI (Asai et al., 2023), which is DPR's with `instruction [SEP] question`; titles are dropped."""
-    question = value.get("question")
-    if isinstance(question, str):
-        question = question.split(_SEPARATOR, 1)[-1].strip()
-    hard, random = (_context_texts(value.get(f"{kind}negative_ctxs")) for kind in ("hard_", ""))
-    if not value["positive_ctxs"]:
-        yield NO_PAIR
-    for document in _context_texts(value["positive_ctxs"]):
-        yield (question, document, hard + random), "{question, positive_ctxs, hard_negative_ctxs}"
+def _without_instruction(value: Any) -> list[Any]:
+    """The texts of [instruction, text], of [text], of a list of such lists, or of a plain text."""
+    if not isinstance(value, list):
+        return [] if value is None else [value]
+    if value and all(isinstance(item, list) for item in value):
+        return [item[-1] if 0 < len(item) <= 2 else item for item in value]
+    return value[-1:] if len(value) <= 2 else [value]
 
 
-def _context_texts(contexts: Any) -> list[Any]:
-    found = contexts if isinstance(contexts, list) else []
-    return [context.get("text") if isinstance(context, dict) else context for context in found]
+def _characters(value: Any) -> int:
+    """Roughly those of a JSON value."""
+    characters, waiting = 0, [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            characters += len(item)
+        elif isinstance(item, dict):
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+        characters += 1
+    return characters
 
 
 def flaw(text: Any) -> str:

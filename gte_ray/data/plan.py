@@ -1,9 +1,10 @@
 """The step plan: which pairs make up global batch t, as a pure function of sizes, alpha, batch and seed.
 
 Nothing here knows of workers, files or Ray. Each step draws one source by eq. 4; the k-th draw of a source
-takes the next `global_batch` rows of that source's endless sequence, in which epoch e visits the row groups
-in a permutation seeded by (seed, source, e). Rows of a store are in hash order, so a row group is itself a
-random sample. Small sources repeat; they never drop out.
+takes the next `global_batch` rows of that source's endless sequence, in which epoch e visits runs of rows in a
+permutation seeded by (seed, source, e). Rows of a store are in hash order, so a run is itself a random sample.
+In the first epoch runs are whole row groups, which are read but once. Later ones have shorter runs where a batch
+would otherwise be of the same few row groups again. Small sources repeat; they never drop out.
 """
 
 import hashlib
@@ -15,7 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 GROUP_ROWS = 1_024
-"""Rows that are visited together: the unit of the permutation of an epoch."""
+"""Rows that are visited together in the first epoch: a row group of the store."""
+RUNS_PER_BATCH = 8
+"""Runs that a batch is made of, at least, after the first epoch: it shares an eighth with an earlier batch, and
+reads eight row groups."""
 
 
 @dataclass(frozen=True)
@@ -124,28 +128,37 @@ class StepPlan:
         while first < last:
             epoch, position = divmod(first, source.rows)
             stop = min(position + last - first, source.rows)
-            spans += _epoch_rows(epoch_order(self.seed, source, epoch), source.rows, position, stop, epoch)
+            length = run_length(self.global_batch, epoch)
+            order = epoch_order(self.seed, source, epoch, length)
+            spans += _epoch_rows(order, length, source.rows, Span(position, stop, epoch))
             first += stop - position
         return _joined(spans)
 
 
+def run_length(global_batch: int, epoch: int) -> int:
+    """Rows that epoch `epoch` visits together: a power of 2 up to GROUP_ROWS, so that a run is in one row group."""
+    most = max(1, global_batch // RUNS_PER_BATCH)
+    return GROUP_ROWS if epoch == 0 else min(GROUP_ROWS, 2 ** (most.bit_length() - 1))
+
+
 @lru_cache(maxsize=64)
-def epoch_order(seed: int, source: PlanSource, epoch: int) -> np.ndarray:
-    """(row groups,) the order in which epoch `epoch` visits the row groups of `source`."""
+def epoch_order(seed: int, source: PlanSource, epoch: int, length: int) -> np.ndarray:
+    """(runs,) the order in which epoch `epoch` visits the runs of `length` rows of `source`."""
     generator = np.random.Generator(np.random.Philox(key=_key(seed, f"epoch {epoch} of {source.name}")))
-    return generator.permutation(-(-source.rows // GROUP_ROWS))
+    return generator.permutation(-(-source.rows // length))
 
 
-def _epoch_rows(order: np.ndarray, rows: int, first: int, last: int, epoch: int) -> list[Span]:
-    """Positions first <= p < last of an epoch as spans. Only the last row group may be short."""
-    short = int(np.flatnonzero(order == len(order) - 1)[0])  # where in the epoch the short group comes
-    missing = len(order) * GROUP_ROWS - rows
+def _epoch_rows(order: np.ndarray, length: int, rows: int, positions: Span) -> list[Span]:
+    """`positions` of an epoch over `rows` rows as spans of rows. Only the last run may be short."""
+    first, last, epoch = positions
+    short = int(np.flatnonzero(order == len(order) - 1)[0])  # where in the epoch the short run comes
+    missing = len(order) * length - rows
     spans = []
     while first < last:
-        shifted = first + missing if first >= (short + 1) * GROUP_ROWS - missing else first
-        group, row = divmod(shifted, GROUP_ROWS)
-        start = int(order[group]) * GROUP_ROWS + row
-        stop = min(start - row + GROUP_ROWS, rows, start + last - first)
+        shifted = first + missing if first >= (short + 1) * length - missing else first
+        run, row = divmod(shifted, length)
+        start = int(order[run]) * length + row
+        stop = min(start - row + length, rows, start + last - first)
         spans.append(Span(start, stop, epoch))
         first += stop - start
     return spans

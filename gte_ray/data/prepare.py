@@ -13,18 +13,17 @@ names them: changed pairs go to a folder of another name, and the old one is del
 import dataclasses
 import errno
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 from gte_ray import storage
 from gte_ray.data.finished import delete_folder, finished_source, of_input, write_manifest
 from gte_ray.data.ids import Ids, Report, add_ids
+from gte_ray.data.inputs import Input, Split, choose_split, fingerprint, list_input, staying_sources
 from gte_ray.data.sort import SortedRun, digest, merge_range, sort_file
-from gte_ray.data.sources import SourceSpec, check_file
+from gte_ray.data.sources import SourceSpec
 from gte_ray.data.store import SOURCE_FILE, Manifest, Part, SourceInfo, Store, open_store
 from gte_ray.data.tasks import run_tasks
 from gte_ray.errors import RunError, UsageError
@@ -33,60 +32,48 @@ PART_ROWS = 131_072
 """Most pairs of a part, on average: what a task of the second pass holds in memory."""
 PART_BYTES = 2**29
 """The same in bytes, which counts where pairs have many negatives."""
-VERSION = 2
-"""Of the bytes that preparing writes; a finished source of another version is done again."""
-CHECKS_AT_ONCE = 16
-"""Input files that are looked at together before the work: remote ones answer slowly."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """What shapes a store besides its pairs."""
-
-    seed: int
-    held_out_share: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.held_out_share < 1:
-            raise UsageError(
-                f"--held-out is {self.held_out_share}; allowed is a share from 0 up to, not including, 1"
-            )
-        if not 0 <= self.seed < 2**64:
-            raise UsageError(f"--seed is {self.seed}; allowed is a whole number from 0 to 2^64 - 1")
 
 
 def prepare(
     uri: str,
     sources: Sequence[SourceSpec],
     *,
-    seed: int = 0,
-    held_out_share: float = 0.02,
+    seed: int | None = None,
+    held_out_share: float | None = None,
     ids: Ids | None = None,
+    remove: Sequence[str] = (),
     report: Report = lambda phase, pairs: None,
 ) -> Store:
     """Prepares `sources` into the store at `uri`; those that are finished are not done again.
 
-    With `ids` the store holds token ids too.
+    `seed` and `held_out_share` are those of the store where they are None, 0 and HELD_OUT_SHARE for a new one.
+    Other sources that the store has stay in it, but for those that `remove` names. With `ids` the store holds
+    token ids too; without, a source that is added gets ids by the tokenizer that the others have.
 
     Ray must be initialised. Raises UsageError for settings out of range, RunError for input that cannot be
-    read, with the file's name, and for a full disk; what was finished stays.
+    read, with the file's name, for a source without a pair, and for a full disk; what was finished stays.
     """
     names = Counter(source.name for source in sources)
     twice = [name for name, count in names.items() if count > 1]
-    if twice or not sources:
+    if twice or not (sources or remove):
         raise UsageError(
             f"--source: {'name given twice: ' + twice[0] if twice else 'at least one is needed'}"
         )
-    split = Split(seed, held_out_share)
     storage.reach(uri)
+    split = choose_split(uri, seed, held_out_share)
+    staying_sources(uri, names, remove, split)  # what cannot be is told before the work
     with _full_disk_in_one_sentence(uri):
         # All input is looked at before the first source is begun.
-        inputs = [_list_input(uri, source, split) for source in sources]
+        inputs = [list_input(uri, source, split) for source in sources]
         infos = [found.finished or _prepare_source(uri, found, split, report) for found in inputs]
-        manifest = Manifest(seed, held_out_share, tuple(infos))
+        staying = staying_sources(uri, names, remove, split)
+        manifest = Manifest(split.seed, split.held_out_share, (*staying, *infos))
+        known = {info.tokenizer for info in staying if info.tokenizer}
+        if ids is None and known and any(info.tokenizer is None for info in infos):
+            ids = Ids(stored=known.pop())
         if ids is not None:
             manifest = add_ids(Store(uri, manifest), ids, report)
-        write_manifest(uri, manifest)
+        write_manifest(uri, manifest, remove)
     return open_store(uri)
 
 
@@ -96,7 +83,7 @@ def unfinished(uri: str, sources: Sequence[SourceSpec], seed: int, held_out_shar
     return [
         source
         for source in sources
-        if finished_source(uri, source.name, of_input(_fingerprint(source, [], split))) is None
+        if finished_source(uri, source.name, of_input(fingerprint(source, [], split))) is None
     ]
 
 
@@ -110,37 +97,6 @@ def _full_disk_in_one_sentence(uri: str) -> Iterator[None]:
         raise RunError(
             f"{uri}: no space is left on the device; finished sources are kept, and the same command goes on"
         ) from error
-
-
-@dataclass(frozen=True)
-class Input:
-    """The input of a source."""
-
-    source: SourceSpec
-    files: list[str]
-    fingerprint: str
-    """Of the files and of all settings that shape the output."""
-    finished: SourceInfo | None
-    """What an earlier call made of just this; None where it is still to be done."""
-
-
-def _list_input(uri: str, source: SourceSpec, split: Split) -> Input:
-    """The files of a source; those of one that is not finished are checked."""
-    files = [] if source.stamp else source.files()
-    fingerprint = _fingerprint(source, files, split)
-    finished = finished_source(uri, source.name, of_input(fingerprint))
-    if finished is None:
-        files = files or source.files()
-        with ThreadPoolExecutor(CHECKS_AT_ONCE) as pool:
-            list(pool.map(partial(check_file, columns=source.columns), files))
-    return Input(source, files, fingerprint, finished)
-
-
-def _fingerprint(source: SourceSpec, files: list[str], split: Split) -> str:
-    identity: dict[str, Any] = asdict(source)
-    if source.stamp:
-        del identity["glob"]  # the stamp stands for the files, wherever they are
-    return digest(VERSION, identity, storage.stamps(files), asdict(split))
 
 
 def _prepare_source(uri: str, found: Input, split: Split, report: Report) -> SourceInfo:
@@ -163,12 +119,14 @@ def _sort(uri: str, found: Input, scratch: str, split: Split, report: Report) ->
         runs.append(SortedRun(**run))
         report(f"reading {source.name}", runs[-1].rows)
     rows = sum(run.rows for run in runs)
+    dropped = _total(run.dropped for run in runs)
+    if rows == 0:
+        raise RunError(_no_pairs(found, dropped))
     pairs = digest(sum(run.checksum for run in runs) % 2**64, rows, asdict(split))
     # Files may change in time and name and hold the same pairs.
     info = finished_source(uri, source.name, lambda info: info.input_pairs == pairs)
     if info is None:
         info = _merge(uri, source, runs, pairs, split, report)
-    dropped = sum((Counter(run.dropped) for run in runs), Counter())
     read = rows + dropped.total()
     dropped["duplicate"] = rows - info.rows - info.held_out
     return dataclasses.replace(
@@ -178,6 +136,26 @@ def _sort(uri: str, found: Input, scratch: str, split: Split, report: Report) ->
         dropped={reason: count for reason, count in sorted(dropped.items()) if count},
         reader="; ".join(sorted({layout for run in runs for layout in run.layout.split("; ") if layout})),
         input_fingerprint=found.fingerprint,
+        unused=dict(_total(run.unused for run in runs)),
+        lost_negatives=dict(_total(run.lost_negatives for run in runs)),
+    )
+
+
+def _total(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for some in counts:
+        total.update(some)
+    return total
+
+
+def _no_pairs(found: Input, dropped: Counter[str]) -> str:
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.items()))
+    read = (
+        f"none of {dropped.total():,} rows is a pair of texts ({reasons})" if dropped else "there are no rows"
+    )
+    return (
+        f"source {found.source.name}: {read} in {len(found.files):,} file(s), the first {found.files[0]}; allowed are "
+        "rows of texts in columns of known names, or of those named as NAME=GLOB:TASK:QUERY_COLUMN,DOCUMENT_COLUMN"
     )
 
 

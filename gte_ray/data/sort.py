@@ -31,12 +31,14 @@ class SortedRun:
     """Sum of the pairs' hashes modulo 2^64, whatever their order."""
     dropped: dict[str, int]
     layout: str
+    unused: dict[str, int]
+    lost_negatives: dict[str, int]
 
 
 def sort_file(uri: str, columns: tuple[str, str] | None, scratch: str, seed: int) -> Iterator[dict]:
     """First pass: the pairs of a file as runs sorted by (pair hash, query hash, document hash)."""
     for number, chunk in enumerate(read_file(uri, columns)):
-        yield asdict(_write_run(chunk, f"{scratch}/{digest(uri)}-{number}.parquet", seed))
+        yield asdict(_write_run(chunk, storage.join(scratch, f"{digest(uri)}-{number}.parquet"), seed))
 
 
 def _write_run(chunk: Chunk, path: str, seed: int) -> SortedRun:
@@ -51,8 +53,9 @@ def _write_run(chunk: Chunk, path: str, seed: int) -> SortedRun:
         table = table.take(np.lexsort((documents, queries, pairs)))
         write_parquet(table, path, row_group_rows=4 * ROW_GROUP_ROWS)
     return SortedRun(
-        path, len(table), table.nbytes, int(pairs.sum(dtype=np.uint64)), chunk.dropped, chunk.layout
-    )
+        path, len(table), table.nbytes, int(pairs.sum(dtype=np.uint64)), chunk.dropped, chunk.layout,
+        chunk.unused, chunk.lost_negatives,
+    )  # fmt: skip
 
 
 def merge_range(

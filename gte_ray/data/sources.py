@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from gte_ray import storage
 from gte_ray.data.formats import SUFFIXES, file_kind, read_items
-from gte_ray.data.layouts import Item, choose_columns, flaw, has_lists
-from gte_ray.data.store import TASKS, open_parquet
+from gte_ray.data.layouts import Dropped, Item, Unused, flaw
+from gte_ray.data.store import TASKS
 from gte_ray.errors import RunError, UsageError
 
 CHUNK_CHARACTERS = 32 * 2**20
@@ -79,6 +79,10 @@ class Chunk:
     """query, document (large_string), negatives (list of large_string)."""
     dropped: dict[str, int]
     layout: str
+    unused: dict[str, int]
+    """Columns that are not read, and in how many rows they are."""
+    lost_negatives: dict[str, int]
+    """Hard negatives of pairs that are kept which are no texts, by reason."""
 
 
 def parse_source(text: str) -> SourceSpec:
@@ -94,13 +98,8 @@ def parse_source(text: str) -> SourceSpec:
 
 
 def check_file(uri: str, columns: tuple[str, str] | None) -> None:
-    """Finds what can be found before all work: a cut-off Parquet file, columns that are not there."""
-    if file_kind(uri) == "parquet":
-        names = open_parquet(uri).schema_arrow.names
-        if columns or not has_lists(names):
-            choose_columns(names, columns, uri)
-    else:
-        next(read_items(uri, columns), None)
+    """Finds what can be found before all work: a cut-off Parquet file, columns that are not there or not clear."""
+    next(read_items(uri, columns), None)
 
 
 def read_file(uri: str, columns: tuple[str, str] | None) -> Iterator[Chunk]:
@@ -121,26 +120,32 @@ def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
     documents: list[str] = []
     negatives: list[list[str]] = []
     dropped: Counter[str] = Counter()
+    unused: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
     layouts: set[str] = set()
     size = 0
-    for item, layout in items:
-        if isinstance(item, str):
-            dropped[item] += 1
+    for item in items:
+        if isinstance(item, Dropped):
+            dropped[item.reason] += 1
             continue
-        query, document, others = item
-        reason = flaw(query) or flaw(document)
+        if isinstance(item, Unused):
+            unused.update(item.columns)
+            continue
+        reason = flaw(item.query) or flaw(item.document)
         if reason:
             dropped[reason] += 1
             continue
-        queries.append(query)
-        documents.append(document)
-        negatives.append([text for text in others if not flaw(text)])
-        layouts.add(layout)
-        size += len(query) + len(document) + sum(map(len, negatives[-1]))
+        queries.append(item.query)
+        documents.append(item.document)
+        negatives.append([text for text in item.negatives if not flaw(text)])
+        lost.update(flaw(text) for text in item.negatives if text is not None and flaw(text))
+        layouts.add(item.layout)
+        size += len(item.query) + len(item.document) + sum(map(len, negatives[-1]))
         if size > CHUNK_CHARACTERS:
             break
     table = _table(queries, documents, negatives)
-    return Chunk(table, dict(dropped), "; ".join(sorted(layouts))), size > CHUNK_CHARACTERS
+    chunk = Chunk(table, dict(dropped), "; ".join(sorted(layouts)), dict(unused), dict(lost))
+    return chunk, size > CHUNK_CHARACTERS
 
 
 def _table(queries: list[str], documents: list[str], negatives: list[list[str]]) -> pa.Table:

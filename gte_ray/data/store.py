@@ -8,6 +8,7 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -24,6 +25,8 @@ MANIFEST = "manifest.json"
 SOURCE_FILE = "source.json"
 """In the folder of a source, once all its parts are whole."""
 ROW_GROUP_ROWS = 1_024
+LFS_POINTER = b"version https://git-lfs"
+"""What a file begins with that Git LFS has not fetched."""
 
 TASKS = (
     "web-page",
@@ -91,6 +94,10 @@ class SourceInfo:
     """Hard negatives of all pairs to train on."""
     input_pairs: str = ""
     """Of the pairs as they were read, with duplicates, and of the seed and the held-out share."""
+    unused: dict[str, int] = field(default_factory=dict)
+    """Columns of the input that were not read, and in how many rows they are."""
+    lost_negatives: dict[str, int] = field(default_factory=dict)
+    """How many hard negatives of the pairs read were left out as no texts, by reason."""
 
     @property
     def folder(self) -> str:
@@ -205,7 +212,11 @@ def open_parquet(uri: str) -> pq.ParquetFile:
     except FileNotFoundError as error:
         raise RunError(f"{uri}: missing") from error
     except (pa.ArrowInvalid, OSError) as error:
-        raise RunError(f"{uri}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
+        reason = str(error).splitlines()[0]
+        with suppress(OSError), filesystem.open_input_stream(path, compression=None) as stream:
+            if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+                reason = "it is a pointer of Git LFS; `git lfs pull` fetches the file itself"
+        raise RunError(f"{uri}: not a whole Parquet file ({reason})") from error
 
 
 def open_store(uri: str, check: bool = True) -> Store:

@@ -31,7 +31,11 @@ MOST_CHARACTERS = 100_000
 """Characters beyond which a text does not count, also where these give too few tokens: ten megabytes without a
 space are one word, and would take a minute."""
 ALPHABET = 1_000
-"""Characters of a trained vocabulary; rarer ones are unknown."""
+"""Characters that a trained vocabulary has at least, if there are as many."""
+RARE_SHARE = 1e-4
+"""Share of the text's characters that may be unknown to it; for Chinese this takes some thousand characters."""
+ALPHABET_SHARE = 0.25
+"""Share of its entries that may be characters, where more than ALPHABET are needed."""
 NO_PROMPTS = Prompts()
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -62,6 +66,8 @@ class TextTokenizer:
         self._open_words = 1 + max((len(token.content) for token in added), default=0)
         self.prefix = wrapped[:start]
         self.suffix = wrapped[start + len(bare) :]
+        self.unknown_id = _unknown_id(self._tokenizer, definition)
+        """The token of what the vocabulary does not have; None where it has everything, as one of bytes."""
 
     def __reduce__(self):
         return TextTokenizer, (self.definition, self.files, self.pad_id, self.prompts)
@@ -175,7 +181,7 @@ def train_wordpiece(texts: Sequence[str], vocab_size: int, folder: str) -> TextT
     import transformers
 
     normalizer = normalizers.BertNormalizer(lowercase=True)
-    alphabet = _alphabet(texts, normalizer)
+    alphabet = _alphabet(texts, normalizer, vocab_size)
     trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     trained.normalizer = normalizer
     trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -211,7 +217,14 @@ def train_wordpiece(texts: Sequence[str], vocab_size: int, folder: str) -> TextT
     return load_tokenizer(folder)
 
 
-def _alphabet(texts: Sequence[str], normalizer: normalizers.Normalizer) -> list[str]:
+def _unknown_id(tokenizer: Tokenizer, definition: str) -> int | None:
+    model = json.loads(definition)["model"]
+    if model.get("byte_fallback"):
+        return None
+    return tokenizer.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
+
+
+def _alphabet(texts: Sequence[str], normalizer: normalizers.Normalizer, vocab_size: int) -> list[str]:
     """The most frequent characters after normalisation, ties broken by code point."""
     counts: Counter[str] = Counter()
     for text in texts:
@@ -221,4 +234,6 @@ def _alphabet(texts: Sequence[str], normalizer: normalizers.Normalizer) -> list[
         for kept in set(normalizer.normalize_str(character)) - {" "}:
             normalized[kept] += count
     ranked = sorted(normalized, key=lambda character: (-normalized[character], character))
-    return sorted(ranked[:ALPHABET])
+    covered = np.cumsum([normalized[character] for character in ranked])
+    needed = int(np.searchsorted(covered, (1 - RARE_SHARE) * normalized.total())) + 1
+    return sorted(ranked[: max(ALPHABET, min(needed, int(ALPHABET_SHARE * vocab_size)))])

@@ -5,11 +5,14 @@ from torch import Tensor
 
 
 class Duplicates:
-    """Which columns share a text with which local pair, found by 64-bit hashes.
+    """Which columns are no negatives of which local pair, found by 64-bit hashes of their texts.
 
-    Pair j shares a text with pair i when q_i = q_j, d_i = d_j, q_i = d_j or d_i = q_j; a hard negative does
-    when it equals q_i or d_i. Nothing of size n x N is made: most pairs share no text, which counting
-    shows, and only the rows of those that do are compared with all columns, a tile at a time.
+    Pair j shares a text with pair i when q_i = q_j, d_i = d_j, q_i = d_j or d_i = q_j. No negative of pair i is a
+    query, a document or a hard negative whose text is one of its own or one of a pair that shares a text with it:
+    with (q, p1) and (q, p2) in the batch, p2 is none for the first, wherever else it stands.
+
+    Nothing of size n x N is made: most pairs share no text, which counting shows, and only the rows of those
+    that do are compared with all columns, a tile at a time.
     """
 
     def __init__(
@@ -22,26 +25,37 @@ class Duplicates:
         own = slice(offset, offset + n_local)
         parts = [queries, documents] + ([] if negatives is None else [negatives])
         # Hashes become small numbers, which compare twice as fast.
-        _, numbers, counts = torch.unique(torch.cat(parts), return_inverse=True, return_counts=True)
+        kinds, numbers, counts = torch.unique(torch.cat(parts), return_inverse=True, return_counts=True)
         n_global = len(queries)
         numbers = numbers.to(torch.int32)
         self.queries, self.documents = numbers[:n_global], numbers[n_global : 2 * n_global]
-        self.negatives = numbers[2 * n_global :]
+        self.with_negatives = numbers[n_global:]
+        self.texts = len(kinds)
         self.offset = offset
         q, d = self.queries[own], self.documents[own]
         occurrences = 1 + (q == d).long()  # in the pair itself
         self.shares = ((counts[q] > occurrences) | (counts[d] > occurrences)).cpu()
 
-    def of_rows(self, rows: slice) -> tuple[Tensor, Tensor]:
-        """(k,) rows counted from `rows.start` and (k,) columns, N + m of them, that are duplicates of them."""
+    def of_rows(self, rows: slice) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """What is no negative of the pairs `rows`: (k,) rows, counted from `rows.start`, and (k,) columns.
+
+        Twice: for the columns of queries, N of them, and for those of documents and hard negatives, N + m.
+        """
         device = self.queries.device
         chosen = self.shares[rows].nonzero()[:, 0].to(device)
         if len(chosen) == 0:
-            return chosen, chosen
+            return (chosen, chosen), (chosen, chosen)
         own = chosen + rows.start + self.offset
         q, d = self.queries[own, None], self.documents[own, None]
         same = (self.queries == q) | (self.documents == d) | (self.documents == q) | (self.queries == d)
-        same[torch.arange(len(own), device=device), own] = False
-        same = torch.cat([same, (self.negatives == q) | (self.negatives == d)], dim=1)
-        row, column = same.nonzero(as_tuple=True)
-        return chosen[row], column
+        row, pair = same.nonzero(as_tuple=True)  # with the pair itself
+        related = torch.zeros(len(chosen), self.texts, dtype=torch.bool, device=device)
+        related[row, self.queries[pair].long()] = True
+        related[row, self.documents[pair].long()] = True
+        found = []
+        for columns in (self.queries, self.with_negatives):
+            no_negative = related[:, columns.long()]
+            no_negative[torch.arange(len(own), device=device), own] = False  # the positive
+            row, column = no_negative.nonzero(as_tuple=True)
+            found.append((chosen[row], column))
+        return found[0], found[1]

@@ -56,7 +56,7 @@ class Loss(NamedTuple):
     correct: Tensor
     """Scalar: local queries that no candidate document is closer to than the positive, divided by N."""
     masked: Tensor
-    """Scalar: negatives of local pairs masked as duplicates, divided by all of the batch, N (N - 1 + m)."""
+    """Scalar: documents and hard negatives that are masked for local pairs, divided by all of the batch's, N (N - 1 + m)."""
 
 
 def contrastive_loss(
@@ -74,8 +74,8 @@ def contrastive_loss(
 
     Gradients go to the local rows and to the columns, each for its part; where both come from the same
     embeddings, autograd (through `gather`) adds them up. Computed in float32, or float64 for float64.
-    `tile` is the number of rows r whose similarities exist at one time. With `mask_duplicates`, pair j is no
-    negative of pair i when the two share a text, nor is a hard negative that equals q_i or d_i.
+    `tile` is the number of rows r whose similarities exist at one time. With `mask_duplicates`, a text is no
+    negative of pair i when it is q_i, d_i, or a text of a pair that shares one of these (see `Duplicates`).
     """
     duplicates = None
     if mask_duplicates:
@@ -161,11 +161,11 @@ class _Tile:
             self.logits["d2d"][:, n_global:].masked_fill_(owners == self.own[:, None], -torch.inf)
         if duplicates is None:
             return 0
-        row, column = duplicates.of_rows(rows)
-        for logits in self.logits.values():
-            inside = column < logits.shape[1]
-            logits[row[inside], column[inside]] = -torch.inf
-        return len(row)
+        no_negatives = duplicates.of_rows(rows)
+        for name, (_, b) in self.kinds.items():
+            row, column = no_negatives[b]
+            self.logits[name][row, column] = -torch.inf
+        return len(no_negatives[1][0])
 
     def losses(self) -> tuple[Tensor, Tensor]:
         """The sum of the losses and the number of right answers; leaves e^(logit - highest) in `logits`."""

@@ -60,13 +60,14 @@ class Reporter:
         self.every_seconds = every_seconds
         self.reports: list[StepReport] = []
         self.last_step = self.sent = time.perf_counter()
+        self.first = True
 
     def add(self, step: int, source: str, waited: float, metrics: StepMetrics) -> None:
         if self.board is None:
             return
         now = time.perf_counter()
-        self.reports.append(StepReport(step, source, now - self.last_step, waited, metrics))
-        self.last_step = now
+        self.reports.append(StepReport(step, source, now - self.last_step, waited, metrics, self.first))
+        self.last_step, self.first = now, False
         if now - self.sent >= self.every_seconds:
             self._send(until_kept=False)
 

@@ -218,7 +218,10 @@ def _import_deepspeed(device: torch.device, verbose: bool) -> Any:
     os.environ.setdefault("DS_ACCELERATOR", device.type)
     import deepspeed
 
-    logging.getLogger("DeepSpeed").setLevel(logging.INFO if verbose else logging.ERROR)
+    logger = logging.getLogger("DeepSpeed")
+    logger.setLevel(logging.INFO if verbose else logging.ERROR)
+    for handler in logger.handlers:  # which DeepSpeed lets pass warnings alone
+        handler.setLevel(logging.NOTSET)
     if not verbose:  # torch 2.13 renames collectives that DeepSpeed calls
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
     # DeepSpeed would compile a shared-memory all-reduce for CPUs at first use, which takes a minute, to

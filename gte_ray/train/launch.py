@@ -36,11 +36,16 @@ RESIZE_SECONDS = 30.0
 
 
 def fit(
-    config: Config, stream: StreamConfig, run_folder: str, on_reports: Callable[[list[StepReport]], None]
+    config: Config,
+    stream: StreamConfig,
+    run_folder: str,
+    on_reports: Callable[[list[StepReport]], None],
+    verbose: bool = False,
 ) -> Outcome:
     """Trains from the run's last checkpoint to its last step, through failures of workers and nodes.
 
-    `on_reports` is called from another thread, in the order of the steps. Raises RunError when workers failed
+    `on_reports` is called from another thread, in the order of the steps; `verbose` lets DeepSpeed write its logs
+    in the workers. Raises RunError when workers failed
     more often than `run.max_failures` under one controller, or controllers did.
     """
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -51,7 +56,7 @@ def fit(
     with Follower(board, on_reports):
         for _ in range(config.run.max_failures + 1):
             delete_orphans(run_folder)
-            trainer = _trainer(config, stream, run_folder, board)
+            trainer = _trainer(config, stream, run_folder, board, verbose)
             renew(run_folder, trainer.train_run_context.run_id)
             try:
                 return trainer.fit().return_value
@@ -66,14 +71,16 @@ def fit(
     raise RunError("training failed: Ray Train's controller was lost too often; see --max-failures")
 
 
-def _trainer(config: Config, stream: StreamConfig, run_folder: str, board: Any) -> TorchTrainer:
+def _trainer(
+    config: Config, stream: StreamConfig, run_folder: str, board: Any, verbose: bool
+) -> TorchTrainer:
     hardware, run = config.hardware, config.run
     elastic = hardware.fewest_workers < hardware.most_workers
     if elastic:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_SECONDS))
     filesystem, path = storage.resolve(run_folder)
     return TorchTrainer(
-        functools.partial(_train, config, stream, board),
+        functools.partial(_train, config, stream, board, verbose),
         scaling_config=ScalingConfig(
             num_workers=(hardware.fewest_workers, hardware.most_workers)
             if elastic
@@ -95,13 +102,13 @@ def _trainer(config: Config, stream: StreamConfig, run_folder: str, board: Any) 
     )
 
 
-def _train(config: Config, stream: StreamConfig, board: Any) -> Outcome:
+def _train(config: Config, stream: StreamConfig, board: Any, verbose: bool) -> Outcome:
     # Imported in the workers alone: Ray's own processes load this module too, and torch, transformers and
     # DeepSpeed take seconds.
     from gte_ray.train.loop import train
 
     ray.get(board.occupy.remote(ray.util.get_current_placement_group()))
-    return train(config, stream, board)
+    return train(config, stream, board, verbose)
 
 
 def _reason(error: TrainingFailedError) -> str:

@@ -30,7 +30,7 @@ STATE_FILE = "state.json"
 """In each checkpoint: the step that it was made after."""
 
 
-def train(config: Config, stream: StreamConfig, board: Any) -> Outcome:
+def train(config: Config, stream: StreamConfig, board: Any, verbose: bool = False) -> Outcome:
     """Trains from the last checkpoint to the last step; `board` (an actor) is told of each step."""
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
@@ -38,7 +38,7 @@ def train(config: Config, stream: StreamConfig, board: Any) -> Outcome:
     checkpoint = ray.train.get_checkpoint()
     step = -1 if checkpoint is None else _last_step(checkpoint)
     batches = Batches(stream, world_size, step + 1)
-    engine = _build_engine(config, stream.tokenizer, checkpoint)
+    engine = _build_engine(config, stream.tokenizer, checkpoint, verbose)
     reporter, notices = Reporter(board, rank), Notices(engine.device)
     try:
         for batch in batches:
@@ -57,12 +57,12 @@ def train(config: Config, stream: StreamConfig, board: Any) -> Outcome:
 
 
 def _build_engine(
-    config: Config, tokenizer: TextTokenizer, checkpoint: ray.train.Checkpoint | None
+    config: Config, tokenizer: TextTokenizer, checkpoint: ray.train.Checkpoint | None, verbose: bool
 ) -> Engine:
     encoder = build_encoder(
         config.model, tokenizer.vocab_size, tokenizer.pad_id, config.data.max_length, config.seed
     )
-    engine = Engine(encoder, config, get_device())
+    engine = Engine(encoder, config, get_device(), verbose)
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             engine.load(folder)

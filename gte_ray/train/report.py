@@ -40,6 +40,8 @@ class StepReport:
     waited: float
     """Seconds of it that went into waiting for data."""
     metrics: StepMetrics
+    first: bool = False
+    """Whether the workers have just been started, so that `seconds` has their warm-up in it."""
 
 
 @dataclass(frozen=True)

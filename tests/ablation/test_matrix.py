@@ -140,6 +140,19 @@ def test_figure_3a_finetunes_on_e5s_three_then_medi_then_all():
     assert [row.x for row in laptop] == [2, 4, 9]
 
 
+@pytest.mark.parametrize(
+    "names", [("msmarco", "nq", "nli"), ("nq",), ("msmarco", "medi"), ("medi-berri", "nli")]
+)
+def test_figure_3a_has_each_source_once(names):
+    """Whatever of the paper's names a store has, and however large those are."""
+    _, ablation = load("datasets", FOLDER)
+    sizes = {f"other{i}": 1_000 * (10 - i) for i in range(8)} | dict.fromkeys(names, 10)
+    for row in ablation.rows(baseline("paper", "store"), replace(PAPER, finetuning_sources=sizes))[3:]:
+        sources = row.config.data.sources
+        assert len(set(sources)) == len(sources)
+        assert row.x == len(sources or sizes)
+
+
 def test_the_second_stage_waits_for_the_first_which_rows_share(tiny_store):
     _, ablation = load("stages", FOLDER)
     setting = replace(LAPTOP, finetuning_store=tiny_store)

@@ -15,6 +15,7 @@ from mteb.mocks.mock_tasks.clustering import MockClusteringTask
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 
+from gte_ray import evaluate
 from gte_ray.benchmark import result, score, tasks
 from gte_ray.benchmark.heldout import HeldOutScoring, score_held_out
 from gte_ray.benchmark.result import Scoring
@@ -252,6 +253,18 @@ def test_the_real_model_gives_its_authors_embeddings():
     theirs = SentenceTransformer(MINILM, device="cpu").encode(texts)
     ours = load_model(MINILM).embed(texts, 4_096)
     assert np.abs(ours - theirs).max() < 1e-5
+
+
+def test_words_mean_what_they_say_whatever_folders_are_there(run_main, tiny_store, tmp_path, monkeypatch):
+    assert set(evaluate.BENCHMARKS) == {evaluate.HELD_OUT, *tasks.BENCHMARKS}
+    monkeypatch.chdir(tmp_path)
+    for word in ("heldout", "bm25"):
+        (tmp_path / word).mkdir()
+    place = ["--store", tiny_store, "--tracking-uri", f"sqlite:///{tmp_path}/m.db"]
+    code, out, err = run_main(evaluate.main, "evaluate", "bm25", *place)
+    assert (code, err) == (0, "") and "bm25  large  " in out
+    code, _, err = run_main(evaluate.main, "evaluate", "bm25", "--benchmark", "./heldout", *place)
+    assert code == 2 and f"--benchmark is '{tmp_path}/heldout'; allowed are" in err
 
 
 def test_unknown_benchmarks_list_those_there_are(tmp_path):

@@ -5,13 +5,13 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
-from conftest import make_pairs
 
 from gte_ray.data import builtin
 from gte_ray.data.builtin import environment_stamp, package_files, prepare_builtin
 from gte_ray.data.builtin_text import LONGEST, distribution_pairs, file_pairs, topic_pairs
 from gte_ray.data.ids import Ids
 from gte_ray.data.store import TASKS
+from tests.data.conftest import make_pairs
 
 CODE = '''
 import this_module_does_not_exist

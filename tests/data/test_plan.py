@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gte_ray.data.plan import PlanSource, StepPlan, probabilities
+from gte_ray.data.plan import GROUP_ROWS, RUNS_PER_BATCH, PlanSource, StepPlan, probabilities
 
 PAPER_TASKS = {"web": (147, 3), "paper": (45, 5), "link": (106, 4), "social": (327, 2), "kb": (38, 2),
                "qa": (12, 7), "news": (3, 5), "code": (20, 2), "other": (91, 3)}  # Table 1, sizes in millions  # fmt: skip
@@ -70,6 +70,28 @@ def test_spans_tell_how_often_their_rows_were_seen_before(plan):
             for row in range(start, stop):
                 assert seen[batch.source][row] == epoch
                 seen[batch.source][row] += 1
+
+
+@pytest.mark.parametrize("global_batch", [64, 128, 512, 1_000, 1_024, 2_048, 16_384])
+def test_batches_of_a_later_epoch_are_others(global_batch):
+    """As sets: a batch of the third epoch shares about an eighth with the batch of the first that is most like it."""
+    rows = global_batch * 100
+    plan = StepPlan([PlanSource("a", rows)], alpha=0.5, global_batch=global_batch, seed=1, steps=300)
+    earlier = [set(rows_of(plan[t])) for t in range(200)]
+    for step in range(200, 300, 9):
+        batch = set(rows_of(plan[step]))
+        assert max(len(batch & other) for other in earlier) <= 0.5 * global_batch
+
+
+@pytest.mark.parametrize("global_batch", [2, 100, 128, 1_024, 4_096])
+def test_a_batch_of_a_later_epoch_reads_few_row_groups(global_batch):
+    rows = 64 * GROUP_ROWS
+    plan = StepPlan(
+        [PlanSource("a", rows)], alpha=0.5, global_batch=global_batch, seed=1, steps=3 * rows // global_batch
+    )
+    for step in range(len(plan) // 2, len(plan), len(plan) // 40):
+        groups = {row // GROUP_ROWS for row in rows_of(plan[step])}
+        assert len(groups) <= 2 * RUNS_PER_BATCH + 2
 
 
 @given(plans(), st.integers(1, 9), st.integers(1, 4))

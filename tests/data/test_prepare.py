@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray.data
-from conftest import PAIRS, make_pairs, write_lines
 
 from gte_ray.data import prepare as preparing
 from gte_ray.data.ids import Ids
@@ -20,6 +19,7 @@ from gte_ray.data.sources import SourceSpec
 from gte_ray.data.store import open_store
 from gte_ray.data.tasks import run_tasks
 from gte_ray.errors import RunError, UsageError
+from tests.data.conftest import PAIRS, make_pairs, write_lines
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -198,14 +198,18 @@ def test_ids_are_added_to_a_store_and_changed(tmp_path):
     assert len([path for path in Path(uri).iterdir() if path.is_dir()]) == 2
 
 
-def test_sources_of_no_pair_and_of_one(tmp_path):
-    nothing = SourceSpec("nothing", str(write_lines(tmp_path / "0.jsonl", [["", "d"], ["q", None]])), "code")
-    single = SourceSpec("single", str(write_lines(tmp_path / "1.jsonl", [["q", "d"]])), "code")
-    store = prepare(str(tmp_path / "store"), [nothing, single], ids=Ids(vocabulary=100, max_length=8))
-    info = store.source("nothing")
-    assert (info.rows, info.held_out, info.read, info.dropped) == (0, 0, 2, {"empty": 1, "null": 1})
-    assert len(store.read_held_out("nothing", 5)) == len(store.read_rows("nothing", 0, 0, ["query"])) == 0
+def test_sources_of_one_pair(tmp_path):
+    both = [["q", "d"], ["", "d"], ["r", None]]
+    single = SourceSpec("single", str(write_lines(tmp_path / "1.jsonl", both)), "code")
+    ids = Ids(vocabulary=100, max_length=8)
+    store = prepare(str(tmp_path / "store"), [single], held_out_share=0.0, ids=ids)
+    info = store.source("single")
+    assert (info.rows, info.held_out, info.read, info.dropped) == (1, 0, 3, {"empty": 1, "null": 1})
+    assert len(store.read_held_out("single", 5)) == 0
     assert pairs_of(rows_of(store, "single")) == {("q", "d")}
+    store = prepare(str(tmp_path / "other"), [single], held_out_share=0.999999, ids=ids)
+    assert (store.source("single").rows, store.source("single").held_out) == (0, 1)
+    assert len(store.read_rows("single", 0, 0, ["query"])) == 0
 
 
 def test_documents_of_10_mb(tmp_path):

@@ -2,12 +2,15 @@
 
 import json
 import sys
+from itertools import count
 
+import pyarrow as pa
 import pytest
-from conftest import write_lines
 
 from gte_ray import console
 from gte_ray import prepare as command
+from gte_ray.data.hashing import seeded, text_hashes
+from tests.data.conftest import write_lines
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -36,7 +39,9 @@ def test_the_command_ends_with_one_sentence(arguments, code, message, tmp_path, 
 
 
 def test_the_command_prepares_and_tells(source, tmp_path, monkeypatch, capsys):
-    empty = write_lines(tmp_path / "empty.jsonl", [["", ""]])
+    drawn = (f"query {i}" for i in count())
+    set_aside = next(q for q in drawn if seeded(text_hashes(pa.array([q])), 3)[0] < 2**63)
+    empty = write_lines(tmp_path / "empty.jsonl", [{"query": set_aside, "document": "d", "[id]": 1}])
     flags = ["--source", f"pairs={source.glob}:code", "--source", f"nothing={empty}:news"]
     flags += ["--held-out", "0.5", "--seed", "3"]
     monkeypatch.setattr(sys, "argv", ["prepare", str(tmp_path / "store"), *flags])
@@ -45,5 +50,6 @@ def test_the_command_prepares_and_tells(source, tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().out
     assert "100 duplicate" in told
     assert "warning: no pair to train on in nothing" in told
+    assert "nothing: not read: [id] (1 rows)" in told
     manifest = json.loads((tmp_path / "store" / "manifest.json").read_text())
     assert (manifest["seed"], manifest["held_out_share"]) == (3, 0.5)

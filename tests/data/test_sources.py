@@ -14,26 +14,14 @@ import zstandard
 from gte_ray.data.sources import SourceSpec, check_file, parse_source, read_file
 from gte_ray.data.store import TASKS
 from gte_ray.errors import RunError, UsageError
+from tests.data.reading import json_lines, read
 
 PAIRS = [("what is a river", "water, that flows"), ("naïve", "東京\nsecond line"), ('a "quoted" one', "tab")]
 
 
-def read(path, columns=None):
-    """All pairs, all counts of what was dropped, and the layouts."""
-    check_file(str(path), columns)
-    chunks = list(read_file(str(path), columns))
-    rows = [tuple(row.values()) for chunk in chunks for row in chunk.table.to_pylist()]
-    dropped = {reason: count for chunk in chunks for reason, count in chunk.dropped.items()}
-    return rows, dropped, {chunk.layout for chunk in chunks if chunk.layout}
-
-
-def json_lines(*rows) -> bytes:
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
-
-
-def comma_separated(*rows) -> bytes:
+def comma_separated(*rows, **dialect) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
+    csv.writer(text, **dialect).writerows(rows)
     return text.getvalue().encode()
 
 
@@ -55,7 +43,14 @@ FILES = {
     "comma.csv": comma_separated(("title", "body"), *PAIRS),
     "byte-order-mark.csv": BOM + comma_separated(("title", "body"), *PAIRS),
     "packed.csv.gz": gzip.compress(comma_separated(("title", "body"), *PAIRS)),
-    "any-two-names.csv": comma_separated(("left", "right"), *PAIRS),
+    "document-first.csv": comma_separated(("document", "query"), *((d, q) for q, d in PAIRS)),
+    "Semicolons.CSV": comma_separated(("query", "document"), *PAIRS, delimiter=";"),
+    "UPPER.JSONL.GZ": gzip.compress(json_lines(*map(list, PAIRS))),
+    "packed-without-saying-so.jsonl": zstandard.compress(json_lines(*map(list, PAIRS))),
+    "wide.csv": comma_separated(("query", "document"), *PAIRS).decode().encode("utf-16"),
+    "wide.jsonl": json_lines(*({"query": q, "document": d} for q, d in PAIRS)).decode().encode("utf-16"),
+    "wide-array.json": json.dumps([{"query": q, "document": d} for q, d in PAIRS]).encode("utf-16"),
+    "array-of-lists.json": json.dumps(PAIRS).encode(),
     "known-names.parquet": parquet(id=[1, 2, 3], Question=QUERIES, answer=DOCUMENTS),
     "bytes.parquet": parquet(query=[q.encode() for q in QUERIES], document=DOCUMENTS),
     "dictionary.parquet": parquet(
@@ -67,9 +62,9 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_formats(name, tmp_path):
     (tmp_path / name).write_bytes(FILES[name])
-    rows, dropped, _ = read(tmp_path / name)
-    assert rows == [(q, d, []) for q, d in PAIRS]
-    assert not dropped
+    found = read(tmp_path / name)
+    assert found.pairs == [(q, d, []) for q, d in PAIRS]
+    assert not found.dropped
 
 
 def test_tab_separated_files_carry_quotes_as_they_are(tmp_path):
@@ -116,7 +111,36 @@ LAYOUTS = {
         [("q", "d", ["h", "n"]), ("q", "e", ["h", "n"]), ("no instruction", "d", [])],
     ),
     "named triples": ([{"anchor": "a", "positive": "b", "negative": "n"}], [("a", "b", ["n"])]),
-    "keys in another order": ([{"x": "a", "y": "b"}, {"y": "d", "x": "c"}], [("a", "b", []), ("c", "d", [])]),
+    "keys in another order": (
+        [{"answer": "b", "question": "a"}, {"question": "c", "answer": "d"}],
+        [("a", "b", []), ("c", "d", [])],
+    ),
+    "MEDI 2": (
+        [
+            {"query": ["find", "q"], "pos": [["take", "d"], ["take", "e"]], "neg": [["leave", "n"], ["m"]]},
+            {"query": ["find", "r"], "pos": [["take", "f"]], "neg": [["leave", "o"]]},
+        ],
+        [("q", "d", ["n", "m"]), ("q", "e", ["n", "m"]), ("r", "f", ["o"])],
+    ),
+    "Tevatron": (
+        [
+            {
+                "query_id": "1",
+                "query": "q",
+                "positive_passages": [{"docid": "1", "title": "t", "text": "d"}],
+                "negative_passages": [{"docid": "2", "title": "t", "text": "n"}],
+            }
+        ],
+        [("q", "d", ["n"])],
+    ),
+    "negatives as objects": (
+        [{"query": "q", "pos": ["d"], "neg": [{"docid": "1", "title": "t", "text": "n"}]}],
+        [("q", "d", ["n"])],
+    ),
+    "lists in known columns": (
+        [{"anchor": "a", "positive": ["b", "c"], "negative": ["n"]}],
+        [("a", "b", ["n"]), ("a", "c", ["n"])],
+    ),
 }
 
 
@@ -137,7 +161,7 @@ def test_layouts_in_json_lines_and_parquet(name, tmp_path):
 @pytest.mark.parametrize("read_at_once", [1, 7, 2**20])
 @pytest.mark.parametrize("indent", [None, 1])
 def test_one_json_array_of_objects_is_read_row_by_row(indent, read_at_once, tmp_path, monkeypatch):
-    monkeypatch.setattr("gte_ray.data.formats.ARRAY_CHARACTERS", read_at_once + 2)
+    monkeypatch.setattr("gte_ray.data.json_rows.ARRAY_CHARACTERS", read_at_once + 2)
     path = tmp_path / "file.json"
     rows = [{"query": q, "document": d} for q, d in PAIRS]
     path.write_bytes(BOM + json.dumps([rows[0], 5, *rows[1:]], indent=indent).encode())
@@ -147,7 +171,7 @@ def test_one_json_array_of_objects_is_read_row_by_row(indent, read_at_once, tmp_
 def test_named_columns_are_taken_over_known_ones(tmp_path):
     path = tmp_path / "file.parquet"
     path.write_bytes(parquet(query=["no"], document=["no"], pos=[["no"]], a=["q"], b=["d"]))
-    assert read(path, ("a", "b")) == ([("q", "d", [])], {}, {"a, b"})
+    assert read(path, ("a", "b"))[:3] == ([("q", "d", [])], {}, {"a, b"})
 
 
 def test_rows_that_are_no_pair_of_texts_are_counted(tmp_path):
@@ -156,7 +180,7 @@ def test_rows_that_are_no_pair_of_texts_are_counted(tmp_path):
     deep = b"[" * 100_000 + b"\n"
     broken = b'["q\xff", "d"]\n["q\\ud800", "d"]\n{"query": \n\n' + deep
     path.write_bytes(json_lines(["q", "d"], *rows) + broken)
-    found, dropped, _ = read(path)
+    found, dropped = read(path)[:2]
     assert found == [("q", "d", [])]
     expected = {"null": 1, "empty": 2, "not text": 2, "not a pair": 4, "not utf-8": 2, "not json": 2}
     assert dropped == expected
@@ -165,7 +189,7 @@ def test_rows_that_are_no_pair_of_texts_are_counted(tmp_path):
 def test_an_incomplete_row_is_counted_and_does_not_stop_the_file(tmp_path):
     path = tmp_path / "file.jsonl"
     path.write_bytes(json_lines({"query": "q", "document": "d"}, {"query": "r"}, {"set": ["alone"]}))
-    assert read(path)[:2] == ([("q", "d", [])], {"null": 1, "not a pair": 1})
+    assert read(path)[:2] == ([("q", "d", [])], {"null": 2})
     path = tmp_path / "file.csv"
     path.write_text("query,document\nq,d\nshort\n\na,b,c\n")
     assert read(path)[:2] == ([("q", "d", [])], {"not a pair": 2})
@@ -202,10 +226,13 @@ UNREADABLE = {
     "cut.parquet": (PARQUET[:-20], "not a whole Parquet file"),
     "empty.parquet": (b"", "not a whole Parquet file"),
     "middle.parquet": (PARQUET[:10] + b"\xff" * 60 + PARQUET[70:], "cannot be read to its end"),
-    "three.jsonl": (json_lines({"a": "q", "b": "d", "c": "e"}), "columns a, b, c; name them"),
-    "two-choices.csv": (b"query,document,title,body\n1,2,3,4\n", "columns query, document, title, body"),
-    "one.parquet": (parquet(a=["q"]), "columns a; name them"),
-    "twice.csv": (b"query,query\nq,d\n", "columns query, query; name them"),
+    "three.jsonl": (json_lines({"a": "q", "b": "d", "c": "e"}), "columns 'a', 'b', 'c'; name them"),
+    "two-choices.csv": (
+        b"query,document,title,body\n1,2,3,4\n",
+        "columns 'query', 'document', 'title', 'body'",
+    ),
+    "one.parquet": (parquet(a=["q"]), "columns 'a'; name them"),
+    "twice.csv": (b"query,query\nq,d\n", "columns 'query', 'query'; name them"),
     "object.json": (json.dumps({"query": "q", "document": "d"}, indent=1).encode(), "is one JSON value"),
     "array.json": (json.dumps([{"query": "q", "document": "d"}] * 2)[:-5].encode(), "cut off or broken"),
 }
@@ -229,7 +256,7 @@ def test_named_columns_that_are_not_there_are_found_before_the_work(name, tmp_pa
         "jsonl": json_lines({"query": "q", "text": "d"}),
     }
     (tmp_path / name).write_bytes(content[name.split(".")[1]])
-    with pytest.raises(RunError, match="there is no column 'answer'; there are query, text"):
+    with pytest.raises(RunError, match="there is no column 'answer'; there are 'query', 'text'"):
         check_file(str(tmp_path / name), ("query", "answer"))
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import make_pairs, write_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from gte_ray.data.prepare import prepare
 from gte_ray.data.sources import SourceSpec
 from gte_ray.data.store import Store, open_store
 from gte_ray.errors import RunError
+from tests.data.conftest import make_pairs, write_lines
 
 ROWS = 3_000
 COLUMNS = ["query", "document", "query_hash", "document_hash", "query_ids", "document_ids"]

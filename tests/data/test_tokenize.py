@@ -1,8 +1,7 @@
 """Token ids against the tokenizers library given whole texts, and vocabularies that come out the same."""
 
-import json
 import pickle
-import shutil
+import random
 import subprocess
 import sys
 
@@ -10,13 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import transformers
-from conftest import make_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
+from gte_ray.data.ids import train_vocabulary, unknown_words
+from gte_ray.data.prepare import prepare
+from gte_ray.data.sources import SourceSpec
 from gte_ray.data.tokenize import MOST_CHARACTERS, TextTokenizer, load_tokenizer, train_wordpiece
 from gte_ray.errors import RunError
+from tests.data.conftest import make_pairs, write_lines
 
 TEXTS = [text for pair in make_pairs(300) for text in pair]
 
@@ -161,7 +163,7 @@ def test_transformers_gives_the_same_ids(folders):
 TRAIN = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from conftest import make_pairs
+from conftest import make_pairs, write_lines
 from gte_ray.data.tokenize import train_wordpiece
 texts = [text for pair in make_pairs(300) for text in pair]
 print(train_wordpiece(texts, 300, sys.argv[2]).fingerprint)
@@ -197,40 +199,35 @@ def test_a_prompt_and_its_text_are_one_text(both):
     assert lists(tokenizer.encode(pa.array(texts), 8, "ri")) == lists(tokenizer.encode(texts, 8, "ri"))
 
 
-def test_prompts_come_with_a_models_tokenizer_and_do_not_count_in_its_fingerprint(folders, tmp_path):
-    folder = shutil.copytree(folders["wordpiece"], tmp_path / "model")
-    modules = [{"type": f"sentence_transformers.models.{kind}", "path": path}
-               for kind, path in (("Transformer", ""), ("Pooling", "1_Pooling"))]  # fmt: skip
-    (folder / "modules.json").write_text(json.dumps(modules))
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling/config.json").write_text("{}")
-    prompts = {"prompts": {"query": "q: ", "document": "d: "}}
-    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
-    tokenizer = load_tokenizer(str(folder))
-    assert (tokenizer.prompts.query, tokenizer.prompts.document) == ("q: ", "d: ")
-    assert pickle.loads(pickle.dumps(tokenizer)).prompts == tokenizer.prompts
-    assert tokenizer.fingerprint == load_tokenizer(folders["wordpiece"]).fingerprint
+def chinese(count: int, seed: int) -> list[str]:
+    """Texts of 4,000 characters that are about equally frequent."""
+    rng = random.Random(seed)
+    return [
+        "".join(chr(0x4E00 + rng.randrange(4_000)) for _ in range(rng.randint(20, 200))) for _ in range(count)
+    ]
 
 
-@pytest.mark.parametrize(
-    ("file", "change", "said"),
-    [
-        ("tokenizer.json", lambda v: v["model"].update(type="Future"), "no tokenizer could be loaded"),
-        ("tokenizer_config.json", lambda v: v.update(truncation_side="left"), "truncation_side = 'left'"),
-        ("tokenizer_config.json", lambda v: v.update(pad_token=None), "a padding token"),
-        ("tokenizer.json", lambda v: v["post_processor"]["single"][0]["SpecialToken"].update(type_id=2),
-         "tokens of a text several types"),
-    ],
-)  # fmt: skip
-def test_what_a_tokenizer_does_and_is_not_done_here_is_refused(folders, tmp_path, file, change, said):
-    folder = shutil.copytree(folders["bpe"], tmp_path / "model")
-    value = json.loads((folder / file).read_text())
-    change(value)
-    (folder / file).write_text(json.dumps(value))
-    if "types" in said:
-        config = json.loads((folder / "tokenizer_config.json").read_text())
-        config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
-        (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    with pytest.raises(RunError, match=said) as caught:
-        load_tokenizer(str(folder))
-    assert str(caught.value).startswith(str(folder)) and "\n" not in str(caught.value)
+def test_a_vocabulary_has_the_characters_that_its_texts_need(tmp_path):
+    texts = chinese(1_000, seed=1)
+    tokenizer = train_wordpiece(texts, 20_000, str(tmp_path / "large"))
+    ids = tokenizer.content_ids(chinese(200, seed=2), 512).values
+    assert (ids == tokenizer.unknown_id).mean() < 0.001
+    small = train_wordpiece(texts, 2_000, str(tmp_path / "small"))
+    assert small.vocab_size <= 2 * 1_000 + 5  # characters and their continuations leave no room for more
+
+
+def test_unknown_tokens_are_told_by_source(ray_local, tmp_path):
+    tables = {
+        "english": make_pairs(300),
+        "chinese": [(q, d) for q, d in zip(chinese(300, 3), chinese(300, 4), strict=True)],
+    }
+    sources = [
+        SourceSpec(name, str(write_lines(tmp_path / f"{name}.jsonl", [list(pair) for pair in pairs])), "news")
+        for name, pairs in tables.items()
+    ]
+    store = prepare(str(tmp_path / "store"), sources, held_out_share=0.0)
+    few = train_wordpiece([text for pair in tables["english"] for text in pair], 500, str(tmp_path / "few"))
+    (told,) = unknown_words(store, few, ["chinese", "english"])
+    assert "100.0% of the tokens of chinese are unknown to the tokenizer" in told
+    whole = train_vocabulary(store, 20_000)
+    assert unknown_words(store, whole, ["chinese", "english"]) == []

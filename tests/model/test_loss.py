@@ -194,3 +194,35 @@ def test_neither_order_nor_tile_matters(n, seed, tile, data):
     other = loss_of(Columns(q[order], d[order], texts[:n][order], texts[n:][order]), mask=True, tile=tile)
     for a, b in zip(one, other, strict=True):
         assert a.item() == pytest.approx(b.item(), rel=1e-10, abs=1e-12)
+
+
+@settings(max_examples=80, deadline=None)
+@given(n=st.integers(2, 7), m=st.integers(0, 5), data=st.data())
+def test_no_known_positive_is_a_negative_wherever_it_stands(n, m, data):
+    """Against sets of texts: q, d and the texts of each pair that has one of the two, whatever column they are in."""
+    draw = st.lists(st.integers(0, 2 * n), min_size=n, max_size=n)
+    qs, ds = data.draw(draw), data.draw(draw)
+    hard = data.draw(st.lists(st.integers(0, 3 * n), min_size=m, max_size=m))
+    owners = [k % n for k in range(m)]
+    c = Columns(unit(n, 1), unit(n, 2), torch.tensor(qs), torch.tensor(ds))
+    if m:
+        more = torch.tensor(hard), torch.tensor(owners)
+        c = Columns(unit(n, 1), unit(n, 2), torch.tensor(qs), torch.tensor(ds), unit(m, 3), *more)
+    for i in range(n):
+        related = set()
+        for q, d in zip(qs, ds, strict=True):
+            if {q, d} & {qs[i], ds[i]}:
+                related |= {q, d}
+        q, d = c.queries, c.documents
+        z = [q[i] @ d[j] for j in range(n) if j == i or ds[j] not in related]
+        z += [q[i] @ q[j] for j in range(n) if j != i and qs[j] not in related]
+        z += [q[j] @ d[i] for j in range(n) if j == i or qs[j] not in related]
+        z += [d[j] @ d[i] for j in range(n) if j != i and ds[j] not in related]
+        kept = [k for k in range(m) if hard[k] not in related]
+        z += [q[i] @ c.negatives[k] for k in kept]
+        z += [c.negatives[k] @ d[i] for k in kept if owners[k] != i]
+        expected = torch.logsumexp(torch.stack(z) / 0.1, 0) - q[i] @ d[i] / 0.1
+        found = loss_of(c, i, i + 1, mask=True)
+        assert found.loss.item() * n == pytest.approx(expected.item(), rel=1e-10)
+        taken = sum(ds[j] in related for j in range(n) if j != i) + m - len(kept)
+        assert found.masked.item() == pytest.approx(taken / (n * max(n - 1 + m, 1)))

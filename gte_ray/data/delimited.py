@@ -1,0 +1,144 @@
+"""CSV and TSV, whose delimiter and way of quoting the head of the file decides."""
+
+import csv
+import io
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import NamedTuple
+
+from gte_ray.data.columns import shown
+from gte_ray.data.layouts import NOT_A_PAIR, Item, Rows, Unused
+from gte_ray.errors import RunError
+
+HEAD_LINES = 1_000
+"""Lines that decide about the dialect."""
+DELIMITERS = (",", "\t", ";", "|")
+LARGEST_FIELD = 2**28
+"""Characters after which a quote is taken not to have been closed."""
+
+
+class Dialect(NamedTuple):
+    """How fields are told apart."""
+
+    delimiter: str
+    quoted: bool = True
+    """Whether quotes are around fields; otherwise they are characters as others."""
+    escaped: bool = False
+    """Whether a quote inside a quoted field comes after a backslash; otherwise it is doubled."""
+    quote: str = '"'
+    spaced: bool = False
+    """Whether a space comes after each delimiter."""
+
+    def reader(self, lines: Iterator[str]) -> Iterator[list[str]]:
+        """Rows of fields; csv.Error where a quote is neither doubled nor closed."""
+        csv.field_size_limit(LARGEST_FIELD)
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            quotechar=self.quote,
+            quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
+            doublequote=not self.escaped,
+            escapechar="\\" if self.escaped else None,
+            skipinitialspace=self.spaced,
+            strict=self.quoted,
+        )
+
+
+def delimited_rows(
+    text: io.TextIOWrapper, delimiter: str, columns: tuple[str, str] | None, uri: str
+) -> Iterator[Item]:
+    """The pairs of a file with a line of names; `delimiter` is what its ending stands for.
+
+    RunError where there are no such names, or where a quote is not closed.
+    """
+    lines = iter(text)
+    head = list(islice(lines, HEAD_LINES))
+    complete = len(head) < HEAD_LINES
+    if head and head[0][:4].lower() == "sep=" and len(head[0].rstrip("\r\n")) == 5:  # as Excel writes it
+        delimiter = head.pop(0)[4]
+    if not head:
+        return
+    dialect = _dialect(head, delimiter, complete)
+    counted = _Counted(chain(head, lines))
+    reader = dialect.reader(counted)
+    try:
+        header = next(reader)
+        _refuse_foreign_bytes(header, uri)
+        rows, read = Rows(columns, uri), 0
+        chosen = rows.choose(header, frozenset())
+        for row in reader:
+            if len(row) == len(header):
+                read += 1
+                yield from rows.of_object(dict(zip(header, row, strict=True)))
+            elif row:
+                yield NOT_A_PAIR
+    except csv.Error as error:
+        raise RunError(
+            f"{uri}: line {counted.number} cannot be read ({error}); inside quotes, a quote is written twice"
+        ) from error
+    yield Unused({name: read for name in header if name not in chosen.names})
+
+
+class _Counted:
+    """Lines, and the number of the last one."""
+
+    def __init__(self, lines: Iterator[str]):
+        self.lines = lines
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self.lines)
+        self.number += 1
+        return line
+
+
+def _dialect(head: list[str], delimiter: str, complete: bool) -> Dialect:
+    """That of the file whose first lines are `head`, all of it if `complete`."""
+    if delimiter not in head[0]:
+        delimiter = max(DELIMITERS, key=head[0].count) if any(d in head[0] for d in DELIMITERS) else delimiter
+    if delimiter == "\t" and not _is_quoted(head, complete):
+        # Most tab-separated files carry quotes as they are: read as quoting, one could swallow many lines.
+        return Dialect(delimiter, quoted=False)
+    spaced = head[0].count(f"{delimiter} ") == head[0].count(delimiter)
+    single = _in_single_quotes(head[0]) or (len(head) > 1 and all(map(_in_single_quotes, head[1:])))
+    plain = Dialect(delimiter, quote="'" if single else '"', spaced=spaced)
+    escaped = plain._replace(escaped=True)
+    return escaped if _rows(plain, head, complete) is None and _rows(escaped, head, complete) else plain
+
+
+def _in_single_quotes(line: str) -> bool:
+    return len(line.strip()) > 2 and line.strip()[0] == line.strip()[-1] == "'"
+
+
+def _is_quoted(head: list[str], complete: bool) -> bool:
+    """Whether quotes of a tab-separated file are around fields: all names have them, or fields that need them."""
+    rows = _rows(Dialect("\t"), head, complete)
+    if not rows or any(len(row) != len(rows[0]) for row in rows):
+        return False
+    names = head[0].rstrip("\r\n").split("\t")
+    needed = any("\t" in field or "\n" in field or '"' in field for row in rows for field in row)
+    return needed or all(len(name) > 1 and name[0] == name[-1] == '"' for name in names)
+
+
+def _rows(dialect: Dialect, head: list[str], complete: bool) -> list[list[str]] | None:
+    """The rows of `head`, whose last may be cut off; None where they are not of the dialect."""
+    lines, rows = _Counted(iter(head)), []
+    try:
+        for row in dialect.reader(lines):
+            rows.append(row)
+    except csv.Error:
+        if complete or lines.number < len(head):
+            return None
+    return [row for row in rows if row]
+
+
+def _refuse_foreign_bytes(header: list[str], uri: str) -> None:
+    try:
+        "".join(header).encode()
+    except UnicodeEncodeError:
+        raise RunError(
+            f"{uri}: the names of its columns are not UTF-8 ({shown(header)}); convert it, as by iconv"
+        ) from None

@@ -1,0 +1,33 @@
+"""Files as tests write them, and what is read of them."""
+
+import json
+from collections import Counter
+from typing import Any, NamedTuple
+
+from gte_ray.data.sources import check_file, read_file
+
+
+class Read(NamedTuple):
+    """All that comes of a file."""
+
+    pairs: list[tuple[str, str, list[str]]]
+    dropped: dict[str, int]
+    layouts: set[str]
+    unused: dict[str, int]
+    lost_negatives: dict[str, int]
+
+
+def read(path: Any, columns: tuple[str, str] | None = None) -> Read:
+    check_file(str(path), columns)
+    chunks = list(read_file(str(path), columns))
+    pairs = [tuple(row.values()) for chunk in chunks for row in chunk.table.to_pylist()]
+    counts = [
+        dict(sum((Counter(getattr(chunk, name)) for chunk in chunks), Counter()))
+        for name in ("dropped", "unused", "lost_negatives")
+    ]
+    layouts = {chunk.layout for chunk in chunks if chunk.layout}
+    return Read(pairs, counts[0], layouts, counts[1], counts[2])
+
+
+def json_lines(*rows: Any) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()

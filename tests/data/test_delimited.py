@@ -1,0 +1,107 @@
+"""CSV and TSV in the dialects that programs write, against what was written."""
+
+import csv
+import io
+
+import pytest
+
+from gte_ray.errors import RunError
+from tests.data.reading import read
+
+PAIRS = [
+    ("what is, a river", "water; that | flows"),
+    ('a "quoted" one', "it's\ttab"),
+    ("plain", r"C:\new"),
+    ("two\nlines", "e"),
+]
+
+
+def written(rows, **dialect) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, **dialect).writerows(rows)
+    return text.getvalue()
+
+
+DIALECTS = {
+    "comma.csv": {},
+    "all-quoted.csv": {"quoting": csv.QUOTE_ALL},
+    "semicolon.csv": {"delimiter": ";"},
+    "pipe.csv": {"delimiter": "|"},
+    "tab-named.csv": {"delimiter": "\t"},
+    "excel.tsv": {"delimiter": "\t"},
+    "all-quoted.tsv": {"delimiter": "\t", "quoting": csv.QUOTE_ALL},
+    "backslash.csv": {"quoting": csv.QUOTE_ALL, "doublequote": False, "escapechar": "\\"},
+    "single.csv": {"quotechar": "'", "quoting": csv.QUOTE_ALL},
+    "unix.csv": {"lineterminator": "\n"},
+}
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_dialects(name, tmp_path):
+    (tmp_path / name).write_text(written([("query", "document"), *PAIRS], **DIALECTS[name]), newline="")
+    found = read(tmp_path / name)
+    assert [pair[:2] for pair in found.pairs] == PAIRS
+    assert not found.dropped
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_the_line_by_which_excel_names_its_delimiter(delimiter, tmp_path):
+    rows = written([("query", "document"), *PAIRS], delimiter=delimiter)
+    (tmp_path / "file.csv").write_text(f"sep={delimiter}\r\n{rows}", newline="")
+    assert [pair[:2] for pair in read(tmp_path / "file.csv").pairs] == PAIRS
+
+
+def test_a_space_after_each_comma(tmp_path):
+    (tmp_path / "file.csv").write_text('query, document\nq, "a, b"\n')
+    assert read(tmp_path / "file.csv").pairs == [("q", "a, b", [])]
+
+
+@pytest.mark.parametrize("rows", [1, 3_000])
+def test_a_quote_that_is_not_closed_does_not_swallow_what_follows(rows, tmp_path):
+    lines = ["query,document", *(f"q{i},d{i}" for i in range(rows)), 'q,"open', "r,e"]
+    (tmp_path / "file.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(
+        RunError, match=rf"file.csv: line {rows + 3} cannot be read .*a quote is written twice"
+    ):
+        read(tmp_path / "file.csv")
+
+
+def test_a_file_without_a_line_of_names_is_refused(tmp_path):
+    for name, content in (("c.tsv", "0\tfirst passage\n1\tsecond\n"), ("c.csv", "how tall is it,ten feet\n")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(RunError, match="a CSV or TSV file needs a line of names first"):
+            read(tmp_path / name)
+
+
+def test_columns_that_are_not_read_are_told(tmp_path):
+    (tmp_path / "file.csv").write_text(",query,document,document_id\n0,q,d,7\n1,r,e,8\nshort\n")
+    found = read(tmp_path / "file.csv")
+    assert (found.unused, found.dropped) == ({"": 2, "document_id": 2}, {"not a pair": 1})
+
+
+FOREIGN = {
+    "pointer.jsonl": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n",
+        "git lfs pull",
+    ),
+    "pointer.csv": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "git lfs pull"),
+    "pointer.parquet": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n",
+        "git lfs pull",
+    ),
+    "archive.jsonl": (b"PK\x03\x04" + bytes(40), "ZIP archive"),
+    "bzip.csv": (b"BZh91AY&SY", "bzip2"),
+    "table.jsonl": (b"PAR1" + bytes(40), "has to end with .parquet"),
+    "no-mark.jsonl": (b'{"query": "q"}\n'.decode().encode("utf-16-le"), "is not UTF-8"),
+    "names.csv": ("Requête,Réponse\nq1,d1\n".encode("latin-1"), "names of its columns are not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_of_another_kind_are_named(name, tmp_path):
+    content, message = FOREIGN[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RunError, match=message) as caught:
+        read(tmp_path / name)
+    assert str(caught.value).startswith(str(tmp_path / name))
+    str(caught.value).encode()

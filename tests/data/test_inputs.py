@@ -1,0 +1,73 @@
+"""What a store is made of: sources with pairs, those that are added and taken out, and what of them is not read."""
+
+from pathlib import Path
+
+import pytest
+
+from gte_ray.data.ids import Ids
+from gte_ray.data.prepare import prepare
+from gte_ray.data.sources import SourceSpec
+from gte_ray.data.store import open_store
+from gte_ray.errors import RunError, UsageError
+from tests.data.conftest import make_pairs, write_lines
+
+pytestmark = pytest.mark.usefixtures("ray_local")
+
+
+def small(name: str, folder: Path) -> SourceSpec:
+    """A source of 40 pairs that no other name has."""
+    rows = make_pairs(40, seed=sum(name.encode()))
+    return SourceSpec(name, str(write_lines(folder / f"{name}.jsonl", rows)), "code")
+
+
+NESTED = [{"questions": {"text": ["q", "d"]}}] * 3
+NO_PAIRS = [
+    ([["", "d"], ["q", None]], None, r"none of 2 rows is a pair of texts \(1 empty, 1 null\)"),
+    (NESTED, ("questions", "questions2"), "there is no column 'questions2'"),
+    ([{"a": {"text": "q"}, "b": "d"}] * 3, ("a", "b"), r"none of 3 rows is a pair of texts \(3 not text\)"),
+    ([], None, "there are no rows"),
+]
+
+
+@pytest.mark.parametrize(("rows", "columns", "message"), NO_PAIRS)
+def test_a_source_without_a_pair_is_refused_and_the_others_stay(rows, columns, message, tmp_path):
+    bad = SourceSpec("bad", str(write_lines(tmp_path / "bad.jsonl", rows)), "code", *(columns or ()))
+    good = small("good", tmp_path)
+    with pytest.raises(RunError, match=message) as caught:
+        prepare(str(tmp_path / "store"), [good, bad])
+    assert "bad" in str(caught.value) and "\n" not in str(caught.value)
+    calls: list[str] = []
+    prepare(str(tmp_path / "store"), [good], report=lambda phase, pairs: calls.append(phase))
+    assert "reading good" not in calls or "there is no column" in message
+
+
+def test_a_store_is_added_to_and_taken_from(tmp_path):
+    uri, first, second = str(tmp_path / "store"), small("first", tmp_path), small("second", tmp_path)
+    ids = Ids(vocabulary=300, max_length=16)
+    alone = prepare(uri, [first], seed=3, held_out_share=0.25, ids=ids).manifest
+    added = prepare(uri, [second]).manifest
+    assert [source.name for source in added.sources] == ["first", "second"]
+    assert (added.seed, added.held_out_share) == (3, 0.25)
+    assert added.sources[0] == alone.sources[0]
+    assert added.tokenizer == alone.tokenizer is not None
+    both = prepare(str(tmp_path / "both"), [first, second], seed=3, held_out_share=0.25)
+    assert open_store(uri).fingerprint == both.fingerprint
+    for change in ({"seed": 4}, {"held_out_share": 0.5}):
+        with pytest.raises(
+            UsageError, match=r"was prepared with --seed 3 and --held-out 0.25, and keeps first"
+        ):
+            prepare(uri, [second], **change)
+    with pytest.raises(
+        UsageError, match="--remove third: the store has no such source; it has first, second"
+    ):
+        prepare(uri, [], remove=["third"])
+    left = prepare(uri, [], remove=["first"]).manifest
+    assert left.sources == added.sources[1:]
+    assert not [path for path in Path(uri).iterdir() if path.name.startswith("first")]
+
+
+def test_what_is_not_read_is_in_the_manifest(tmp_path):
+    rows = [{"query": f"q{i}", "document": "d", "id": i, "neg": [i]} for i in range(5)]
+    source = SourceSpec("s", str(write_lines(tmp_path / "s.jsonl", rows)), "code")
+    info = prepare(str(tmp_path / "store"), [source]).source("s")
+    assert (info.unused, info.lost_negatives) == ({"id": 5}, {"not text": 5})
