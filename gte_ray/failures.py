@@ -6,20 +6,34 @@ import traceback
 
 from gte_ray.errors import InternalError, OutOfMemory, RunError
 
-LOWER_IN_TRAINING = "lower --micro-batch-tokens, --graph-tokens or --loss-tile, or put fewer workers on a node"
+LOWER_IN_TRAINING = (
+    "lower --micro-batch-tokens, --graph-tokens or --loss-tile, or put fewer workers on a node"
+)
 LOWER_IN_TASKS = "use a machine with more memory, or a Ray of fewer CPUs (RAY_ADDRESS)"
 LOWER_IN_ACTORS = "use fewer --workers, or a machine with more memory"
 LOWER_IN_SCORING = "lower --micro-batch-tokens or --eval-limit, or put fewer workers on a node"
 
-_LOST = ("ActorDiedError", "ActorUnavailableError", "WorkerCrashedError", "NodeDiedError", "LocalRayletDiedError")
+_LOST = (
+    "ActorDiedError",
+    "ActorUnavailableError",
+    "WorkerCrashedError",
+    "NodeDiedError",
+    "LocalRayletDiedError",
+)
 
 
-def explain(error: BaseException, remedy: str = LOWER_IN_TASKS) -> RunError:
+def explain(error: BaseException, remedy: str = LOWER_IN_TASKS, frame: str = "{}") -> RunError:
     """`error`, which Ray may have wrapped, as a RunError of one sentence.
 
-    `remedy` is what to lower where memory ran out. A RunError stays what it is; what nobody foresaw becomes an
-    InternalError that keeps the traceback.
+    `remedy` is what to lower where memory ran out; `frame` is the sentence around it all. A RunError stays what it
+    is; what nobody foresaw becomes an InternalError that keeps the traceback.
     """
+    found = _explained(error, remedy)
+    message = frame.replace("{}", str(found))
+    return InternalError(message, found.details) if isinstance(found, InternalError) else type(found)(message)
+
+
+def _explained(error: BaseException, remedy: str) -> RunError:
     cause = cause_of(error)
     if isinstance(cause, InternalError):
         return cause

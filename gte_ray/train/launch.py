@@ -18,7 +18,6 @@ from gte_ray import storage
 from gte_ray.config import Config
 from gte_ray.data.read import StreamConfig
 from gte_ray.data.stream import PlanDataConfig, placeholders
-from gte_ray.errors import RunError
 from gte_ray.failures import LOWER_IN_TRAINING, cause_of, explain
 from gte_ray.train.board import Board, Follower
 from gte_ray.train.checkpoints import CHECKPOINTS, delete_orphans, next_step
@@ -31,6 +30,7 @@ os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 
+FAILED = "training failed: {}"
 START_SECONDS = 20
 """Time that an elastic run waits for the workers that it had, after some were lost, before it takes fewer."""
 RESIZE_SECONDS = 30.0
@@ -50,7 +50,7 @@ def fit(
     # trial, which has no room for it.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     board = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
-    lost: Exception | None = None
+    lost: Exception = RuntimeError("nothing was tried")
     with Follower(board, on_reports):
         for _ in range(config.run.max_failures + 1):
             delete_orphans(run_folder)
@@ -60,13 +60,11 @@ def fit(
                 return trainer.fit().return_value
             except Exception as error:
                 if not _controller_was_lost(error):
-                    raise RunError(f"training failed: {explain(error, LOWER_IN_TRAINING)}") from error
+                    raise explain(error, LOWER_IN_TRAINING, FAILED) from error
                 lost = error
             _vacate(board)
-    raise RunError(
-        f"training failed: {explain(lost, LOWER_IN_TRAINING)}; it was started {config.run.max_failures + 1} time(s), "
-        "see --max-failures"
-    ) from lost
+    frame = f"{FAILED}; it was started {config.run.max_failures + 1} time(s), see --max-failures"
+    raise explain(lost, LOWER_IN_TRAINING, frame) from lost
 
 
 def _controller_was_lost(error: Exception) -> bool:
@@ -83,7 +81,7 @@ def _vacate(board: Any) -> None:
     try:
         room = ray.get(board.vacate.remote())
     except RayActorError as error:
-        raise RunError(f"training failed: {explain(error, LOWER_IN_TRAINING)}") from error
+        raise explain(error, LOWER_IN_TRAINING, FAILED) from error
     if room is not None:
         ray.util.remove_placement_group(room)
 
@@ -125,4 +123,3 @@ def _train(config: Config, stream: StreamConfig, board: Any) -> Outcome:
 
     ray.get(board.occupy.remote(ray.util.get_current_placement_group()))
     return train(config, stream, board)
-
