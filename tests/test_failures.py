@@ -16,7 +16,6 @@ from gte_ray.data.tasks import LOST_TASK_RETRIES, Pool, run_actors, run_tasks
 from gte_ray.errors import InternalError, OutOfMemory, RunError, UsageError
 from gte_ray.failures import LOWER_IN_ACTORS, LOWER_IN_TASKS, explain
 
-
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
 
 
@@ -58,8 +57,11 @@ class Fails:
         yield
 
 
-@pytest.mark.parametrize("where", ["constructor", "call", "task"])
-@pytest.mark.parametrize("what", SENTENCES)
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [*(("constructor", what) for what in SENTENCES), ("call", "bug"), ("call", "run"), ("task", "bug"), ("task", "full"),
+     ("task", "memory")],
+)  # fmt: skip
 def test_what_fails_in_a_process_of_ray_is_one_sentence(ray_local, capfd, where, what):
     remedy = LOWER_IN_TASKS if where == "task" else LOWER_IN_ACTORS
     kind, sentence = SENTENCES[what]
