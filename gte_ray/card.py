@@ -4,7 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 
 from gte_ray.config import Config, Pooling
-from gte_ray.evaluation.heldout import SourceScores, mean_scores
+from gte_ray.evaluation.heldout import mean_scores
+from gte_ray.evaluation.scores import Scores
 from gte_ray.markdown import code, code_block, escaped, markdown_table
 from gte_ray.prompts import Prompts
 from gte_ray.tracking_uri import without_password
@@ -37,9 +38,8 @@ class ModelCard:
     command: str
     """The command that made the model."""
     sources: tuple[CardSource, ...]
-    before: tuple[SourceScores, ...] = ()
-    after: tuple[SourceScores, ...] = ()
-    bm25: tuple[SourceScores, ...] = ()
+    scores: Scores | None = None
+    """None while the model is not scored yet."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ POOLING = {
 def render(card: ModelCard, exported: Exported) -> str:
     """The card as the README.md of a model folder."""
     parts = [_header(card), _introduction(card, exported), _usage(exported)]
-    if card.after:
-        parts.append(_scores(card))
+    if card.scores is not None and card.scores.after:
+        parts.append(_scores(card.scores))
     return "\n\n".join([*parts, _data(card), _training(card)]) + "\n"
 
 
@@ -140,25 +140,28 @@ print(embeddings[0] @ embeddings[1])
 ```"""
 
 
-def _scores(card: ModelCard) -> str:
-    rows = list(zip(card.before, card.after, card.bm25, strict=True))
+def _scores(scores: Scores) -> str:
+    rows = list(zip(scores.before, scores.after, scores.bm25, strict=True))
     if len(rows) > 1:
-        rows.append((mean_scores(card.before), mean_scores(card.after), mean_scores(card.bm25)))
+        rows.append((mean_scores(scores.before), mean_scores(scores.after), mean_scores(scores.bm25)))
+    seen = {row.source: _percent(row.documents) for row in scores.seen}
     header = ["source", "queries", "documents", "nDCG@10 before", "nDCG@10", "BM25 nDCG@10"]
-    header += ["MRR@10", "BM25 MRR@10", "recall@1", "recall@10"]
+    header += ["MRR@10", "BM25 MRR@10", "recall@1", "recall@10", "documents seen"]
     cells = [
         [
             *(a.source, f"{a.queries:,}", f"{a.documents:,}"),
             *map(_percent, (b.ndcg_at_10, a.ndcg_at_10, m.ndcg_at_10)),
             *map(_percent, (a.mrr_at_10, m.mrr_at_10, a.recall_at_1, a.recall_at_10)),
+            seen.get(a.source, ""),
         ]
         for b, a, m in rows
     ]
     return (
         "## Scores\n\nHeld-out documents of each source retrieved by its held-out queries, in percent. "
         "`before` is the model before training; BM25 has the same queries and candidates. The sources are "
-        "those of the training: this is no measure of other domains.\n\n"
-        + markdown_table(header, cells, numbers=True)
+        "those of the training: this is no measure of other domains. `documents seen` are those of the "
+        "candidates that are also, letter by letter, in pairs that the model was trained on, with other queries: "
+        "queries are held out, documents are not.\n\n" + markdown_table(header, cells, numbers=True)
     )
 
 

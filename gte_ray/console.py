@@ -1,6 +1,5 @@
 """What all commands share: errors in one sentence, a quiet Ray, and a way out at Ctrl-C."""
 
-import errno
 import logging
 import math
 import os
@@ -8,14 +7,20 @@ import re
 import signal
 import socket
 import sys
+import tempfile
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from gte_ray.errors import RunError, UsageError
+from gte_ray.errors import InternalError, RunError, UsageError
+from gte_ray.failures import explain
+
+OUT_OF_MEMORY_RETRIES = 3
+"""Times that Ray starts a task again that it killed because its node ran low on memory."""
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters but tab and line feed, and what stands for bytes that are not UTF-8."""
@@ -40,26 +45,31 @@ def printable(text: str) -> str:
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Runs a command and exits: 0, 1 for a RunError or OSError, 2 for a UsageError, 130 when interrupted."""
+    """Runs a command and exits: 0, 1 for any error, 2 for a UsageError, 130 when interrupted.
+
+    An error is one sentence. The traceback of one that nobody foresaw is kept in a file that the sentence names.
+    """
     try:
         main()
-    except UsageError as error:
-        sys.exit(_say(error, 2))
-    except RunError as error:
-        sys.exit(_say(error, 1))
-    except OSError as error:
-        sys.exit(_say(_sentence(error), 1))
     except KeyboardInterrupt:
         sys.exit(_say("interrupted; the same command goes on from the last checkpoint", 130))
+    except Exception as error:
+        found = error if isinstance(error, RunError) else explain(error)
+        where = _keep(found) if isinstance(found, InternalError) else ""
+        sys.exit(_say(f"{found}{where}", 2 if isinstance(found, UsageError) else 1))
 
 
-def _sentence(error: OSError) -> str:
-    """Of a disk, a file, a bucket or a connection that does not do what it should."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"no space is left on the device ({error.filename})"
-    if error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _keep(error: InternalError) -> str:
+    """Writes the traceback to a file; what to add to the sentence."""
+    details = error.details or traceback.format_exc()
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="gte_ray-error-", suffix=".log", delete=False, encoding="utf-8", errors="replace"
+        ) as file:
+            file.write(details)
+    except OSError:
+        return f"\n{details}"
+    return f" (an internal error; its traceback is in {file.name})"
 
 
 def _say(message: object, code: int) -> int:
@@ -78,12 +88,17 @@ def start_ray(cpus: float, verbose: bool) -> None:
         return
     # After an interrupt has shut Ray down, a thread that still asks for it must not start another.
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+    # A task that is killed for want of memory is tried again for ever otherwise.
+    os.environ.setdefault("RAY_task_oom_retries", str(OUT_OF_MEMORY_RETRIES))
     if not verbose:
         import ray.data  # sets its own logger up when it is imported, so it has to be first
 
         for name in ("ray.data", "ray.train", "ray.tune"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+            # What they log of errors comes as an exception too, and is told in a sentence.
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+        # What Ray's daemons say of lost processes: `log_to_driver` does not keep it off the console.
+        ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None
     quiet = {} if verbose else {"log_to_driver": False, "logging_level": logging.ERROR}
     address = os.environ.get("RAY_ADDRESS")
     if address:

@@ -105,7 +105,7 @@ def _benchmark(arguments: Arguments) -> "Benchmark | None":
         raise RunError(
             f"--benchmark {arguments.benchmark} needs the package mteb ({error}): pip install 'gte_ray[mteb]'"
         ) from error
-    return benchmark(arguments.benchmark)
+    return benchmark(arguments.benchmark, check=True)
 
 
 def _evaluate(arguments: Arguments, found: "Benchmark | None") -> None:
@@ -121,6 +121,8 @@ def _evaluate(arguments: Arguments, found: "Benchmark | None") -> None:
         elif not cached:
             console.print(f"{label}  {result.task}  {100 * result.scores['main']:.1f}", highlight=False)
 
+    for note in found.notes if found is not None else ():
+        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     results, boards = _score(arguments, found, tell)
     for shown in boards:
         console.print(console_table(shown))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
+from gte_ray import storage
 from gte_ray.card import CardSource, Exported, ModelCard, render
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
@@ -21,7 +22,10 @@ from gte_ray.model.backbone import ENCODER_HALVES
 from gte_ray.model.encoder import Encoder
 from gte_ray.weights import ORIGIN_FILE, origin_record
 
-__all__ = ["CardSource", "ModelCard", "export_model"]
+__all__ = ["CardSource", "ModelCard", "export_model", "write_card"]
+
+CARD_FILE = "README.md"
+"""In a model folder."""
 
 
 def export_model(encoder: Encoder, tokenizer: TextTokenizer, folder: str, card: ModelCard) -> None:
@@ -47,13 +51,11 @@ def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, card: Model
     _save_weights(backbone, folder)
     tokenizer.save(str(folder))
     _set_length(folder, max_length)
-    # Without this a loader makes a pooler of random weights, unused, and warns about it.
-    pooler = "add_pooling_layer" in inspect.signature(type(backbone)).parameters
     _write_json(folder / "modules.json", [_module(i, name) for i, name in enumerate(_MODULES)])
     _write_json(
         folder / "sentence_bert_config.json",
         {"max_seq_length": max_length, "do_lower_case": False}
-        | ({"model_args": {"add_pooling_layer": False}} if pooler else {}),
+        | ({"model_args": {"add_pooling_layer": False}} if _has_pooler(encoder) else {}),
     )
     (folder / "1_Pooling").mkdir()
     _write_json(
@@ -72,13 +74,26 @@ def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, card: Model
         {"similarity_fn_name": "cosine"} | tokenizer.prompts.to_folder(),
     )
     _write_json(folder / ORIGIN_FILE, origin_record(str(folder), card.fingerprint))
-    exported = Exported(encoder.dimensions, _loader(backbone), pooler, encoder.pooling, tokenizer.prompts)
-    (folder / "README.md").write_text(render(card, exported), encoding="utf-8")
+    write_card(encoder, tokenizer, str(folder), card)
+
+
+def write_card(encoder: Encoder, tokenizer: TextTokenizer, folder: str, card: ModelCard) -> None:
+    """Writes the card of the model in `folder` (a path or URI), whole or not at all."""
+    backbone = encoder.backbone
+    exported = Exported(
+        encoder.dimensions, _loader(backbone), _has_pooler(encoder), encoder.pooling, tokenizer.prompts
+    )
+    storage.write_bytes(storage.join(folder, CARD_FILE), render(card, exported).encode())
 
 
 def _loader(backbone: Any) -> str:
     """The class by which transformers loads the folder: its automatic choice, or the encoder's own for one half."""
     return type(backbone).__name__ if type(backbone) in ENCODER_HALVES.values() else "AutoModel"
+
+
+def _has_pooler(encoder: Encoder) -> bool:
+    """Whether a loader, unless it is told not to, makes a pooler of random weights, unused, and warns about it."""
+    return "add_pooling_layer" in inspect.signature(type(encoder.backbone)).parameters
 
 
 _MODULES = ("Transformer", "Pooling", "Normalize")

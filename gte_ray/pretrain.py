@@ -104,7 +104,7 @@ def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruptio
     scores = results.scores
     if scores.after:
         skipped = skipped_sources(run.store, run.config.run.eval_limit)
-        console.print(scores_table(scores.before, scores.after, scores.bm25, skipped))
+        console.print(scores_table(scores.before, scores.after, scores.bm25, skipped, scores.seen))
     # Unbroken, so that they can be copied.
     console.print(f"model   {results.model_folder}", soft_wrap=True)
     console.print(f"MLflow  {viewing_command(run.config.run.tracking_uri)}", soft_wrap=True)

@@ -6,19 +6,15 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import ray
 
 from gte_ray import storage
-from gte_ray.card import CardSource, ModelCard
 from gte_ray.console import Interruption
 from gte_ray.data.ids import unknown_words
-from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
 from gte_ray.evaluation.beside import ScoringBeside
 from gte_ray.evaluation.heldout import SourceScores
-from gte_ray.evaluation.scores import Scores, Steps, named
+from gte_ray.evaluation.scores import Scores, named
+from gte_ray.finishing import card_of, export_model, score_model
 from gte_ray.history import History
 from gte_ray.plots import loss_curve, scores_plot
 from gte_ray.progress import Display
@@ -112,8 +108,14 @@ def execute(
                 history.keep()
                 if outcome.diverged:
                     raise RunError(outcome.diverged)
-        display.say("exporting the model and scoring it on held-out pairs")
-        scores = _finish(run, stream.tokenizer, beside.finish())
+        last = last_checkpoint(run.folder)
+        if last is None:
+            raise RunError(f"{run.folder}: no checkpoint is left to export")
+        card = card_of(run, command_line())
+        display.say("exporting the model")
+        export_model(run, stream.tokenizer, last.checkpoint, card)
+        display.say("scoring it on held-out pairs")
+        scores = score_model(run, stream.tokenizer, last.checkpoint, card, beside)
         _plot(run, scores, history, tracker)
         return _record(run, scores, tracker, display)
     except Exception as error:
@@ -207,53 +209,6 @@ def _plot(run: Run, scores: Scores, history: History, tracker: Tracker) -> None:
     if scores.after:
         scores_plot(scores.before, scores.after, scores.bm25, os.path.join(folder, "scores"))
     tracker.log_artifact(folder, "plots")
-
-
-def _finish(run: Run, tokenizer: TextTokenizer, steps: Steps) -> Scores:
-    """Exports and scores in a Ray task, so that a model trained on GPUs is scored on one."""
-    result = last_checkpoint(run.folder)
-    if result is None:
-        raise RunError(f"{run.folder}: no checkpoint is left to export")
-    hardware = run.config.hardware
-    task = ray.remote(_evaluate_and_export).options(
-        num_cpus=hardware.worker_cpus,
-        num_gpus=1 if hardware.gpu else 0,
-        scheduling_strategy="DEFAULT",  # not in the placement group of a Ray Tune trial
-    )
-    try:
-        return ray.get(
-            task.remote(
-                run.config,
-                tokenizer,
-                result.checkpoint,
-                run.model_folder,
-                _card(run),
-                steps,
-            )
-        )
-    except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", error)
-        raise RunError(f"the model could not be exported and scored: {cause}") from error
-
-
-def _evaluate_and_export(*arguments: Any) -> Scores:
-    from gte_ray.evaluation.final import evaluate_and_export  # takes seconds; the driver does without
-
-    return evaluate_and_export(*arguments)
-
-
-def _card(run: Run) -> ModelCard:
-    shares = run.plan.source_steps() / run.plan.steps
-    return ModelCard(
-        name=run.name,
-        config=run.config,
-        fingerprint=run.fingerprint,
-        command=command_line(),
-        sources=tuple(
-            CardSource(source.name, run.store.source(source.name).task, source.rows, float(share))
-            for source, share in zip(run.plan.sources, shares, strict=True)
-        ),
-    )
 
 
 def _record(run: Run, scores: Scores, tracker: Tracker, display: Display) -> Results:

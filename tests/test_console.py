@@ -2,10 +2,12 @@
 
 import errno
 import io
+import re
 import socket
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -127,12 +129,27 @@ def test_the_first_step_of_each_start_is_marked():
     ]  # fmt: skip
 
 
-def test_a_bug_keeps_its_traceback():
+def test_a_bug_is_a_sentence_and_its_traceback_is_kept(capsys):
     def main() -> None:
-        raise ValueError("a bug")
+        raise ValueError("a bug\nof two lines")
 
-    with pytest.raises(ValueError, match="a bug"):
+    with pytest.raises(SystemExit) as stop:
         run_command(main)
+    err = capsys.readouterr().err
+    assert stop.value.code == 1
+    assert err.count("\n") == 1
+    kept = re.fullmatch(r"error: ValueError: a bug \(an internal error; its traceback is in (.*)\)\n", err)
+    assert 'raise ValueError("a bug' in Path(kept[1]).read_text()
+
+
+def test_ctrl_c_is_no_error(capsys):
+    def main() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stop:
+        run_command(main)
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on from the last checkpoint\n"
 
 
 @pytest.fixture

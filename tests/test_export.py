@@ -18,6 +18,8 @@ from gte_ray.config import Config, DataConfig, ModelConfig, ObjectiveConfig, Run
 from gte_ray.data.tokenize import load_tokenizer, train_wordpiece
 from gte_ray.errors import RunError
 from gte_ray.evaluation.heldout import SourceScores
+from gte_ray.evaluation.scores import Scores
+from gte_ray.evaluation.seen import Seen
 from gte_ray.export import export_model
 from gte_ray.model.encoder import build_encoder
 from gte_ray.model.load import load_model
@@ -74,9 +76,7 @@ def card():
         fingerprint="0123",
         command="python -m gte_ray.pretrain --tracking-uri http://me:secret@host",
         sources=(CardSource("docs | web", "web-page", 1234, 1.0),),
-        before=(SCORES,),
-        after=(SCORES,),
-        bm25=(SCORES,),
+        scores=Scores((SCORES,), (SCORES,), (SCORES,), seen=(Seen("docs | web", 0.25, 0.5),)),
     )
 
 
@@ -218,7 +218,7 @@ def test_crash_leaves_the_old_folder_and_no_half_one(folder, model, card, tmp_pa
 def test_model_card(folder):
     card = Path(folder, "README.md").read_text()
     assert card.startswith("---\nlibrary_name: sentence-transformers\n")
-    assert "| docs \\| web | 7 | 9 | 50.0 | 50.0 | 50.0 | 40.0 | 40.0 | 30.0 | 60.0 |" in card
+    assert "| docs \\| web | 7 | 9 | 50.0 | 50.0 | 50.0 | 40.0 | 40.0 | 30.0 | 60.0 | 25.0 |" in card
     assert "| docs \\| web | web-page | 1,234 | 100.0 % |" in card
     assert "python -m gte_ray.pretrain --tracking-uri http://***@host" in card
     assert "secret" not in card

@@ -11,7 +11,7 @@ SOLE_IMPORTERS = {
     "deepspeed": {"train/engine.py"},
     "mlflow": {"mlflow_run.py"},
     "bm25s": {"evaluation/bm25.py"},
-    "mteb": {"benchmark/tasks.py", "benchmark/adapters.py", "benchmark/score.py"},
+    "mteb": {"benchmark/tasks.py", "benchmark/own.py", "benchmark/adapters.py", "benchmark/score.py"},
     "scipy": {"ablation/report.py"},
 }
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from gte_ray import finishing
 from gte_ray.config import from_dict
 from gte_ray.data.store import open_store
 from gte_ray.evaluation.final import score_weights
@@ -190,6 +191,35 @@ def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here):
     code, out, _ = here("evaluate", *models, "--store", "store", "--limit", "500", "--threads", "1")
     assert code == 0
     assert "large  " in out and "run/model  large" not in out
+
+
+def test_a_model_is_there_before_it_is_scored(workplace, here, monkeypatch):
+    """What fails in scoring takes no model away, and the same command scores without training."""
+    flags = ["pretrain", "--store", "store", *SMALL, "--name", "unscored"]
+    folder = workplace / "runs/unscored"
+
+    def fail(config, tokenizer, checkpoint, model_folder, card):
+        assert (Path(model_folder) / "model.safetensors").exists()
+        raise ValueError("these scores are not to be")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finishing, "_score_task", fail)
+        code, out, err = here(*flags)
+    assert (code, "step 8/8" in out) == (1, True)
+    assert err.startswith(
+        "error: the model could not be scored: ValueError: these scores are not to be; the trained"
+    )
+    assert f"is in {folder}/model, and the same command scores it without training again" in err
+    assert SentenceTransformer(str(folder / "model"), device="cpu").encode("river").shape == (16,)
+    assert "## Scores" not in (folder / "model/README.md").read_text()
+    weights = (folder / "model/model.safetensors").read_bytes()
+
+    code, out, err = here(*flags)
+    assert code == 0, err
+    assert "step 8/8" not in out
+    assert re.search(r"source +docs +seen", out)
+    assert "documents seen" in (folder / "model/README.md").read_text()
+    assert (folder / "model/model.safetensors").read_bytes() == weights
 
 
 def test_checkpoints_that_ray_has_not_registered_are_deleted(workplace, finished):

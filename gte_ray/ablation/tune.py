@@ -15,7 +15,8 @@ from gte_ray.capacity import side_by_side
 from gte_ray.claim import claimed
 from gte_ray.config import Config, from_dict
 from gte_ray.console import Interruption
-from gte_ray.errors import RunError, UsageError
+from gte_ray.errors import RunError
+from gte_ray.failures import LOWER_IN_TRAINING, explain
 from gte_ray.run import open_run, plan_run
 from gte_ray.runner import Place, execute
 from gte_ray.train.report import StepReport
@@ -80,7 +81,7 @@ def run_trials(
     for result in tuner.fit():
         number = result.config["trial"]
         if result.error is not None:
-            errors[number] = f"the trial's process was lost: {str(result.error).strip().splitlines()[-1]}"
+            errors[number] = str(explain(result.error, LOWER_IN_TRAINING))
         elif result.metrics.get("finished"):
             errors[number] = result.metrics["error"]
     return errors
@@ -95,7 +96,7 @@ def _trial(params: dict[str, Any], jobs: list[Job], verbose: bool) -> None:
         with claimed(run.folder, Interruption(), display.warn):
             open_run(run, fresh=False)
             execute(run, display, Interruption(), job.place, verbose)
-    except (RunError, UsageError) as failure:
+    except RunError as failure:
         error = str(failure)
     ray.tune.report({**vars(display.progress()), "finished": True, "error": error})
 

@@ -195,7 +195,11 @@ class Store:
     def _read(self, path: str, first: int, last: int, columns: Sequence[str]) -> pa.Table:
         file = self._open(path)
         groups = range(first // ROW_GROUP_ROWS, -(-last // ROW_GROUP_ROWS))
-        table = file.read_row_groups(list(groups), columns=list(columns), use_threads=False)
+        try:
+            table = file.read_row_groups(list(groups), columns=list(columns), use_threads=False)
+        except (pa.ArrowInvalid, OSError) as error:
+            place = storage.join(self.uri, path)
+            raise RunError(f"{place}: cannot be read ({str(error).splitlines()[0]})") from error
         return table.slice(first - groups.start * ROW_GROUP_ROWS, last - first).select(list(columns))
 
     def _open(self, path: str) -> pq.ParquetFile:

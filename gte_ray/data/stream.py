@@ -23,6 +23,7 @@ import ray.train
 
 from gte_ray.data.batch import PairBatch, from_table, to_table
 from gte_ray.data.read import StreamConfig, cached_plan, cached_store, read_batch
+from gte_ray.data.tasks import LOST_TASK_RETRIES, without_deprecations
 
 
 def _read_block(block: dict[str, np.ndarray], stream: StreamConfig) -> pa.Table:
@@ -47,9 +48,14 @@ def build_dataset(stream: StreamConfig, world_size: int, first: int, last: int) 
     ]
     # Tasks rather than an actor pool: an actor pool holds CPUs for ever and comes up later.
     dataset = ray.data.from_items(entries, override_num_blocks=len(entries))
-    return dataset.map_batches(
-        partial(_read_block, stream=stream), batch_size=None, batch_format="numpy", num_cpus=1
-    )
+    with without_deprecations():
+        return dataset.map_batches(
+            partial(_read_block, stream=stream),
+            batch_size=None,
+            batch_format="numpy",
+            num_cpus=1,
+            max_retries=LOST_TASK_RETRIES,
+        )
 
 
 class PlanDataConfig(ray.train.DataConfig):

@@ -1,9 +1,10 @@
 """Ray Data as a pool: a function over many units of work, and its errors in one sentence."""
 
-import errno
 import json
+import pickle
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,19 +13,27 @@ import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
 from gte_ray.errors import RunError
+from gte_ray.failures import LOWER_IN_ACTORS, LOWER_IN_TASKS, explain
+
+LOST_TASK_RETRIES = 3
+"""Times that a task is started again whose process or node was lost."""
 
 
 def run_tasks(units: list[Any], function: Callable[[Any], Iterator[dict]]) -> Iterator[dict]:
     """Runs a generator of JSON-able rows over each JSON-able unit in Ray Data tasks; the rows as they come.
 
-    A RunError of the function is raised as it is, a full disk as RunError.
+    Whatever ends the work is raised as RunError: one of the function as it is, others as `explain` puts them. A
+    task whose process is lost is tried again `LOST_TASK_RETRIES` times.
     """
     ray.data.DataContext.get_current().enable_progress_bars = False
     dataset = ray.data.from_items(
         [{"unit": json.dumps(unit)} for unit in units], override_num_blocks=len(units)
     )
-    dataset = dataset.flat_map(partial(_call, function=function), num_cpus=1)
-    yield from _results(dataset)
+    call = partial(_call, function=function, remedy=LOWER_IN_TASKS)
+    # Ray Data itself would start a task again for ever.
+    with without_deprecations():
+        dataset = dataset.flat_map(call, num_cpus=1, max_retries=LOST_TASK_RETRIES)
+    yield from _results(dataset, LOWER_IN_TASKS)
 
 
 @dataclass(frozen=True)
@@ -54,10 +63,8 @@ def run_actors(units: list[Any], kind: type, argument: Any, pool: Pool) -> Itera
     dataset = ray.data.from_items(
         [{"unit": json.dumps(unit)} for unit in units], override_num_blocks=len(units)
     )
-    with warnings.catch_warnings():
-        # `max_restarts` is deprecated as an argument here, and there is no other way to give it yet. With restarts,
-        # Ray's core complains on the console of how Ray Data makes actors.
-        warnings.simplefilter("ignore", RayDeprecationWarning)
+    # With restarts, Ray's core complains on the console of how Ray Data makes actors.
+    with without_deprecations():
         dataset = dataset.flat_map(
             _Actor,
             fn_constructor_args=(kind, argument),
@@ -66,39 +73,53 @@ def run_actors(units: list[Any], kind: type, argument: Any, pool: Pool) -> Itera
             num_gpus=1 if pool.gpu else 0,
             max_restarts=0,
         )
-    yield from _results(dataset)
+    yield from _results(dataset, LOWER_IN_ACTORS)
+
+
+@contextmanager
+def without_deprecations() -> Iterator[None]:
+    """How often Ray Data starts a process again is a deprecated argument, and there is no other way to give it yet."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        yield
 
 
 class _Actor:
+    """Makes its object with the first unit: what fails in a constructor, Ray reports in ways of its own."""
+
     def __init__(self, kind: type, argument: Any):
-        self.function = kind(argument)
+        self.make: Callable[[], Callable[..., Iterator[dict]]] = partial(kind, argument)
+        self.function: Callable[..., Iterator[dict]] | None = None
 
     def __call__(self, row: dict) -> Iterator[dict]:
-        return _call(row, self.function)
+        return _call(row, self._apply, LOWER_IN_ACTORS)
+
+    def _apply(self, unit: Any) -> Iterator[dict]:
+        if self.function is None:
+            self.function = self.make()
+        return self.function(unit)
 
 
-def _results(dataset: ray.data.Dataset) -> Iterator[dict]:
+def _call(row: dict, function: Callable[..., Iterator[dict]], remedy: str) -> Iterator[dict]:
+    """The rows of a unit. A failure is a row too: Ray would print it, wrap it, and try the unit again."""
+    try:
+        for result in function(json.loads(row["unit"])):
+            yield {"result": json.dumps(result), "failure": b""}
+    except Exception as error:
+        yield {"result": "", "failure": pickle.dumps(explain(error, remedy))}
+
+
+def _results(dataset: ray.data.Dataset, remedy: str) -> Iterator[dict]:
+    """The results of all units, up to the first failure, which is raised as RunError.
+
+    `remedy` is what to lower where memory runs out.
+    """
     try:
         for row in dataset.iter_rows():
+            if row["failure"]:
+                raise pickle.loads(row["failure"])
             yield json.loads(row["result"])
+    except RunError:
+        raise
     except Exception as error:
-        raise _plain(error) from error
-
-
-def _call(row: dict, function: Callable[..., Iterator[dict]]) -> Iterator[dict]:
-    for result in function(json.loads(row["unit"])):
-        yield {"result": json.dumps(result)}
-
-
-def _plain(error: BaseException) -> Exception:
-    """The sentence for a user, from whatever Ray wrapped it in."""
-    cause: BaseException | None = error
-    while cause is not None:
-        inner = getattr(cause, "cause", None) or cause
-        if isinstance(inner, RunError):
-            # Ray Data appends an account of how often it tried.
-            return RunError(str(inner).splitlines()[0])
-        if isinstance(inner, OSError) and inner.errno == errno.ENOSPC:
-            return RunError(f"no space is left on the device ({inner.filename or 'store'}); nothing was lost")
-        cause = cause.__cause__
-    return error if isinstance(error, Exception) else RuntimeError(str(error))
+        raise explain(error, remedy) from error

@@ -9,9 +9,9 @@ import ray
 from gte_ray import storage
 from gte_ray.config import Config
 from gte_ray.data.tokenize import TextTokenizer
-from gte_ray.errors import RunError
 from gte_ray.evaluation.heldout import SourceScores
 from gte_ray.evaluation.scores import Steps
+from gte_ray.failures import LOWER_IN_SCORING, explain
 from gte_ray.train.checkpoints import kept_weights
 
 LOOK_SECONDS = 1.0
@@ -92,8 +92,7 @@ class ScoringBeside:
             rows = ray.get(task)
         except ray.exceptions.RayError as error:
             if last:
-                cause = getattr(error, "cause", error)
-                raise RunError(f"the model after {step} steps could not be scored: {cause}") from error
+                raise explain(error, LOWER_IN_SCORING, f"after {step} steps: {{}}") from error
             self.failed = True
             return
         storage.write_json(self._path(step), [vars(row) for row in rows])

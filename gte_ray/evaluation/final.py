@@ -18,40 +18,56 @@ from gte_ray.data.store import open_store
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.evaluation.bm25 import evaluate_bm25
 from gte_ray.evaluation.heldout import Embed, SourceScores, evaluate
-from gte_ray.evaluation.scores import Scores, Steps
-from gte_ray.export import ModelCard, export_model
+from gte_ray.evaluation.scores import Scores
+from gte_ray.evaluation.seen import seen
+from gte_ray.export import ModelCard, export_model, write_card
 from gte_ray.model.encoder import Encoder, build_encoder
 from gte_ray.train.state import WEIGHTS_FILE, load_weights
 
 
-def evaluate_and_export(
+def export(
     config: Config,
     tokenizer: TextTokenizer,
     checkpoint: ray.train.Checkpoint,
     model_folder: str,
     card: ModelCard,
-    steps: Steps,
-) -> Scores:
-    """Scores the model of `checkpoint` and the one that training began with, and writes `model_folder`.
-
-    `steps` are scores of the weights in between, taken while training went on.
-    """
+) -> None:
+    """Writes the model of `checkpoint` to `model_folder`, with a card that has no scores yet."""
     torch.set_num_threads(config.hardware.threads)
-    encoder = _first_encoder(config, tokenizer, config.hardware.gpu)
-    store, limit = open_store(config.data.store, check=False), config.run.eval_limit
-    embed = embedders(encoder, tokenizer, config)
-    before = evaluate(store, embed.queries, limit, embed.documents)
-    with checkpoint.as_directory() as folder:
-        load_weights(encoder, str(Path(folder) / WEIGHTS_FILE))
-    after = evaluate(store, embed.queries, limit, embed.documents)
-    scores = Scores(before, after, evaluate_bm25(store, limit), steps)
-    card = replace(card, before=scores.before, after=scores.after, bm25=scores.bm25)
+    encoder = _first_encoder(config, tokenizer, gpu=False)
+    _load_checkpoint(encoder, checkpoint)
     with tempfile.TemporaryDirectory() as scratch:
         local = str(Path(scratch) / "model") if "://" in model_folder else model_folder
         export_model(encoder, tokenizer, local, card)
         if local != model_folder:
             storage.upload(local, model_folder)
+
+
+def score(
+    config: Config,
+    tokenizer: TextTokenizer,
+    checkpoint: ray.train.Checkpoint,
+    model_folder: str,
+    card: ModelCard,
+) -> Scores:
+    """Scores the model of `checkpoint` and the one that training began with, and writes them into the card."""
+    torch.set_num_threads(config.hardware.threads)
+    encoder = _first_encoder(config, tokenizer, config.hardware.gpu)
+    store, limit = open_store(config.data.store, check=False), config.run.eval_limit
+    embed = embedders(encoder, tokenizer, config)
+    before = evaluate(store, embed.queries, limit, embed.documents)
+    _load_checkpoint(encoder, checkpoint)
+    after = evaluate(store, embed.queries, limit, embed.documents)
+    trained = [source.name for source in card.sources]
+    shares = seen(store, [row.source for row in after], trained, limit)
+    scores = Scores(before, after, evaluate_bm25(store, limit), seen=shares)
+    write_card(encoder, tokenizer, model_folder, replace(card, scores=scores))
     return scores
+
+
+def _load_checkpoint(encoder: Encoder, checkpoint: ray.train.Checkpoint) -> None:
+    with checkpoint.as_directory() as folder:
+        load_weights(encoder, str(Path(folder) / WEIGHTS_FILE))
 
 
 def score_weights(

@@ -6,6 +6,7 @@ from typing import Any
 
 from gte_ray.evaluation.heldout import SourceScores, mean_scores
 from gte_ray.evaluation.metrics import Retrieval
+from gte_ray.evaluation.seen import Seen
 
 Steps = tuple[tuple[int, tuple[SourceScores, ...]], ...]
 """Scores of the model after so many steps, in their order."""
@@ -20,6 +21,8 @@ class Scores:
     bm25: tuple[SourceScores, ...]
     steps: Steps = ()
     """Where `run.eval` asks for it; without the last step."""
+    seen: tuple[Seen, ...] = ()
+    """What of the held-out texts was trained on all the same; empty in the results of older versions."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -30,13 +33,16 @@ class Scores:
             return tuple(SourceScores(**row) for row in found)
 
         steps = tuple((step, rows(found)) for step, found in saved["steps"])
-        return Scores(rows(saved["before"]), rows(saved["after"]), rows(saved["bm25"]), steps)
+        shares = tuple(Seen(**row) for row in saved.get("seen", ()))
+        return Scores(rows(saved["before"]), rows(saved["after"]), rows(saved["bm25"]), steps, shares)
 
     def metrics(self, last_step: int) -> Iterator[tuple[int, dict[str, float]]]:
         """Steps, in their order, and their metrics by the names that MLflow shows."""
         for step, rows in self.steps:
             yield step, named(rows)
         last = named(self.before, "_before") | named(self.bm25, "_bm25") | named(self.after)
+        last |= {f"seen_documents/{row.source}": row.documents for row in self.seen}
+        last |= {f"seen_pairs/{row.source}": row.pairs for row in self.seen}
         if last:
             yield last_step, last
 

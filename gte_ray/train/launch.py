@@ -8,27 +8,29 @@ from typing import Any
 import ray
 import ray.data
 import ray.train
-from ray.exceptions import ActorDiedError
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gte_ray import storage
 from gte_ray.config import Config
 from gte_ray.data.read import StreamConfig
 from gte_ray.data.stream import PlanDataConfig, placeholders
-from gte_ray.errors import RunError
+from gte_ray.failures import LOWER_IN_TRAINING, cause_of, explain
 from gte_ray.train.board import Board, Follower
 from gte_ray.train.checkpoints import CHECKPOINTS, delete_orphans, next_step
 from gte_ray.train.report import Outcome, StepReport
 from gte_ray.train.reservation import renew
+from gte_ray.train.restarts import Restarts
 
 # `ray.train.report` returns at the controller's next poll; the default of 2 s would stall short runs.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 
+FAILED = "training failed: {}"
 START_SECONDS = 20
 """Time that an elastic run waits for the workers that it had, after some were lost, before it takes fewer."""
 RESIZE_SECONDS = 30.0
@@ -53,6 +55,7 @@ def fit(
     # trial, which has no room for it.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     board = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
+    lost: Exception = RuntimeError("nothing was tried")
     with Follower(board, on_reports):
         for _ in range(config.run.max_failures + 1):
             delete_orphans(run_folder)
@@ -60,15 +63,32 @@ def fit(
             renew(run_folder, trainer.train_run_context.run_id)
             try:
                 return trainer.fit().return_value
-            except TrainingFailedError as error:
-                raise RunError(_reason(error)) from error
-            except ActorDiedError:
-                # Ray Train restarts workers, but nothing restarts its controller, nor frees the room that it had
-                # for them where there is no dashboard.
-                room = ray.get(board.vacate.remote())
-                if room is not None:
-                    ray.util.remove_placement_group(room)
-    raise RunError("training failed: Ray Train's controller was lost too often; see --max-failures")
+            except Exception as error:
+                if not _controller_was_lost(error):
+                    raise explain(error, LOWER_IN_TRAINING, FAILED) from error
+                lost = error
+            _vacate(board)
+    frame = f"{FAILED}; it was started {config.run.max_failures + 1} time(s), see --max-failures"
+    raise explain(lost, LOWER_IN_TRAINING, frame) from lost
+
+
+def _controller_was_lost(error: Exception) -> bool:
+    """Whether Ray Train's controller was, or a process that it waited for outside of the training itself.
+
+    Ray Train restarts workers, but neither its controller, nor workers that are lost in their first moments.
+    """
+    cause = cause_of(error)
+    return isinstance(cause, RayActorError | OutOfMemoryError) and not isinstance(error, WorkerGroupError)
+
+
+def _vacate(board: Any) -> None:
+    """Frees the room that a lost controller had for its workers, which nothing does where there is no dashboard."""
+    try:
+        room = ray.get(board.vacate.remote())
+    except RayActorError as error:
+        raise explain(error, LOWER_IN_TRAINING, FAILED) from error
+    if room is not None:
+        ray.util.remove_placement_group(room)
 
 
 def _trainer(
@@ -96,6 +116,7 @@ def _trainer(
             storage_filesystem=storage.whole_files(filesystem),
             checkpoint_config=CheckpointConfig(num_to_keep=run.checkpoints_kept),
             failure_config=FailureConfig(max_failures=run.max_failures),
+            callbacks=[Restarts(run.max_failures)],
         ),
         datasets=placeholders(stream, hardware.most_workers),
         dataset_config=PlanDataConfig(stream, functools.partial(next_step, run_folder)),
@@ -109,11 +130,3 @@ def _train(config: Config, stream: StreamConfig, board: Any, verbose: bool) -> O
 
     ray.get(board.occupy.remote(ray.util.get_current_placement_group()))
     return train(config, stream, board, verbose)
-
-
-def _reason(error: TrainingFailedError) -> str:
-    """One sentence: the first worker's failure rather than Ray's account of all of them."""
-    failures = getattr(error, "worker_failures", {})
-    cause: Any = next(iter(failures.values()), error)
-    last_line = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
-    return f"training failed: {last_line}"

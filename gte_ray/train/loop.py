@@ -18,6 +18,7 @@ from gte_ray.data.read import StreamConfig
 from gte_ray.data.stream import Batches
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
+from gte_ray.failures import LOWER_IN_TRAINING, explain, is_out_of_memory
 from gte_ray.model.encoder import build_encoder
 from gte_ray.train.board import Reporter
 from gte_ray.train.checkpoints import kept_weights
@@ -31,7 +32,19 @@ STATE_FILE = "state.json"
 
 
 def train(config: Config, stream: StreamConfig, board: Any, verbose: bool = False) -> Outcome:
-    """Trains from the last checkpoint to the last step; `board` (an actor) is told of each step."""
+    """Trains from the last checkpoint to the last step; `board` (an actor) is told of each step.
+
+    Raises OutOfMemory where a step takes more memory than there is.
+    """
+    try:
+        return _train(config, stream, board, verbose)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise explain(error, LOWER_IN_TRAINING) from error
+        raise
+
+
+def _train(config: Config, stream: StreamConfig, board: Any, verbose: bool) -> Outcome:
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(config.hardware.threads)

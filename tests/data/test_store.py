@@ -194,3 +194,14 @@ def test_the_manifest_tells_what_is_in_the_store(store):
     assert store.source("pairs").bytes == sum(
         Path(store.uri, part.path).stat().st_size for part in store.source("pairs").parts
     )
+
+
+def test_a_part_whose_content_is_damaged_is_named(copy):
+    """Its footer is whole, so that opening the store finds nothing."""
+    part = store.source("pairs").parts[0].path
+    path = copy / part
+    content = bytearray(path.read_bytes())
+    content[2_000:5_000] = bytes(3_000)
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=rf"{part}: cannot be read \("):
+        open_store(str(copy)).read_rows("pairs", 0, 1_000, ["query", "document"])

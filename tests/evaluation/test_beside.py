@@ -102,7 +102,7 @@ def test_what_fails_is_left_alone_until_the_end_and_then_told(folder):
     found.look(2)
     while not found.failed:
         found.look(3)
-    with pytest.raises(RunError, match="the model after 2 steps could not be scored: could not convert"):
+    with pytest.raises(RunError, match="after 2 steps: ValueError: could not convert"):
         found.finish()
     keep(folder, 2, "0.1")
     keep(folder, 4, "0.2")
