@@ -177,3 +177,20 @@ def test_a_file_is_read_once_while_it_stays(folder):
     assert identity(str(folder)) == first
     after = weights._digest_of.cache_info()
     assert (after.hits - before.hits, after.misses - before.misses) == (len(FILES), 0)
+
+
+def test_a_model_in_a_bucket(folder, bucket, tmp_path):
+    """Its settings are read without its weights, which may be large."""
+    uri = f"s3://bucket/{tmp_path.name}"
+    storage.upload(str(folder), uri)
+    assert identity(uri) == identity(str(folder))
+    with model_folder.model_folder(uri, weights=False) as found:
+        names = {str(path.relative_to(found)) for path in found.rglob("*") if path.is_file()}
+    assert names == set(FILES) - {"model.safetensors"}
+    with model_folder.model_folder(uri) as found:
+        assert (found / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    with (
+        pytest.raises(model_folder.ModelNotFound, match="no such folder"),
+        model_folder.model_folder(f"{uri}-x"),
+    ):
+        pass

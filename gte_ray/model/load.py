@@ -20,8 +20,9 @@ from gte_ray.settings import Settings, read_settings
 LONGEST = 1_000_000
 """Tokens from which a tokenizer's longest text means that it names none."""
 PROBES = ["a", "a b c d e f g h"]
-PROBE_TOKENS = 4_096
-"""Enough for both in one micro-batch."""
+"""Texts of unlike lengths."""
+MANY_TOKENS = 4_096
+"""More than both have together, or any prompt."""
 PADDING_TOLERANCE = 1e-4
 """Largest change of a unit vector's component by padding, far above float32's rounding."""
 UNNAMED_LENGTH = 512
@@ -81,7 +82,7 @@ def load_model(name: str, device: str = "cpu", half: bool = False) -> TextModel:
     check_fit(name, backbone, tokenizer.largest_id + 1, max_length)
     encoder = wrap(backbone, tokenizer.pad_id, settings.pooling)
     encoder.normalize = settings.normalize
-    _check_padding(encoder, tokenizer, name)
+    _check_texts(encoder, tokenizer, max_length, name)
     encoder = encoder.to(device, torch.float16 if half else None).eval()
     return TextModel(name, encoder, tokenizer, max_length, (*settings.notes, *notes))
 
@@ -102,7 +103,7 @@ def check_base(config: ModelConfig, max_length: int) -> None:
     with model_folder(config.base, weights=False):  # for what is said where there is none
         tokenizer = load_tokenizer(config.base)
     encoder = build_encoder(config, tokenizer.largest_id + 1, tokenizer.pad_id, max_length, seed=0)
-    _check_padding(encoder.eval(), tokenizer, config.base)
+    _check_texts(encoder.eval(), tokenizer, max_length, config.base)
     if encoder.pooling == "last" and not tokenizer.suffix:
         raise RunError(
             f"{config.base}: its tokenizer puts no special token at the end of a text, so that pooling by the last "
@@ -110,20 +111,30 @@ def check_base(config: ModelConfig, max_length: int) -> None:
         )
 
 
-def _check_padding(encoder: Encoder, tokenizer: TextTokenizer, name: str) -> None:
-    """RunError where the backbone does not run, or gives a text beside a longer one another vector than alone."""
+def _check_texts(encoder: Encoder, tokenizer: TextTokenizer, max_length: int, name: str) -> None:
+    """RunError where texts of `max_length` tokens would have no room, or vectors would depend on their neighbours."""
+    room = max_length - len(tokenizer.prefix) - len(tokenizer.suffix)
+    for prompt in ("", tokenizer.prompts.query, tokenizer.prompts.document):
+        taken = int(tokenizer.content_ids([prompt], MANY_TOKENS).lengths[0])
+        if taken >= room:
+            what = f"its prompt {prompt!r}" if prompt else "special tokens"
+            raise RunError(
+                f"{name}: max_length is {max_length}, and {what} would leave no token of it to a text"
+            )
     try:
-        vectors = [
-            encoder.encode(tokenizer.encode(texts, max_length), budget_tokens=PROBE_TOKENS).numpy()
-            for texts, max_length in ((PROBES[:1], 8), (PROBES, 24))
-        ]
+        alone, beside = (
+            _unit(encoder.encode(tokenizer.encode(texts, max_length), MANY_TOKENS).numpy())[0]
+            for texts in (PROBES[:1], PROBES)
+        )
     except Exception as error:  # whatever a backbone makes of a config that does not go with it
         reason = " ".join(str(error).split())[:200]
         raise RunError(
             f"{name}: the model fails on a short text ({type(error).__name__}: {reason})"
         ) from error
-    difference = np.abs(_unit(vectors[0])[0] - _unit(vectors[1])[0]).max()
-    if not difference < PADDING_TOLERANCE:
+    difference = np.abs(alone - beside).max()
+    if not np.isfinite(difference):
+        raise RunError(f"{name}: the vector of a short text is not finite")
+    if difference > PADDING_TOLERANCE:
         kind = encoder.backbone.config.model_type
         raise RunError(
             f"{name}: a text's vector depends on the padding beside it ({kind} changes it by {difference:.2g}); "

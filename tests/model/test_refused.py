@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
 
 from gte_ray.config import ModelConfig
 from gte_ray.errors import RunError
-from gte_ray.model.load import check_base, load_model
+from gte_ray.model.load import check_base, check_model, load_model
 from tests.model.folders import POOLING, PROMPTS, TRANSFORMER, assert_same, bare_folder, edit, refusal
 
 REFUSED = [
@@ -55,6 +56,29 @@ def test_modules_that_are_not_followed_are_refused_by_name(own, tmp_path):
                           ("[]", "names no modules"), ("[1]", "is no list of modules")):  # fmt: skip
         Path(own, "modules.json").write_text(content)
         assert f"modules.json {said}" in refusal(own)
+
+
+def test_a_length_that_leaves_no_token_to_a_text_is_refused(own):
+    """Every text would have the same vector."""
+    edit(own, PROMPTS, prompts={"query": "river stone a"})
+    edit(own, TRANSFORMER, max_seq_length=5)
+    with pytest.raises(RunError, match="its prompt 'river stone a' would leave no token of it to a text"):
+        check_model(own)
+    with pytest.raises(RunError, match="max_length is 5, and its prompt"):
+        check_base(ModelConfig(own), 5)
+    edit(own, PROMPTS, prompts={})
+    assert check_model(own) == ()
+    edit(own, TRANSFORMER, max_seq_length=2)
+    with pytest.raises(RunError, match="max_length is 2, and special tokens would leave no token"):
+        check_model(own)
+
+
+def test_weights_that_are_not_finite_are_refused(own):
+    file = Path(own, "model.safetensors")
+    weights = {name: value * float("nan") for name, value in load_file(file).items()}
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(RunError, match="the vector of a short text is not finite"):
+        check_model(own)
 
 
 def test_a_folder_that_is_not_there():
