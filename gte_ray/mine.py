@@ -29,7 +29,7 @@ class Arguments:
     margin: float = float("-inf")
     """How much lower than the pair's own score that of a negative has to be, at least."""
     sources: tuple[str, ...] = ()
-    """Names of the sources to mine, and to have in the new store; empty for all."""
+    """Names of the sources to mine; empty for all. Others that the new store has stay in it."""
     seed: int = 0
     """Seed of the choice among the candidates."""
     workers: int = 1

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from gte_ray import storage, weights
 from gte_ray.data.finished import finished_source, of_input, write_manifest
 from gte_ray.data.ids import Report
+from gte_ray.data.inputs import Split, staying_sources
 from gte_ray.data.sort import digest
 from gte_ray.data.store import SourceInfo, Store, open_store
 from gte_ray.data.tasks import Pool, run_actors
@@ -37,12 +38,17 @@ def mine(
 ) -> Store:
     """Writes `store` with negatives that `model` finds to the store at `uri`; finished sources stay.
 
-    `model` is what `load_model` takes, or BM25. Ray must be initialised. Raises UsageError for settings out
+    So do sources that are there already and not among the chosen ones. `model` is what `load_model` takes, or BM25. Ray must be initialised. Raises UsageError for settings out
     of range and RunError in one sentence.
     """
     if storage.absolute(uri).rstrip("/") == storage.absolute(store.uri).rstrip("/"):
         raise UsageError(f"OUT is {uri}; allowed is another place than that of the store that is mined")
     chosen = [store.source(name) for name in sources] or list(store.manifest.sources)
+    names, split = (
+        [source.name for source in chosen],
+        Split(store.manifest.seed, store.manifest.held_out_share),
+    )
+    staying_sources(uri, names, (), split)  # what cannot be is told before the work
     identity = weights.identity(model)
     infos: dict[str, SourceInfo] = {}
     open_sources: dict[str, Pairs] = {}
@@ -59,8 +65,8 @@ def mine(
         storage.delete(pairs.task.folder)
     if store.manifest.tokenizer is not None:
         _copy_folder(store.uri, uri, store.manifest.tokenizer.folder)
-    manifest = replace(store.manifest, sources=tuple(infos[source.name] for source in chosen))
-    write_manifest(uri, manifest)
+    staying = staying_sources(uri, names, (), split)
+    write_manifest(uri, replace(store.manifest, sources=(*staying, *(infos[name] for name in names))))
     for folder in storage.folders(uri):
         if folder.startswith(SCRATCH):
             storage.delete(storage.join(uri, folder))  # of an earlier call with other settings

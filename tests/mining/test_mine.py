@@ -218,6 +218,16 @@ def test_small_blocks_find_what_one_block_finds(kind, store, model, in_process, 
         assert rows_of(small, name) == rows_of(whole, name)
 
 
+def test_sources_that_were_mined_before_stay(store, in_process, tmp_path):
+    first = mined(store, tmp_path / "out", "bm25", sources=["two"]).manifest.sources
+    both = mined(store, tmp_path / "out", "bm25", sources=["one"]).manifest
+    assert both.sources[0] == first[0]
+    assert [source.name for source in both.sources] == ["two", "one"]
+    whole = mined(store, tmp_path / "whole", "bm25")
+    assert open_store(str(tmp_path / "out")).fingerprint == whole.fingerprint
+    assert both.tokenizer == whole.manifest.tokenizer is not None
+
+
 def test_wrong_use_is_told_in_one_sentence(store, model, in_process, tmp_path):
     with pytest.raises(UsageError, match="allowed is another place"):
         mined(store, store.uri, model)
