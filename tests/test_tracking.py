@@ -106,7 +106,7 @@ def test_run_started_twice_goes_on_and_no_step_is_written_twice(folder):
     assert query(folder, "select status from runs") == [("FINISHED",)]
 
 
-def test_what_mlflow_refuses_is_counted_and_the_rest_is_written(folder):
+def test_a_file_that_is_gone_is_told_and_the_rest_is_written(folder):
     tracker = start(folder)
     tracker.log_artifact(str(folder / "no-such-file"))
     tracker.log_step(1, {"loss": 1.0})
