@@ -196,7 +196,7 @@ def test_the_manifest_tells_what_is_in_the_store(store):
     )
 
 
-def test_a_part_whose_content_is_damaged_is_named(copy):
+def test_a_part_whose_content_is_damaged_is_named(store, copy):
     """Its footer is whole, so that opening the store finds nothing."""
     part = store.source("pairs").parts[0].path
     path = copy / part
