@@ -64,6 +64,8 @@ class Rows:
         """Whether documents come in lists."""
         self.layout = ""
         """What the layout is called."""
+        self.rows: Counter[tuple[str, ...]] = Counter()
+        """By the names of their columns."""
         self.unused: Counter[str] = Counter()
 
     def read(self, values: Iterator[Any]) -> Iterator[Item]:
@@ -85,7 +87,16 @@ class Rows:
                 if self.given or not any(isinstance(value, list) for value in head):
                     raise
         for value in chain(head, values):
-            yield from self._row(value)
+            if isinstance(value, dict) and self.columns is not None:
+                self.rows[tuple(value)] += 1
+                if len(self.rows) > MOST_UNUSED:
+                    self._count()
+                yield from self.of_object(value)
+            elif isinstance(value, list):
+                yield _list(value)
+            else:
+                yield value if isinstance(value, Dropped) else NOT_A_PAIR
+        self._count()
         yield Unused(dict(self.unused))
 
     def choose(
@@ -107,52 +118,37 @@ class Rows:
         lists = frozenset(name for name, kind in kinds.items() if kind[list] >= max(kind[str], 1))
         self.choose(list(kinds), lists, rows)
 
-    def _row(self, value: Any) -> Iterator[Item]:
-        if isinstance(value, Dropped):
-            yield value
-        elif isinstance(value, dict) and self.columns is not None:
-            self._note(value, self.columns.names)
-            yield from self.of_object(value)
-        elif isinstance(value, list):
-            yield _list(value)
-        else:
-            yield NOT_A_PAIR
-
-    def of_object(self, value: dict[str, Any]) -> Iterator[Item]:
+    def of_object(self, value: dict[str, Any]) -> Sequence[Item]:
         """The pairs of one row, whose columns were chosen before."""
         assert self.columns is not None
         columns = self.columns
         query, document = value.get(columns.query), value.get(columns.document)
+        if isinstance(query, list) and (columns.query, columns.document) == MEDI:
+            return self._instructed(query, document, value)
         if not columns.document:
-            yield from _set(query)
-        elif isinstance(query, list) and (columns.query, columns.document) == MEDI:
-            yield from self._instructed(value, columns)
-        elif not self.lists:
-            negatives = [text for name in columns.negatives for text in self._texts(value, name)]
-            yield Pair(query, document, negatives, self.layout)
-        elif not isinstance(document, list) or not document:
-            yield NOT_A_PAIR
-        else:
-            if columns.document == "positive_ctxs" and isinstance(query, str) and _SEPARATOR in query:
-                query = query.split(_SEPARATOR, 1)[1].strip()
-                self.unused[INSTRUCTION] += 1
-            negatives = [text for name in columns.negatives for text in self._texts(value, name)]
-            for text in self._texts(value, columns.document):
-                yield Pair(query, text, negatives, self.layout)
-
-    def _instructed(self, value: dict[str, Any], columns: Columns) -> Iterator[Item]:
-        """A row of MEDI (Su et al., 2023) or MEDI 2: texts come as [instruction, text], or several such lists."""
-        queries = _without_instruction(value[columns.query])
-        documents = _without_instruction(value.get(columns.document))
-        negatives = [text for name in columns.negatives for text in _without_instruction(value.get(name))]
-        if len(queries) != 1 or not documents:
-            yield NOT_A_PAIR
-            return
-        if len(value[columns.query]) == 2:
+            return _set(query)
+        negatives = [text for name in columns.negatives for text in self._texts(value, name)]
+        if not self.lists:
+            return (Pair(query, document, negatives, self.layout),)
+        if not isinstance(document, list) or not document:
+            return (NOT_A_PAIR,)
+        if columns.document == "positive_ctxs" and isinstance(query, str) and _SEPARATOR in query:
+            query = query.split(_SEPARATOR, 1)[1].strip()
             self.unused[INSTRUCTION] += 1
-        for document in documents:
-            layout = "{[instruction, query], [instruction, pos], [instruction, neg]}"
-            yield Pair(queries[0], document, negatives, layout)
+        return [Pair(query, text, negatives, self.layout) for text in self._texts(value, columns.document)]
+
+    def _instructed(self, query: list[Any], document: Any, value: dict[str, Any]) -> Sequence[Item]:
+        """A row of MEDI (Su et al., 2023) or MEDI 2: texts come as [instruction, text], or several such lists."""
+        assert self.columns is not None
+        queries, documents = _without_instruction(query), _without_instruction(document)
+        negatives = [
+            text for name in self.columns.negatives for text in _without_instruction(value.get(name))
+        ]
+        if len(queries) != 1 or not documents:
+            return (NOT_A_PAIR,)
+        self.unused[INSTRUCTION] += len(query) == 2
+        layout = "{[instruction, query], [instruction, pos], [instruction, neg]}"
+        return [Pair(queries[0], text, negatives, layout) for text in documents]
 
     def _texts(self, value: dict[str, Any], name: str) -> list[Any]:
         """A column's texts: one, a list, or objects with a `text`, whose other fields are noted as not used."""
@@ -161,15 +157,25 @@ class Rows:
         texts = []
         for item in items:
             if isinstance(item, dict) and "text" in item:
-                self._note(item, ("text",), f"{name}.")
+                for field in item:
+                    if field != "text":
+                        self._add_unused(f"{name}.{field}", 1)
                 item = item["text"]
             texts.append(item)
         return texts
 
-    def _note(self, value: dict[str, Any], used: Sequence[str], prefix: str = "") -> None:
-        for name in value:
-            if name not in used and (prefix + name in self.unused or len(self.unused) < MOST_UNUSED):
-                self.unused[prefix + name] += 1
+    def _count(self) -> None:
+        """Adds the columns that are not read of all rows since the last call."""
+        assert self.columns is not None or not self.rows
+        for names, count in self.rows.items():
+            for name in names:
+                if name not in self.columns.names:  # type: ignore[union-attr]
+                    self._add_unused(name, count)
+        self.rows.clear()
+
+    def _add_unused(self, name: str, count: int) -> None:
+        if name in self.unused or len(self.unused) < MOST_UNUSED:
+            self.unused[name] += count
 
 
 def _list(value: list[Any]) -> Item:
@@ -179,13 +185,11 @@ def _list(value: list[Any]) -> Item:
     return NOT_A_PAIR
 
 
-def _set(texts: Any) -> Iterator[Item]:
+def _set(texts: Any) -> Sequence[Item]:
     """Neighbours in a list of texts that all say the same."""
     if not isinstance(texts, list) or len(texts) < 2:
-        yield NOT_A_PAIR
-        return
-    for query, document in pairwise(texts):
-        yield Pair(query, document, (), "{set}")
+        return (NOT_A_PAIR,)
+    return [Pair(query, document, (), "{set}") for query, document in pairwise(texts)]
 
 
 def _without_instruction(value: Any) -> list[Any]:

@@ -131,16 +131,18 @@ def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
         if isinstance(item, Unused):
             unused.update(item.columns)
             continue
-        reason = flaw(item.query) or flaw(item.document)
+        query, document, others, layout = item
+        reason = flaw(query) or flaw(document)
         if reason:
             dropped[reason] += 1
             continue
-        queries.append(item.query)
-        documents.append(item.document)
-        negatives.append([text for text in item.negatives if not flaw(text)])
-        lost.update(flaw(text) for text in item.negatives if text is not None and flaw(text))
-        layouts.add(item.layout)
-        size += len(item.query) + len(item.document) + sum(map(len, negatives[-1]))
+        queries.append(query)
+        documents.append(document)
+        negatives.append([text for text in others if not flaw(text)])
+        if len(negatives[-1]) < len(others):
+            lost.update(reason for reason in map(flaw, others) if reason not in ("", "null"))
+        layouts.add(layout)
+        size += len(query) + len(document) + sum(map(len, negatives[-1]))
         if size > CHUNK_CHARACTERS:
             break
     table = _table(queries, documents, negatives)
