@@ -19,8 +19,9 @@ from gte_ray import storage
 from gte_ray.data import builtin_text
 from gte_ray.data.builtin_text import SourcePair, distribution_pairs, file_pairs, topic_pairs
 from gte_ray.data.ids import Ids, Report
+from gte_ray.data.parquet import write_parquet
 from gte_ray.data.prepare import prepare, unfinished
-from gte_ray.data.sort import digest, write_parquet
+from gte_ray.data.sort import digest
 from gte_ray.data.sources import SourceSpec
 from gte_ray.data.store import ROW_GROUP_ROWS, Store
 from gte_ray.data.tasks import run_tasks

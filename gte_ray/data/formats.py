@@ -11,7 +11,7 @@ from gte_ray import storage
 from gte_ray.data.delimited import delimited_rows
 from gte_ray.data.json_rows import ARRAY, array_values, line_values
 from gte_ray.data.layouts import Item, Rows, Unused
-from gte_ray.data.store import LFS_POINTER, open_parquet
+from gte_ray.data.parquet import LFS_POINTER, open_parquet
 from gte_ray.errors import RunError
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv")

@@ -11,7 +11,8 @@ import pyarrow as pa
 from gte_ray import storage
 from gte_ray.data.batch import TokenLists
 from gte_ray.data.negatives import flat, list_array
-from gte_ray.data.sort import digest, write_parquet
+from gte_ray.data.parquet import open_parquet, write_parquet
+from gte_ray.data.sort import digest
 from gte_ray.data.store import (
     ROW_GROUP_ROWS,
     SOURCE_FILE,
@@ -20,7 +21,6 @@ from gte_ray.data.store import (
     SourceInfo,
     Store,
     TokenizerInfo,
-    open_parquet,
 )
 from gte_ray.data.tasks import run_tasks
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer, train_wordpiece

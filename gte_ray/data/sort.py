@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gte_ray import storage
 from gte_ray.data.hashing import pair_hashes, seeded, text_hashes
 from gte_ray.data.negatives import flat, list_array, unite
+from gte_ray.data.parquet import open_parquet, write_parquet
 from gte_ray.data.sources import Chunk, read_file
-from gte_ray.data.store import ROW_GROUP_ROWS, open_parquet
+from gte_ray.data.store import ROW_GROUP_ROWS
 
 NEGATIVES = pa.list_(pa.large_string())
 
@@ -130,21 +130,6 @@ def _no_pairs() -> pa.Table:
     fields = {"query": text, "document": text, "negatives": NEGATIVES}
     fields |= {"query_hash": number, "document_hash": number, "pair_hash": number}
     return pa.table({name: pa.array([], kind) for name, kind in fields.items()})
-
-
-def write_parquet(table: pa.Table, uri: str, row_group_rows: int) -> int:
-    """Writes the table, whose bytes depend on its rows alone, and gives their number."""
-    filesystem, path = storage.resolve(uri)
-    filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
-    with filesystem.open_output_stream(path) as stream:
-        pq.write_table(
-            table.combine_chunks(),
-            stream,
-            row_group_size=row_group_rows,
-            compression="zstd",
-            use_dictionary=False,
-        )
-    return filesystem.get_file_info(path).size
 
 
 def digest(*values: object) -> str:

@@ -8,7 +8,6 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gte_ray import storage
+from gte_ray.data.parquet import open_parquet
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
 
@@ -25,8 +25,6 @@ MANIFEST = "manifest.json"
 SOURCE_FILE = "source.json"
 """In the folder of a source, once all its parts are whole."""
 ROW_GROUP_ROWS = 1_024
-LFS_POINTER = b"version https://git-lfs"
-"""What a file begins with that Git LFS has not fetched."""
 
 TASKS = (
     "web-page",
@@ -206,21 +204,6 @@ class Store:
         if path not in self._files:
             self._files[path] = open_parquet(storage.join(self.uri, path))
         return self._files[path]
-
-
-def open_parquet(uri: str) -> pq.ParquetFile:
-    """The file with its footer read; RunError that names it where it is missing, cut off or not Parquet."""
-    filesystem, path = storage.resolve(uri)
-    try:
-        return pq.ParquetFile(filesystem.open_input_file(path))
-    except FileNotFoundError as error:
-        raise RunError(f"{uri}: missing") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        with suppress(OSError), filesystem.open_input_stream(path, compression=None) as stream:
-            if stream.read(len(LFS_POINTER)) == LFS_POINTER:
-                reason = "it is a pointer of Git LFS; `git lfs pull` fetches the file itself"
-        raise RunError(f"{uri}: not a whole Parquet file ({reason})") from error
 
 
 def open_store(uri: str, check: bool = True) -> Store:

@@ -13,8 +13,9 @@ from gte_ray import storage
 from gte_ray.data.finished import delete_folder
 from gte_ray.data.ids import Report
 from gte_ray.data.negatives import flat, list_array, unite
-from gte_ray.data.sort import digest, write_parquet
-from gte_ray.data.store import ROW_GROUP_ROWS, SOURCE_FILE, Part, SourceInfo, Store, open_parquet
+from gte_ray.data.parquet import open_parquet, write_parquet
+from gte_ray.data.sort import digest
+from gte_ray.data.store import ROW_GROUP_ROWS, SOURCE_FILE, Part, SourceInfo, Store
 from gte_ray.data.tasks import run_tasks
 from gte_ray.mining.choose import Window, choose
 from gte_ray.mining.pairs import Pairs

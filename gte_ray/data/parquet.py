@@ -1,0 +1,42 @@
+"""Parquet files, read with a sentence for what is wrong with them and written with the same bytes for the same rows."""
+
+from contextlib import suppress
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gte_ray import storage
+from gte_ray.errors import RunError
+
+LFS_POINTER = b"version https://git-lfs"
+"""What a file begins with that Git LFS has not fetched."""
+
+
+def open_parquet(uri: str) -> pq.ParquetFile:
+    """The file with its footer read; RunError that names it where it is missing, cut off or not Parquet."""
+    filesystem, path = storage.resolve(uri)
+    try:
+        return pq.ParquetFile(filesystem.open_input_file(path))
+    except FileNotFoundError as error:
+        raise RunError(f"{uri}: missing") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        with suppress(OSError), filesystem.open_input_stream(path, compression=None) as stream:
+            if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+                reason = "it is a pointer of Git LFS; `git lfs pull` fetches the file itself"
+        raise RunError(f"{uri}: not a whole Parquet file ({reason})") from error
+
+
+def write_parquet(table: pa.Table, uri: str, row_group_rows: int) -> int:
+    """Writes the table, whose bytes depend on its rows alone, and gives their number."""
+    filesystem, path = storage.resolve(uri)
+    filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
+    with filesystem.open_output_stream(path) as stream:
+        pq.write_table(
+            table.combine_chunks(),
+            stream,
+            row_group_size=row_group_rows,
+            compression="zstd",
+            use_dictionary=False,
+        )
+    return filesystem.get_file_info(path).size
