@@ -76,7 +76,9 @@ def _decompressed(uri: str) -> io.BufferedReader:
     filesystem, path = storage.resolve(uri)
     raw = io.BufferedReader(filesystem.open_input_stream(path, compression=None), _BUFFER_BYTES)
     head = raw.peek(_HEAD_BYTES)
-    codec = next((codec for ending, codec in _COMPRESSED.items() if uri.lower().endswith(ending)), None)
+    codec = next(
+        (codec for ending, codec in _COMPRESSED.items() if storage.name(uri).lower().endswith(ending)), None
+    )
     codec = codec or next((codec for first, codec in _BEGINNINGS.items() if head.startswith(first)), None)
     if codec:
         packed = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec)
