@@ -37,7 +37,7 @@ def test_a_full_disk_costs_nothing_but_time(nodes, small_disk, tiny_store, tmp_p
     fill(small_disk / "filler")
     assert training.process.wait(120) == 1
     last = training.console.strip().splitlines()[-1]
-    assert last.startswith("error: ") and "No space left on device" in last
+    assert last.startswith("error: ") and "no space is left on the device" in last
     check_checkpoint(training)
     (small_disk / "filler").unlink()
     before = len(steps_done(training.history))
