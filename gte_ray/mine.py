@@ -82,6 +82,9 @@ def main() -> None:
             progress.report,
         )
     console.print(store_table(mined))
+    none = [source.name for source in mined.manifest.sources if source.rows and not source.negatives]
+    if none:
+        console.print(f"warning: no hard negative was found in {', '.join(none)}", style="yellow")
 
 
 if __name__ == "__main__":

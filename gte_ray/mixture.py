@@ -75,6 +75,8 @@ def store_notes(store: Store) -> list[str]:
         parts = [
             f"not read: {', '.join(rows[:SHOWN_COLUMNS])}" + (", ..." if len(rows) > SHOWN_COLUMNS else "")
         ] * bool(rows)
+        others = [f"{count:,} {printable(ending)}" for ending, count in source.skipped_files.items()]
+        parts += [f"files of other kinds: {', '.join(others[:SHOWN_COLUMNS])}"] * bool(others)
         parts += [f"negatives left out: {', '.join(lost)}"] * bool(lost)
         if parts:
             notes.append(f"{source.name}: {'; '.join(parts)}")

@@ -107,6 +107,10 @@ def warnings(run: Run) -> list[str]:
     empty = [source.name for source in run.store.manifest.sources if source.rows == 0]
     if empty:
         found.append(f"sources without pairs to train on are left out: {', '.join(empty)}")
+    chosen = {source.name for source in run.plan.sources}
+    bare = [s.name for s in run.store.manifest.sources if s.name in chosen and not s.negatives]
+    if bare and run.config.data.group_size > 1:
+        found.append(f"sources without hard negatives, which get random documents: {', '.join(bare)}")
     places = {"output": run.config.run.output, "tracking-uri": resolve_uri(run.config.run.tracking_uri)}
     lost = [flag for flag, place in places.items() if JOB_FOLDER in os.getcwd() and os.getcwd() in place]
     if lost:

@@ -23,6 +23,9 @@ KNOWN_COLUMNS = (
     ("query", "answer"),
     ("query", "response"),
     ("query", "text"),
+    ("query", "context"),
+    ("query", "doc"),
+    ("query", "positive_passage"),
     ("query", "code"),
     ("anchor", "positive"),
     ("anchor", "positives"),
@@ -37,14 +40,21 @@ KNOWN_COLUMNS = (
     ("title", "abstract"),
     ("title", "text"),
     ("title", "content"),
+    ("title", "article"),
+    ("title", "selftext"),
+    ("title", "answer"),
     ("summary", "content"),
     ("summary", "document"),
+    ("summary", "article"),
+    ("summary", "text"),
     ("highlights", "article"),
     ("post", "comment"),
     ("entity", "description"),
     ("citation", "reference"),
     ("text", "code"),
     ("docstring", "code"),
+    ("comment", "code"),
+    ("question1", "question2"),
     ("sentence1", "sentence2"),
     ("text1", "text2"),
     ("title1", "title2"),
@@ -61,12 +71,13 @@ SHOWN = 20
 """Most columns that a sentence lists."""
 _NEGATIVES = re.compile(r"(hard_)?neg(ative)?s?(_?\d+|_ctxs|_passages|_docs|_documents|_texts)?", re.I)
 _VERDICTS = re.compile(
-    r"(\w+[_ ])?labels?|((gold|sim|similarity|relevance|relatedness|sts)[_ ]?)?scores?"
-    r"|similar(ity)?|relevance|relation|gold|quality|verdict|entailment|judge?ment"
-    r"|(is[_ ])(match|positive)|(is[_ ])?(duplicate|paraphrase|relevant|similar)",
-    re.I,
+    r"(?!(pos|neg|positive|negative|language|title)_score)(\w+_)?(label|score)s?(_\w+|\.\d+)?"
+    r"|(\w+_)?similarity(_\w+)?|(\w+_)?(relevance|relatedness|entailment|judge?ment|class|classification|sim)"
+    r"|target|y|grade|relation|rel|gold(_\w+)?|quality|verdict|contradiction|annotation|polarity"
+    r"|(is_|if_)?(duplicates?|match|paraphrase|relevant|similar|same|related|correct)"
+    r"|is_(positive|negative|answer|answerable|impossible|pair|true|valid)"
 )
-"""Columns that say of a row whether, or how well, its two texts belong together."""
+"""Columns, as in snake case, that say of a row whether, or how well, its two texts belong together."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,7 @@ def choose_columns(
     `lists` are columns that hold lists, `given` those that a person named. RunError that lists the columns where
     it is not clear, and where some say that rows may be no pairs.
     """
-    negatives = tuple(dict.fromkeys(name for name in names if _NEGATIVES.fullmatch(name)))
+    negatives = tuple(dict.fromkeys(name for name in names if is_negative(name)))
     if given:
         missing = [name for name in given if name not in names]
         if missing:
@@ -104,12 +115,30 @@ def choose_columns(
     else:
         query, document = _known(names, rows, lists, where)
         _refuse_verdicts(names, query, document, where)
-    chosen = Columns(query, document, tuple(name for name in negatives if name not in (query, document)))
+    negatives = tuple(name for name in negatives if name not in (query, document)) if document else ()
+    chosen = Columns(query, document, negatives)
     counts = Counter(name if given else _plain(name) for name in names)
     twice = [name for name in chosen.names if counts[name if given else _plain(name)] > 1]
     if twice:
         raise RunError(f"{where}: the column {shown(twice)} is there twice; rename or remove one of the two")
     return chosen
+
+
+def is_negative(name: str) -> bool:
+    """Whether a column of that name holds hard negatives: a text or a list of texts in each row."""
+    return _NEGATIVES.fullmatch(name) is not None
+
+
+def is_verdict(name: str) -> bool:
+    """Whether a column of that name may say that a row is no pair."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip()).lower()
+    return _VERDICTS.fullmatch(re.sub(r"[ -]+", "_", words)) is not None
+
+
+def has_known(names: Sequence[str]) -> bool:
+    """Whether a query and a document column are among `names`."""
+    plain = {_plain(name) for name in names}
+    return any(plain.issuperset(pair) for pair in (*LIST_COLUMNS, *KNOWN_COLUMNS))
 
 
 def _known(
@@ -121,6 +150,8 @@ def _known(
     def support(pair: Collection[str]) -> int:
         return sum(count for row, count in counted if row.issuperset(pair))
 
+    if not any(support(pair) for pair in (*LIST_COLUMNS, *KNOWN_COLUMNS, (SET_COLUMN,))):
+        counted = [({_plain(name) for name in names}, 1)]  # those that are there are null
     lower = {_plain(name): name for name in names}
     sets = support([SET_COLUMN]) if lower.get(SET_COLUMN) in lists else 0
     tiers = [{pair: support(pair) for pair in known} for known in (LIST_COLUMNS, KNOWN_COLUMNS)]
@@ -141,7 +172,7 @@ def _plain(name: str) -> str:
 
 
 def _refuse_verdicts(names: Sequence[str], query: str, document: str, where: str) -> None:
-    verdicts = [name for name in names if _VERDICTS.fullmatch(name.strip())]
+    verdicts = [name for name in names if is_verdict(name) and name not in (query, document)]
     if verdicts:
         remedy = (
             f", or take every row as a pair by NAME=GLOB:TASK:{shown([query], '')},{shown([document], '')}"

@@ -2,12 +2,14 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from gte_ray.data.columns import shown
-from gte_ray.data.layouts import NOT_A_PAIR, Item, Rows, Unused
+from gte_ray.data.columns import has_known, shown
+from gte_ray.data.layouts import Rows
+from gte_ray.data.values import NOT_A_PAIR, Item
 from gte_ray.errors import RunError
 
 HEAD_LINES = 1_000
@@ -15,6 +17,14 @@ HEAD_LINES = 1_000
 DELIMITERS = (",", "\t", ";", "|")
 LARGEST_FIELD = 2**28
 """Characters after which a quote is taken not to have been closed."""
+
+
+_BACKSLASH = re.compile(r'\\(["\\]?)')
+
+
+def _doubled(backslash: re.Match[str]) -> str:
+    """One that is before a quote or another as it is; any other twice, as it stands for itself."""
+    return backslash[0] if backslash[1] else "\\\\"
 
 
 class Dialect(NamedTuple):
@@ -32,15 +42,16 @@ class Dialect(NamedTuple):
     def reader(self, lines: Iterator[str]) -> Iterator[list[str]]:
         """Rows of fields; csv.Error where a quote is neither doubled nor closed."""
         csv.field_size_limit(LARGEST_FIELD)
+        if not self.quoted:
+            return (line.rstrip("\r\n").split(self.delimiter) for line in lines if line.strip("\r\n"))
         return csv.reader(
-            lines,
+            (_BACKSLASH.sub(_doubled, line) for line in lines) if self.escaped else lines,
             delimiter=self.delimiter,
             quotechar=self.quote,
-            quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
             doublequote=not self.escaped,
             escapechar="\\" if self.escaped else None,
             skipinitialspace=self.spaced,
-            strict=self.quoted,
+            strict=True,
         )
 
 
@@ -54,6 +65,7 @@ def delimited_rows(
     lines = iter(text)
     head = list(islice(lines, HEAD_LINES))
     complete = len(head) < HEAD_LINES
+    head[:1] = [line.lstrip("\ufeff") for line in head[:1]]  # of each file that was put behind another
     if head and head[0][:4].lower() == "sep=" and len(head[0].rstrip("\r\n")) == 5:  # as Excel writes it
         delimiter = head.pop(0)[4]
     if not head:
@@ -64,19 +76,22 @@ def delimited_rows(
     try:
         header = next(reader)
         _refuse_foreign_bytes(header, uri)
-        rows, read = Rows(columns, uri), 0
-        chosen = rows.choose(header, frozenset())
-        for row in reader:
-            if len(row) == len(header):
-                read += 1
-                yield from rows.of_object(dict(zip(header, row, strict=True)))
-            elif row:
-                yield NOT_A_PAIR
+        rows = Rows(columns, uri)
+        rows.choose(header, frozenset())
+        yield from rows.read(_values(reader, header))
     except csv.Error as error:
         raise RunError(
-            f"{uri}: line {counted.number} cannot be read ({error}); inside quotes, a quote is written twice"
+            f"{uri}: line {counted.number} cannot be read ({error}); inside quotes, a quote is written twice, and a "
+            "field that begins with one ends with one"
         ) from error
-    yield Unused({name: read for name in header if name not in chosen.names})
+
+
+def _values(reader: Iterator[list[str]], header: list[str]) -> Iterator[Any]:
+    for row in reader:
+        if len(row) == len(header):
+            yield dict(zip(header, row, strict=True))
+        elif row:
+            yield NOT_A_PAIR
 
 
 class _Counted:
@@ -97,16 +112,27 @@ class _Counted:
 
 def _dialect(head: list[str], delimiter: str, complete: bool) -> Dialect:
     """That of the file whose first lines are `head`, all of it if `complete`."""
-    if delimiter not in head[0]:
-        delimiter = max(DELIMITERS, key=head[0].count) if any(d in head[0] for d in DELIMITERS) else delimiter
+    delimiter = _delimiter(head[0], delimiter)
     if delimiter == "\t" and not _is_quoted(head, complete):
         # Most tab-separated files carry quotes as they are: read as quoting, one could swallow many lines.
         return Dialect(delimiter, quoted=False)
-    spaced = head[0].count(f"{delimiter} ") == head[0].count(delimiter)
+    spaced = head[0].count(f"{delimiter} ") == head[0].count(delimiter) or (
+        any(f'{delimiter} "' in line for line in head) and not any(f'{delimiter}"' in line for line in head)
+    )
     single = _in_single_quotes(head[0]) or (len(head) > 1 and all(map(_in_single_quotes, head[1:])))
     plain = Dialect(delimiter, quote="'" if single else '"', spaced=spaced)
     escaped = plain._replace(escaped=True)
     return escaped if _rows(plain, head, complete) is None and _rows(escaped, head, complete) else plain
+
+
+def _delimiter(header: str, usual: str) -> str:
+    """The one by which a line of names falls into columns that are known; else the usual one, or the most frequent."""
+    others = [delimiter for delimiter in DELIMITERS if delimiter != usual and delimiter in header]
+    for delimiter in [usual, *others]:
+        names = next(csv.reader([header.strip()], delimiter=delimiter, skipinitialspace=True), [])
+        if has_known(names):
+            return delimiter
+    return usual if usual in header or not others else max(others, key=header.count)
 
 
 def _in_single_quotes(line: str) -> bool:

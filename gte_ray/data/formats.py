@@ -2,16 +2,18 @@
 
 import codecs
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gte_ray import storage
 from gte_ray.data.delimited import delimited_rows
 from gte_ray.data.json_rows import ARRAY, array_values, line_values
-from gte_ray.data.layouts import Item, Rows, Unused
+from gte_ray.data.layouts import Rows
 from gte_ray.data.parquet import LFS_POINTER, open_parquet
+from gte_ray.data.values import Item, Unused
 from gte_ray.errors import RunError
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv")
@@ -60,7 +62,9 @@ def read_items(uri: str, columns: tuple[str, str] | None) -> Iterator[Item]:
         raw = _decompressed(uri)
         encoding = _encoding(raw, uri)
         head = raw.peek(_HEAD_BYTES)[:_HEAD_BYTES].decode(encoding, "ignore")
-        with io.TextIOWrapper(raw, encoding, errors="surrogateescape", newline="") as text:
+        # A carriage return alone ends a line only in files that have no other ends.
+        newline = "\n" if b"\n" in raw.peek(_HEAD_BYTES) else ""
+        with io.TextIOWrapper(raw, encoding, errors="surrogateescape", newline=newline) as text:
             if kind != "json":
                 yield from delimited_rows(text, "\t" if kind == "tsv" else ",", columns, uri)
             elif ARRAY.match(head):
@@ -110,16 +114,22 @@ def _parquet_rows(uri: str, given: tuple[str, str] | None) -> Iterator[Item]:
             if name and not _may_hold_texts(schema.field(name).type):
                 kind = schema.field(name).type
                 raise RunError(f"{uri}: the column {name!r} holds {kind}, not texts; name other columns")
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(chosen.names), use_threads=False):
-            values = [_values(batch.column(name)) for name in chosen.names]
-            for row in zip(*values, strict=True):
-                yield from rows.of_object(dict(zip(chosen.names, row, strict=True)))
-        unused = {name: file.metadata.num_rows for name in schema.names if name not in chosen.names}
-        yield Unused(unused | dict(rows.unused))
+        yield from rows.read(_parquet_values(file, chosen.names))
+        yield Unused({name: file.metadata.num_rows for name in schema.names if name not in chosen.names})
+
+
+def _parquet_values(file: pq.ParquetFile, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(names), use_threads=False):
+        for row in zip(*(_values(batch.column(name)) for name in names), strict=True):
+            yield dict(zip(names, row, strict=True))
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    t = pa.types
+    return any(
+        f(kind)
+        for f in (t.is_list, t.is_large_list, t.is_fixed_size_list, t.is_list_view, t.is_large_list_view)
+    )
 
 
 def _may_hold_texts(kind: pa.DataType) -> bool:

@@ -82,6 +82,8 @@ class Input:
 
     source: SourceSpec
     files: list[str]
+    skipped: dict[str, int]
+    """Files of other kinds that match the pattern, by the endings of their names."""
     fingerprint: str
     """Of the files and of all settings that shape the output."""
     finished: SourceInfo | None
@@ -90,14 +92,14 @@ class Input:
 
 def list_input(uri: str, source: SourceSpec, split: Split) -> Input:
     """The files of a source; those of one that is not finished are checked."""
-    files = [] if source.stamp else source.files()
+    files, skipped = ([], {}) if source.stamp else source.listed()
     known_by = fingerprint(source, files, split)
     finished = finished_source(uri, source.name, of_input(known_by))
     if finished is None:
         files = files or source.files()
         with ThreadPoolExecutor(CHECKS_AT_ONCE) as pool:
             list(pool.map(partial(check_file, columns=source.columns), files))
-    return Input(source, files, known_by, finished)
+    return Input(source, files, skipped, known_by, finished)
 
 
 def fingerprint(source: SourceSpec, files: list[str], split: Split) -> str:

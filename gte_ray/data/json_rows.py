@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from gte_ray.data.layouts import NAME_TWICE, NOT_JSON
+from gte_ray.data.values import NAME_TWICE, NOT_JSON
 from gte_ray.errors import RunError
 
 ARRAY = re.compile(r"\s*\[\s*[\[{]")
@@ -15,6 +15,8 @@ ARRAY_CHARACTERS = 2**20
 """Characters of a JSON array that are read at a time."""
 LARGEST_ROW = 2**26
 """Characters after which what should be one row of a JSON array is taken to be broken."""
+LONGEST_INTEGER = 400
+"""Digits from which on a number is read as a float."""
 _BETWEEN = re.compile(r"[\s,]*")
 
 
@@ -29,14 +31,19 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+def _integer(digits: str) -> float:
+    """Python refuses to read an integer of thousands of digits, which no text is anyway."""
+    return int(digits) if len(digits) < LONGEST_INTEGER else float(digits)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
 
 
 def line_values(lines: io.TextIOWrapper, uri: str) -> Iterator[Any]:
     """The value of each line that is not empty, or why it is dropped; RunError where the first begins a larger one."""
     first = True
     for line in lines:
-        line = line.strip()
+        line = line.strip().strip("\ufeff")  # of each file that was put behind another
         if not line:
             continue
         if first and line in ("[", "{"):
@@ -57,6 +64,10 @@ def array_values(text: io.TextIOWrapper, uri: str) -> Iterator[Any]:
     while True:
         place += len(_BETWEEN.match(buffer, place)[0])  # type: ignore[index]
         if buffer.startswith("]", place):
+            if (buffer[place + 1 :] + text.read(ARRAY_CHARACTERS)).strip():
+                raise RunError(
+                    f"{uri}: holds more behind its JSON array; allowed is one array, or one row in each line"
+                )
             return
         try:
             value, place = _item(buffer, place)
@@ -74,4 +85,4 @@ def _item(buffer: str, place: int) -> tuple[Any, int]:
     try:
         return _DECODER.raw_decode(buffer, place)
     except _NameTwiceError:
-        return NAME_TWICE, json.JSONDecoder().raw_decode(buffer, place)[1]
+        return NAME_TWICE, json.JSONDecoder(parse_int=_integer).raw_decode(buffer, place)[1]

@@ -4,12 +4,27 @@ The first rows of a file decide together which columns are read and whether docu
 is different is dropped and counted; no row ends the file.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, pairwise
-from typing import Any, NamedTuple
+from dataclasses import replace
+from itertools import chain
+from typing import Any
 
-from gte_ray.data.columns import Columns, choose_columns, shown
+from gte_ray.data.columns import Columns, choose_columns, is_negative, is_verdict, shown
+from gte_ray.data.values import (
+    JUDGED,
+    NOT_A_PAIR,
+    Dropped,
+    Item,
+    Pair,
+    Unused,
+    characters,
+    list_pair,
+    listed,
+    set_pairs,
+    without_instruction,
+)
 from gte_ray.errors import RunError
 
 HEAD_ROWS = 1_000
@@ -24,33 +39,8 @@ _SEPARATOR = "[SEP]"
 """Between instruction and question in BERRI."""
 INSTRUCTION = "instruction"
 """What instructions are called among what is not used."""
-
-
-class Pair(NamedTuple):
-    """A row, or a part of it, before its values are known to be texts."""
-
-    query: Any
-    document: Any
-    negatives: Sequence[Any]
-    layout: str
-
-
-class Dropped(NamedTuple):
-    """A row that is no pair."""
-
-    reason: str
-
-
-class Unused(NamedTuple):
-    """Columns of a file that are not read, and in how many of its rows they are."""
-
-    columns: dict[str, int]
-
-
-Item = Pair | Dropped | Unused
-NOT_A_PAIR = Dropped("not a pair")
-NOT_JSON = Dropped("not json")
-NAME_TWICE = Dropped("a name twice")
+_NUMBER = re.compile(r"\s*[-+]?\d+(\.\d+)?\s*")
+_PRINTED_LIST = re.compile(r"\s*\[\s*((['\"]).*\2)?\s*\]\s*", re.DOTALL)
 
 
 class Rows:
@@ -66,6 +56,8 @@ class Rows:
         """What the layout is called."""
         self.rows: Counter[tuple[str, ...]] = Counter()
         """By the names of their columns."""
+        self.judged: set[tuple[str, ...]] = set()
+        """Those rows that have a column which may say that they are no pair."""
         self.unused: Counter[str] = Counter()
 
     def read(self, values: Iterator[Any]) -> Iterator[Item]:
@@ -73,27 +65,33 @@ class Rows:
 
         RunError where the objects among the first of them do not tell which columns to read.
         """
-        head, characters = [], 0
+        head, size = [], 0
         for value in values:
             head.append(value)
-            characters += _characters(value)
-            if len(head) == HEAD_ROWS or characters > HEAD_CHARACTERS:
+            size += characters(value)
+            if len(head) == HEAD_ROWS or size > HEAD_CHARACTERS:
                 break
         objects = [value for value in head if isinstance(value, dict)]
-        if objects:
+        if objects and self.columns is None:
             try:
                 self._decide(objects)
             except RunError:
                 if self.given or not any(isinstance(value, list) for value in head):
                     raise
+        if objects and self.columns is not None and not self.given:
+            self._refuse_other_values(objects)
         for value in chain(head, values):
             if isinstance(value, dict) and self.columns is not None:
-                self.rows[tuple(value)] += 1
-                if len(self.rows) > MOST_UNUSED:
-                    self._count()
-                yield from self.of_object(value)
+                names = tuple(value)
+                if names not in self.rows:
+                    self._meet(names)
+                self.rows[names] += 1
+                if names in self.judged:
+                    yield JUDGED
+                else:
+                    yield from self.of_object(value)
             elif isinstance(value, list):
-                yield _list(value)
+                yield list_pair(value)
             else:
                 yield value if isinstance(value, Dropped) else NOT_A_PAIR
         self._count()
@@ -118,6 +116,35 @@ class Rows:
         lists = frozenset(name for name, kind in kinds.items() if kind[list] >= max(kind[str], 1))
         self.choose(list(kinds), lists, rows)
 
+    def _refuse_other_values(self, objects: list[dict[str, Any]]) -> None:
+        """RunError where what is in the columns of the first rows are numbers, or lists as Python prints them."""
+        assert self.columns is not None
+        for name in (self.columns.query, self.columns.document):
+            found = [
+                value[name] for value in objects if isinstance(value.get(name), str) and value[name].strip()
+            ]
+            for kind, pattern in (
+                ("numbers alone", _NUMBER),
+                ("lists that are written as texts", _PRINTED_LIST),
+            ):
+                if found and all(map(pattern.fullmatch, found)):
+                    raise RunError(
+                        f"{self.uri}: the column {shown([name])} holds {kind}, such as {shown(found[:1])}; name columns "
+                        "of texts as NAME=GLOB:TASK:QUERY_COLUMN,DOCUMENT_COLUMN"
+                    )
+
+    def _meet(self, names: tuple[str, ...]) -> None:
+        """Takes up what only later rows have: more hard negatives, or what may say that a row is no pair."""
+        assert self.columns is not None
+        if len(self.rows) > MOST_UNUSED:
+            self._count()
+        new = [name for name in names if name not in self.columns.names]
+        if self.columns.document:
+            more = tuple(name for name in new if is_negative(name))
+            self.columns = replace(self.columns, negatives=self.columns.negatives + more)
+        if not self.given and any(map(is_verdict, new)):
+            self.judged.add(names)
+
     def of_object(self, value: dict[str, Any]) -> Sequence[Item]:
         """The pairs of one row, whose columns were chosen before."""
         assert self.columns is not None
@@ -126,7 +153,7 @@ class Rows:
         if isinstance(query, list) and (columns.query, columns.document) == MEDI:
             return self._instructed(query, document, value)
         if not columns.document:
-            return _set(query)
+            return set_pairs(query)
         negatives = [text for name in columns.negatives for text in self._texts(value, name)]
         if not self.lists:
             return (Pair(query, document, negatives, self.layout),)
@@ -140,10 +167,10 @@ class Rows:
     def _instructed(self, query: list[Any], document: Any, value: dict[str, Any]) -> Sequence[Item]:
         """A row of MEDI (Su et al., 2023) or MEDI 2: texts come as [instruction, text], or several such lists."""
         assert self.columns is not None
-        queries, documents = _without_instruction(query), _without_instruction(document)
-        negatives = [
-            text for name in self.columns.negatives for text in _without_instruction(value.get(name))
-        ]
+        # Beside a query without an instruction stand lists of plain texts.
+        texts_of = listed if len(query) == 1 else without_instruction
+        queries, documents = without_instruction(query), texts_of(document)
+        negatives = [text for name in self.columns.negatives for text in texts_of(value.get(name))]
         if len(queries) != 1 or not documents:
             return (NOT_A_PAIR,)
         self.unused[INSTRUCTION] += len(query) == 2
@@ -153,9 +180,8 @@ class Rows:
     def _texts(self, value: dict[str, Any], name: str) -> list[Any]:
         """A column's texts: one, a list, or objects with a `text`, whose other fields are noted as not used."""
         found = value.get(name)
-        items = found if isinstance(found, list) else [] if found is None else [found]
         texts = []
-        for item in items:
+        for item in listed(found):
             if isinstance(item, dict) and "text" in item:
                 for field in item:
                     if field != "text":
@@ -176,57 +202,3 @@ class Rows:
     def _add_unused(self, name: str, count: int) -> None:
         if name in self.unused or len(self.unused) < MOST_UNUSED:
             self.unused[name] += count
-
-
-def _list(value: list[Any]) -> Item:
-    """`[query, document]` or `[query, document, negative]`; a third value that is no text may be a label."""
-    if len(value) == 2 or (len(value) == 3 and isinstance(value[2], str | None)):
-        return Pair(value[0], value[1], value[2:], "[query, document]")
-    return NOT_A_PAIR
-
-
-def _set(texts: Any) -> Sequence[Item]:
-    """Neighbours in a list of texts that all say the same."""
-    if not isinstance(texts, list) or len(texts) < 2:
-        return (NOT_A_PAIR,)
-    return [Pair(query, document, (), "{set}") for query, document in pairwise(texts)]
-
-
-def _without_instruction(value: Any) -> list[Any]:
-    """The texts of [instruction, text], of [text], of a list of such lists, or of a plain text."""
-    if not isinstance(value, list):
-        return [] if value is None else [value]
-    if value and all(isinstance(item, list) for item in value):
-        return [item[-1] if 0 < len(item) <= 2 else item for item in value]
-    return value[-1:] if len(value) <= 2 else [value]
-
-
-def _characters(value: Any) -> int:
-    """Roughly those of a JSON value."""
-    characters, waiting = 0, [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            characters += len(item)
-        elif isinstance(item, dict):
-            waiting += item.values()
-        elif isinstance(item, list):
-            waiting += item
-        characters += 1
-    return characters
-
-
-def flaw(text: Any) -> str:
-    """Why `text` cannot be trained on; empty when it can."""
-    if text is None:
-        return "null"
-    if not isinstance(text, str):
-        return "not text"
-    if not text or text.isspace():
-        return "empty"
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return "not utf-8"
-    return ""

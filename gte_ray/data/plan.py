@@ -18,8 +18,8 @@ import numpy as np
 GROUP_ROWS = 1_024
 """Rows that are visited together in the first epoch: a row group of the store."""
 RUNS_PER_BATCH = 8
-"""Runs that a batch is made of, at least, after the first epoch: it shares an eighth with an earlier batch, and
-reads eight row groups."""
+"""Runs that a batch is made of, at least, after the first epoch: it shares some of them with any earlier batch, and
+reads about eight row groups."""
 
 
 @dataclass(frozen=True)

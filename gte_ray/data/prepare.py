@@ -136,6 +136,7 @@ def _sort(uri: str, found: Input, scratch: str, split: Split, report: Report) ->
         dropped={reason: count for reason, count in sorted(dropped.items()) if count},
         reader="; ".join(sorted({layout for run in runs for layout in run.layout.split("; ") if layout})),
         input_fingerprint=found.fingerprint,
+        skipped_files=found.skipped,
         unused=dict(_total(run.unused for run in runs)),
         lost_negatives=dict(_total(run.lost_negatives for run in runs)),
     )

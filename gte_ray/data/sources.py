@@ -1,5 +1,6 @@
 """Sources as a person names them, and their files as tables of (query, document, negatives)."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -9,8 +10,8 @@ import pyarrow as pa
 
 from gte_ray import storage
 from gte_ray.data.formats import SUFFIXES, file_kind, read_items
-from gte_ray.data.layouts import Dropped, Item, Unused, flaw
 from gte_ray.data.store import TASKS
+from gte_ray.data.values import Dropped, Item, Unused, flaw
 from gte_ray.errors import RunError, UsageError
 
 CHUNK_CHARACTERS = 32 * 2**20
@@ -55,20 +56,33 @@ class SourceSpec:
 
     def files(self) -> list[str]:
         """The files of the source; RunError where there are none, or where they cannot be listed."""
+        return self.listed()[0]
+
+    def listed(self) -> tuple[list[str], dict[str, int]]:
+        """The files of the source, and how many others match its pattern, by the endings of their names."""
         try:
             storage.reach(self.glob)
-            files = [uri for uri in storage.glob(self.glob) if file_kind(uri)]
+            found = storage.glob(self.glob)
+            is_folder = not found and storage.exists(self.glob)
         except RunError:
             raise
         except Exception as error:  # each remote file system raises its own
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise RunError(f"source {self.name}: {self.glob} cannot be listed ({first})") from error
+        if is_folder:
+            raise RunError(
+                f"source {self.name}: {self.glob} is a folder; name its files, as by {self.glob}/*"
+            )
+        files = [uri for uri in found if file_kind(uri)]
         if not files:
             raise RunError(
                 f"source {self.name}: no file matches {self.glob}; allowed are {', '.join(SUFFIXES)}, "
                 "text files also with .gz or .zst"
             )
-        return files
+        others = Counter(
+            os.path.splitext(storage.name(uri))[1] or storage.name(uri) for uri in found if not file_kind(uri)
+        )
+        return files, dict(others)
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ class SourceInfo:
     """Hard negatives of all pairs to train on."""
     input_pairs: str = ""
     """Of the pairs as they were read, with duplicates, and of the seed and the held-out share."""
+    skipped_files: dict[str, int] = field(default_factory=dict)
+    """Files that the pattern matched and that are of no kind that is read, by the endings of their names."""
     unused: dict[str, int] = field(default_factory=dict)
     """Columns of the input that were not read, and in how many rows they are."""
     lost_negatives: dict[str, int] = field(default_factory=dict)

@@ -56,6 +56,26 @@ def test_a_space_after_each_comma(tmp_path):
     assert read(tmp_path / "file.csv").pairs == [("q", "a, b", [])]
 
 
+def test_texts_with_backslashes_are_left_as_they_are(tmp_path):
+    """One that is before a quote is none of the text; LaTeX and paths keep theirs."""
+    (tmp_path / "file.csv").write_text('"query","document"\n"say \\"hi\\"","\\frac{a}{b} of C:\\new"\n')
+    assert read(tmp_path / "file.csv").pairs == [('say "hi"', "\\frac{a}{b} of C:\\new", [])]
+
+
+def test_a_space_before_quotes_and_a_comma_in_a_name(tmp_path):
+    (tmp_path / "space.csv").write_text('query,document\nq, "a, b"\nr, "c"\n')
+    assert read(tmp_path / "space.csv").pairs == [("q", "a, b", []), ("r", "c", [])]
+    (tmp_path / "comma.csv").write_text('"query";"document";"source, year"\nq;d;x\n')
+    assert read(tmp_path / "comma.csv").pairs == [("q", "d", [])]
+
+
+def test_a_carriage_return_within_a_line_is_part_of_the_text(tmp_path):
+    (tmp_path / "file.tsv").write_bytes(b"query\tdocument\r\nq\tone\rtwo\r\n")
+    assert read(tmp_path / "file.tsv").pairs == [("q", "one\rtwo", [])]
+    (tmp_path / "old.csv").write_bytes(b"query,document\rq,d\rr,e\r")
+    assert len(read(tmp_path / "old.csv").pairs) == 2
+
+
 @pytest.mark.parametrize("rows", [1, 3_000])
 def test_a_quote_that_is_not_closed_does_not_swallow_what_follows(rows, tmp_path):
     lines = ["query,document", *(f"q{i},d{i}" for i in range(rows)), 'q,"open', "r,e"]

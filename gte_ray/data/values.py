@@ -1,0 +1,101 @@
+"""What the values of a row hold: pairs in lists, texts behind instructions, and what is no text."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+_CLASS = re.compile(
+    r"[-+]?\d+(\.\d+)?|entailment|neutral|contradiction|true|false|yes|no|(not[_ ])?\w*(duplicate|relevant)",
+    re.I,
+)
+"""What stands as a third text in a row that is no triple but a pair with a label."""
+
+
+class Pair(NamedTuple):
+    """A row, or a part of it, before its values are known to be texts."""
+
+    query: Any
+    document: Any
+    negatives: Sequence[Any]
+    layout: str
+
+
+class Dropped(NamedTuple):
+    """A row that is no pair."""
+
+    reason: str
+
+
+class Unused(NamedTuple):
+    """Columns of a file that are not read, and in how many of its rows they are."""
+
+    columns: dict[str, int]
+
+
+Item = Pair | Dropped | Unused
+NOT_A_PAIR = Dropped("not a pair")
+NOT_JSON = Dropped("not json")
+JUDGED = Dropped("with a label or score")
+NAME_TWICE = Dropped("a name twice")
+
+
+def list_pair(value: list[Any]) -> Item:
+    """`[query, document]` or `[query, document, negative]`; a third value that is no text may be a label."""
+    third = value[2] if len(value) == 3 else None
+    is_text = isinstance(third, str) and not _CLASS.fullmatch(third.strip())
+    if len(value) == 2 or (len(value) == 3 and (third is None or is_text)):
+        return Pair(value[0], value[1], value[2:], "[query, document]")
+    return NOT_A_PAIR
+
+
+def set_pairs(texts: Any) -> Sequence[Item]:
+    """Neighbours in a list of texts that all say the same."""
+    if not isinstance(texts, list) or len(texts) < 2:
+        return (NOT_A_PAIR,)
+    return [Pair(query, document, (), "{set}") for query, document in pairwise(texts)]
+
+
+def listed(value: Any) -> list[Any]:
+    """The items of a list, a single value as one of them, none of null."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def without_instruction(value: Any) -> list[Any]:
+    """The texts of [instruction, text], of [text], of a list of such lists, or of a plain text."""
+    if not isinstance(value, list):
+        return [] if value is None else [value]
+    if value and all(isinstance(item, list) for item in value):
+        return [item[-1] if 0 < len(item) <= 2 else item for item in value]
+    return value[-1:] if len(value) <= 2 else [value]
+
+
+def characters(value: Any) -> int:
+    """Roughly those of a JSON value."""
+    characters, waiting = 0, [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            characters += len(item)
+        elif isinstance(item, dict):
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+        characters += 1
+    return characters
+
+
+def flaw(text: Any) -> str:
+    """Why `text` cannot be trained on; empty when it can."""
+    if text is None:
+        return "null"
+    if not isinstance(text, str):
+        return "not text"
+    if not text or text.isspace():
+        return "empty"
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return "not utf-8"
+    return ""
