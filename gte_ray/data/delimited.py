@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain, dropwhile, islice
 from typing import Any, NamedTuple
 
 from gte_ray.data.columns import has_known, shown
@@ -65,7 +65,10 @@ def delimited_rows(
     lines = iter(text)
     head = list(islice(lines, HEAD_LINES))
     complete = len(head) < HEAD_LINES
-    head[:1] = [line.lstrip("\ufeff") for line in head[:1]]  # of each file that was put behind another
+    head = list(dropwhile(lambda line: not line.strip("\ufeff \t\r\n"), head))
+    head[:1] = [
+        line.lstrip("\ufeff") for line in head[:1]
+    ]  # a mark for each file that was put behind another
     if head and head[0][:4].lower() == "sep=" and len(head[0].rstrip("\r\n")) == 5:  # as Excel writes it
         delimiter = head.pop(0)[4]
     if not head:
@@ -74,7 +77,7 @@ def delimited_rows(
     counted = _Counted(chain(head, lines))
     reader = dialect.reader(counted)
     try:
-        header = next(reader)
+        header = next(reader, [])
         _refuse_foreign_bytes(header, uri)
         rows = Rows(columns, uri)
         rows.choose(header, frozenset())

@@ -125,3 +125,12 @@ def test_files_of_another_kind_are_named(name, tmp_path):
         read(tmp_path / name)
     assert str(caught.value).startswith(str(tmp_path / name))
     str(caught.value).encode()
+
+
+@pytest.mark.parametrize("name", ["file.csv", "file.tsv"])
+def test_empty_lines_before_the_names(name, tmp_path):
+    delimiter = "," if name.endswith("csv") else "\t"
+    (tmp_path / name).write_text(f"\n \nquery{delimiter}document\n\nq{delimiter}d\n")
+    assert read(tmp_path / name).pairs == [("q", "d", [])]
+    (tmp_path / name).write_text("\n\n")
+    assert read(tmp_path / name).pairs == []
