@@ -65,6 +65,7 @@ def delimited_rows(
     lines = iter(text)
     head = list(islice(lines, HEAD_LINES))
     complete = len(head) < HEAD_LINES
+    read = len(head)
     head = list(dropwhile(lambda line: not line.strip("\ufeff \t\r\n"), head))
     head[:1] = [
         line.lstrip("\ufeff") for line in head[:1]
@@ -74,7 +75,7 @@ def delimited_rows(
     if not head:
         return
     dialect = _dialect(head, delimiter, complete)
-    counted = _Counted(chain(head, lines))
+    counted = _Counted(chain(head, lines), read - len(head))
     reader = dialect.reader(counted)
     try:
         header = next(reader, [])
@@ -100,9 +101,9 @@ def _values(reader: Iterator[list[str]], header: list[str]) -> Iterator[Any]:
 class _Counted:
     """Lines, and the number of the last one."""
 
-    def __init__(self, lines: Iterator[str]):
+    def __init__(self, lines: Iterator[str], before: int = 0):
         self.lines = lines
-        self.number = 0
+        self.number = before
 
     def __iter__(self) -> Iterator[str]:
         return self
