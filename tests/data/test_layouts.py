@@ -90,9 +90,16 @@ VERDICTS = [
     "Label",
     "score",
     "similarity_score",
+    "isDuplicate",
     "is_duplicate",
     "gold_label",
     "relatedness_score",
+    "entailment_judgment",
+    "cos_sim",
+    "is_impossible",
+    "label_text",
+    "cross_encoder_score",
+    "target",
 ]
 
 
