@@ -133,7 +133,9 @@ def scores_table(
         ["seen: documents that are also in pairs that were trained on, with other queries"] if seen else []
     )
     caption = "\n".join(notes) or None
-    table = Table(title="held-out retrieval, %", caption=caption, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title="held-out retrieval, %", caption=caption, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
     table.add_column("\nsource", overflow="fold")
     table.add_column("\ndocs", justify="right")
     if seen:
