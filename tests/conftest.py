@@ -1,8 +1,11 @@
 """Fixtures that many tests share."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 # One small machine runs many processes: none of them may take all cores, or reach for a model hub.
@@ -53,6 +56,22 @@ def run_main(ray_local, monkeypatch, capsys):
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def here(run_main, workplace, monkeypatch):
+    """Runs a command in this process: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(workplace)
+    return lambda module, *arguments: run_main(import_module(f"gte_ray.{module}").main, module, *arguments)
+
+
+@pytest.fixture(scope="module")
+def workplace(tiny_store, empty_database, tmp_path_factory) -> Path:  # noqa: F811
+    """A folder with a store and an empty database of MLflow."""
+    folder = tmp_path_factory.mktemp("workplace")
+    (folder / "mlflow.db").write_bytes(empty_database)
+    shutil.copytree(tiny_store, folder / "store")
+    return folder
 
 
 @pytest.fixture(scope="session")

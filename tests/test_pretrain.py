@@ -1,13 +1,9 @@
-"""The commands as a person runs them, on a small store: output, exit codes, what is left behind."""
+"""A run as a person makes it, on a small store: output, scores, model, MLflow, and what goes on from it."""
 
-import importlib
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,42 +20,7 @@ from gte_ray.recipes import recipe
 from gte_ray.run import open_run, plan_run, run_key
 from gte_ray.train.checkpoints import delete_orphans
 from gte_ray.train.state import WEIGHTS_FILE
-
-SMALL = [
-    *("--steps", "8", "--global-batch", "16", "--hidden-size", "16", "--layers", "1", "--heads", "2"),
-    *("--intermediate-size", "32", "--vocab-size", "300", "--max-length", "16", "--checkpoint-every", "4"),
-    *("--threads", "1"),
-]
-
-
-def command(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
-    """The command in a process and a Ray of its own."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
-    return subprocess.run(
-        [sys.executable, "-m", f"gte_ray.{module}", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=250,
-        env=environment | {"COLUMNS": "160"},
-    )
-
-
-@pytest.fixture
-def here(run_main, workplace, monkeypatch):
-    """Runs a command in this process: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(workplace)
-    return lambda module, *arguments: run_main(
-        importlib.import_module(f"gte_ray.{module}").main, module, *arguments
-    )
-
-
-@pytest.fixture(scope="module")
-def workplace(tiny_store, empty_database, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("workplace")
-    (folder / "mlflow.db").write_bytes(empty_database)
-    shutil.copytree(tiny_store, folder / "store")
-    return folder
+from tests.commands import SMALL, command
 
 
 @pytest.fixture(scope="module")
@@ -235,100 +196,3 @@ def test_the_same_name_for_another_run_is_refused(workplace, finished, here):
     assert code == 2
     assert "made with other settings (alpha 0.5 -> 1.0)" in err
     assert (workplace / "runs/run/model/model.safetensors").exists()
-
-
-def test_dry_run_forecasts_and_starts_nothing(workplace, here):
-    code, out, err = here("pretrain", "--recipe", "gte-base", "--store", "store", "--retokenize", "--dry-run")
-    assert code == 0, err
-    assert "learning_rate=0.0002" in out
-    assert "memory of a worker" in out
-    assert re.search(r"parameters .*1\d\d\.\d M", out)
-    assert not list((workplace / "runs").glob("gte-base*"))
-
-
-def test_show_the_mixture_and_a_batch(here):
-    code, out, _ = here("show", "store", "--recipe", "gte-base")
-    assert code == 0
-    assert re.search(r"large +│ others", out)
-    assert "100.0%" in out
-    code, out, _ = here("show", "store", "--step", "3", "--global-batch", "4")
-    assert code == 0
-    assert re.search(r"step 3 of \d+: 4 pairs of (large|middle|small)", out)
-    code, _, err = here("show", "store", "--step", "100000")
-    assert code == 2
-    assert "--step is 100000; allowed is 0 to" in err
-    code, _, err = here("show", "store", "nowhere")
-    assert code == 2
-    assert "store is no finished run; allowed are one store, or folders of finished runs" in err
-
-
-def test_diverging_without_mlflow_loses_nothing(workplace, here):
-    """Stops with step and source named, keeps the last checkpoint, and keeps what MLflow could not take."""
-    code, out, err = here(
-        "pretrain", "--store", "store", *SMALL, "--name", "wild", "--tracking-uri", "http://127.0.0.1:9",
-        "--max-grad-norm", "0", "--learning-rate", "1e36", "--checkpoint-every", "1", "--warmup", "0",
-    )  # fmt: skip
-    assert code == 1
-    assert re.search(r"error: training diverged: .* of step \d+ \(source \w+\) is not finite", err)
-    assert "cannot be written to" in " ".join(out.split())
-    folder = workplace / "runs/wild"
-    kept = [
-        json.loads(path.read_text())["step"] for path in folder.glob("checkpoints/checkpoint_*/state.json")
-    ]
-    spooled = [
-        json.loads(line)["step"]
-        for line in (folder / "mlflow-spool.jsonl").read_text().splitlines()
-        if '"loss"' in line
-    ]
-    assert spooled
-    assert spooled == list(range(len(spooled)))
-    assert max(kept) == spooled[-1]
-
-
-def test_sigterm_ends_at_once_and_marks_the_run_as_killed(workplace):
-    name = "long [v2] %41"
-    flags = ["--store", "store", *SMALL, "--steps", "100000", "--name", name, "--verbose"]
-    out, err = workplace / "out.txt", workplace / "err.txt"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gte_ray.pretrain", *flags],
-        cwd=workplace,
-        stdout=out.open("w"),
-        stderr=err.open("w"),
-        env={k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")},
-    )
-    checkpoints = workplace / f"runs/{name}/checkpoints"
-    deadline = time.monotonic() + 150
-    while not list(checkpoints.glob("checkpoint_*/state.json")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.terminate()
-    assert process.wait(timeout=60) == 130
-    assert "interrupted; the same command goes on from the last checkpoint" in err.read_text()
-    assert f"run {name}: 100,000 steps" in out.read_text()
-    assert (
-        "DeepSpeed info" in out.read_text() and "Started a local Ray instance" in err.read_text()
-    )  # --verbose
-    assert "verbose" not in (workplace / f"runs/{name}/config.json").read_text()
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
-    experiment = client.get_experiment_by_name("gte_ray")
-    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert runs[name].info.status == "KILLED"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "sentence"),
-    [
-        (["--store", "nowhere"], 1, "nowhere: the pair store is missing"),
-        (["--store", "store", "--sources", "nope"], 1, "no source 'nope'; there are large, middle, small"),
-        (["--store", "store", "--base", "no/such-model", *SMALL], 1, "no/such-model"),
-        (["--store", "store", "--max-length", "64"], 1, "its token ids are cut at 24 tokens"),
-        (["--store", "store", "--tracking-uri", "what"], 2, "--tracking-uri is 'what'"),
-        (["--store", "s9://bucket/store"], 2, "manifest.json: not a location that can be opened"),
-    ],
-)
-def test_bad_input_in_one_sentence(here, arguments, code, sentence):
-    found, _, err = here("pretrain", *arguments)
-    assert found == code
-    assert sentence in " ".join(err.split())
-    assert "Traceback" not in err

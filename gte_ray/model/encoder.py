@@ -131,7 +131,7 @@ def check_fit(name: str, backbone: Any, vocab_size: int, max_length: int) -> Non
         raise RunError(f"max_length is {max_length}, but the model {name!r} has {most} positions for tokens")
     try:
         known = len(backbone.get_input_embeddings().weight)
-    except NotImplementedError as error:
+    except NotImplementedError as error:  # transformers' answer for a backbone that takes no token ids
         raise RunError(f"{name}: {backbone.config.model_type} has no table of tokens") from error
     if vocab_size > known:
         raise RunError(

@@ -1,8 +1,13 @@
 """Files as tests write them, and what is read of them."""
 
+import csv
+import io
 import json
 from collections import Counter
 from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gte_ray.data.sources import check_file, read_file
 
@@ -31,3 +36,15 @@ def read(path: Any, columns: tuple[str, str] | None = None) -> Read:
 
 def json_lines(*rows: Any) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def comma_separated(*rows, **dialect) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, **dialect).writerows(rows)
+    return text.getvalue().encode()
+
+
+def parquet(**columns) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()

@@ -99,34 +99,6 @@ def test_columns_that_are_not_read_are_told(tmp_path):
     assert (found.unused, found.dropped) == ({"": 2, "document_id": 2}, {"not a pair": 1})
 
 
-FOREIGN = {
-    "pointer.jsonl": (
-        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n",
-        "git lfs pull",
-    ),
-    "pointer.csv": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "git lfs pull"),
-    "pointer.parquet": (
-        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n",
-        "git lfs pull",
-    ),
-    "archive.jsonl": (b"PK\x03\x04" + bytes(40), "ZIP archive"),
-    "bzip.csv": (b"BZh91AY&SY", "bzip2"),
-    "table.jsonl": (b"PAR1" + bytes(40), "has to end with .parquet"),
-    "no-mark.jsonl": (b'{"query": "q"}\n'.decode().encode("utf-16-le"), "is not UTF-8"),
-    "names.csv": ("Requête,Réponse\nq1,d1\n".encode("latin-1"), "names of its columns are not UTF-8"),
-}
-
-
-@pytest.mark.parametrize("name", FOREIGN)
-def test_files_of_another_kind_are_named(name, tmp_path):
-    content, message = FOREIGN[name]
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(RunError, match=message) as caught:
-        read(tmp_path / name)
-    assert str(caught.value).startswith(str(tmp_path / name))
-    str(caught.value).encode()
-
-
 @pytest.mark.parametrize("name", ["file.csv", "file.tsv"])
 def test_empty_lines_before_the_names(name, tmp_path):
     delimiter = "," if name.endswith("csv") else "\t"
