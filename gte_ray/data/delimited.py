@@ -67,14 +67,13 @@ def delimited_rows(
     complete = len(head) < HEAD_LINES
     read = len(head)
     head = list(dropwhile(lambda line: not line.strip("\ufeff \t\r\n"), head))
-    head[:1] = [
-        line.lstrip("\ufeff") for line in head[:1]
-    ]  # a mark for each file that was put behind another
+    # There is a mark for each file that was put behind another.
+    head[:1] = [line.lstrip("\ufeff") for line in head[:1]]
     if head and head[0][:4].lower() == "sep=" and len(head[0].rstrip("\r\n")) == 5:  # as Excel writes it
         delimiter = head.pop(0)[4]
     if not head:
         return
-    dialect = _dialect(head, delimiter, complete)
+    dialect = _dialect(head, _delimiter(head[0], delimiter, columns), complete)
     counted = _Counted(chain(head, lines), read - len(head))
     reader = dialect.reader(counted)
     try:
@@ -116,7 +115,6 @@ class _Counted:
 
 def _dialect(head: list[str], delimiter: str, complete: bool) -> Dialect:
     """That of the file whose first lines are `head`, all of it if `complete`."""
-    delimiter = _delimiter(head[0], delimiter)
     if delimiter == "\t" and not _is_quoted(head, complete):
         # Most tab-separated files carry quotes as they are: read as quoting, one could swallow many lines.
         return Dialect(delimiter, quoted=False)
@@ -129,12 +127,13 @@ def _dialect(head: list[str], delimiter: str, complete: bool) -> Dialect:
     return escaped if _rows(plain, head, complete) is None and _rows(escaped, head, complete) else plain
 
 
-def _delimiter(header: str, usual: str) -> str:
-    """The one by which a line of names falls into columns that are known; else the usual one, or the most frequent."""
+def _delimiter(header: str, usual: str, columns: tuple[str, str] | None) -> str:
+    """The one by which a line of names falls into `columns`, or into known ones; else the usual or most frequent one."""
     others = [delimiter for delimiter in DELIMITERS if delimiter != usual and delimiter in header]
     for delimiter in [usual, *others]:
-        names = next(csv.reader([header.strip()], delimiter=delimiter, skipinitialspace=True), [])
-        if has_known(names):
+        rows = _rows(Dialect(delimiter, spaced=True), [header], complete=True)
+        names = rows[0] if rows else []
+        if set(columns) <= set(names) if columns else has_known(names):
             return delimiter
     return usual if usual in header or not others else max(others, key=header.count)
 

@@ -89,7 +89,7 @@ class Rows:
                 if names in self.judged:
                     yield JUDGED
                 else:
-                    yield from self.of_object(value)
+                    yield from self._pairs(value)
             elif isinstance(value, list):
                 yield list_pair(value)
             else:
@@ -145,8 +145,8 @@ class Rows:
         if not self.given and any(map(is_verdict, new)):
             self.judged.add(names)
 
-    def of_object(self, value: dict[str, Any]) -> Sequence[Item]:
-        """The pairs of one row, whose columns were chosen before."""
+    def _pairs(self, value: dict[str, Any]) -> Sequence[Item]:
+        """Those of one row."""
         assert self.columns is not None
         columns = self.columns
         query, document = value.get(columns.query), value.get(columns.document)

@@ -106,3 +106,16 @@ def test_empty_lines_before_the_names(name, tmp_path):
     assert read(tmp_path / name).pairs == [("q", "d", [])]
     (tmp_path / name).write_text("\n\n")
     assert read(tmp_path / name).pairs == []
+
+
+def test_a_first_line_that_is_no_line_of_names(tmp_path):
+    """Of any length, and with a carriage return within it: one sentence, none of csv's own errors."""
+    for first in ("a" * 200_000 + ",b", "query\rx,document", '"open,document'):
+        (tmp_path / "file.csv").write_bytes(f"{first}\nq,d\n".encode())
+        with pytest.raises(RunError):
+            read(tmp_path / "file.csv")
+
+
+def test_named_columns_tell_the_delimiter(tmp_path):
+    (tmp_path / "file.csv").write_text("left;right;place, year\nq;d, e;x\n")
+    assert read(tmp_path / "file.csv", ("left", "right")).pairs == [("q", "d, e", [])]
