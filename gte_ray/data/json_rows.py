@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from gte_ray.data.values import NAME_TWICE, NOT_JSON
@@ -64,7 +65,8 @@ def array_values(text: io.TextIOWrapper, uri: str) -> Iterator[Any]:
     while True:
         place += len(_BETWEEN.match(buffer, place)[0])  # type: ignore[index]
         if buffer.startswith("]", place):
-            if (buffer[place + 1 :] + text.read(ARRAY_CHARACTERS)).strip():
+            rest = chain([buffer[place + 1 :]], iter(lambda: text.read(ARRAY_CHARACTERS), ""))
+            if any(part.strip() for part in rest):
                 raise RunError(
                     f"{uri}: holds more behind its JSON array; allowed is one array, or one row in each line"
                 )

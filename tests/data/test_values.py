@@ -34,8 +34,12 @@ AFTER_AN_ARRAY = [
 ]
 
 
+@pytest.mark.parametrize("read_at_once", [3, 2**20])
 @pytest.mark.parametrize("content", AFTER_AN_ARRAY)
-def test_what_follows_an_array_is_not_lost(content, tmp_path):
+def test_what_follows_an_array_is_not_lost(content, read_at_once, tmp_path, monkeypatch):
+    monkeypatch.setattr("gte_ray.data.json_rows.ARRAY_CHARACTERS", read_at_once)
+    (tmp_path / "file.jsonl").write_text('[{"query": "q", "document": "d"}] \n\n  ')
+    assert len(read(tmp_path / "file.jsonl").pairs) == 1
     (tmp_path / "file.jsonl").write_text(content)
     with pytest.raises(RunError, match="holds more behind its JSON array"):
         read(tmp_path / "file.jsonl")
