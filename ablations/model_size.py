@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from gte_ray.ablation.study import Ablation, Row, Setting, more_is_better
 from gte_ray.config import Config
-from gte_ray.forecast import model_shape
 from gte_ray.recipes import gte_base, gte_large, gte_small
+from gte_ray.runs.forecast import model_shape
 
 PAPER = {"small": (gte_small, 30, None), "base": (gte_base, 110, 59.0), "large": (gte_large, 330, None)}
 """Recipe, million parameters, average on MTEB."""

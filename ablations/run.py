@@ -16,7 +16,7 @@ FOLDER = Path(__file__).resolve().parent
 sys.path[0] = str(FOLDER.parent)
 
 from gte_ray.ablation.command import main  # noqa: E402
-from gte_ray.console import run_command  # noqa: E402
+from gte_ray.cli.console import run_command  # noqa: E402
 
 if __name__ == "__main__":
     run_command(lambda: main(FOLDER))

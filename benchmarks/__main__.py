@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from gte_ray.console import plain_console
+from gte_ray.cli.console import plain_console
 
 MODULES = ("prepare", "stream", "loss", "step", "mining", "encode", "checkpoints")
 

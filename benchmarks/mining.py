@@ -9,8 +9,8 @@ import time
 import torch
 import torch.nn.functional as F
 
-from gte_ray.mining.nearest import DOCUMENT_TILE, QUERY_TILE, nearest
 from gte_ray.mining.search import BLOCK_TEXTS
+from gte_ray.retrieval.nearest import DOCUMENT_TILE, QUERY_TILE, nearest
 
 REACH = 0.7
 """Share of the bare product's speed."""

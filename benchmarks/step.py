@@ -21,7 +21,7 @@ from sentence_transformers.sentence_transformer import losses, modules
 from torch import Tensor, nn
 
 from benchmarks.loss import best_seconds
-from gte_ray.config import Config, DataConfig, HardwareConfig, ModelConfig, ObjectiveConfig, TrainingConfig
+from gte_ray.config import Config, HardwareConfig, ModelConfig, ObjectiveConfig, PairsConfig, TrainingConfig
 from gte_ray.data.batch import PairBatch, TokenLists
 from gte_ray.data.tokenize import train_wordpiece
 from gte_ray.model.encoder import Encoder, build_encoder
@@ -38,7 +38,7 @@ CPU = torch.device("cpu")
 def build_config(layers: int, hidden: int, batch: int) -> Config:
     return Config(
         recipe="bench",
-        data=DataConfig("", max_length=LENGTH),
+        data=PairsConfig("", max_length=LENGTH),
         model=ModelConfig("scratch", VOCABULARY, hidden, layers, hidden // 32, 4 * hidden),
         objective=ObjectiveConfig(),
         training=TrainingConfig(1_000, batch, 1e-4, precision="fp32"),

@@ -32,7 +32,7 @@ COMPUTATION = 2
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class PairsConfig:
     """Which pairs are trained on, and how sources are mixed."""
 
     store: str
@@ -151,7 +151,7 @@ class HardwareConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class OutputConfig:
     """What a run is called and where it leaves things."""
 
     output: str = "runs"
@@ -188,12 +188,12 @@ class Config:
 
     recipe: str
     """Name of the recipe that the fields started from."""
-    data: DataConfig
+    data: PairsConfig
     model: ModelConfig
     objective: ObjectiveConfig
     training: TrainingConfig
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
-    run: RunConfig = field(default_factory=RunConfig)
+    run: OutputConfig = field(default_factory=OutputConfig)
     seed: int = 42
     """Seed of the source order, the row order, the initial weights and dropout."""
 

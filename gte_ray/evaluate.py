@@ -1,25 +1,24 @@
 """python -m gte_ray.evaluate: scores embedding models on a benchmark (paper, section 4)."""
 
 import os
-import tempfile
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 
-from gte_ray import storage, weights
-from gte_ray.console import plain_console, run_command, start_ray, until_interrupted
+from gte_ray.cli.console import plain_console, run_command
+from gte_ray.cli.flags import BUILTIN_STORE
 from gte_ray.errors import RunError, UsageError
-from gte_ray.flags import BUILTIN_STORE
+from gte_ray.runtime import storage
+from gte_ray.runtime.cluster import start_ray, until_interrupted
 
 if TYPE_CHECKING:
-    from gte_ray.benchmark.report import Board
-    from gte_ray.benchmark.result import OnResult, Result
-    from gte_ray.benchmark.tasks import Benchmark
+    from gte_ray.evaluation.mteb.benchmarks import Benchmark
+    from gte_ray.evaluation.scoreboard import Scoreboard
+    from gte_ray.evaluation.task_results import OnResult, TaskResult
 
 HELD_OUT = "heldout"
-BENCHMARKS = (HELD_OUT, "mteb-en", "beir", "codesearchnet", "sst2")
+BENCHMARK_WORDS = (HELD_OUT, "mteb-en", "beir", "codesearchnet", "sst2")
 """Words that mean a benchmark, whatever folders are there."""
 
 
@@ -66,13 +65,13 @@ def main() -> None:
             )
     if not arguments.models:
         raise UsageError("at least one model is needed")
-    from gte_ray.evaluation.bm25 import BM25
+    from gte_ray.retrieval.bm25 import BM25
 
     models = tuple(storage.absolute_folder(model, BM25) for model in arguments.models)
     arguments = replace(
         arguments,
         models=models,
-        benchmark=storage.absolute_folder(arguments.benchmark, *BENCHMARKS),
+        benchmark=storage.absolute_folder(arguments.benchmark, *BENCHMARK_WORDS),
         store=storage.absolute(arguments.store),
     )
     found = _benchmark(arguments)
@@ -83,8 +82,8 @@ def main() -> None:
 
 def _check(models: tuple[str, ...]) -> None:
     """Tells what is worth knowing of the models; RunError in one sentence where one cannot be scored."""
-    from gte_ray.evaluation.bm25 import BM25
     from gte_ray.model.load import check_model
+    from gte_ray.retrieval.bm25 import BM25
 
     console = plain_console()
     for model in dict.fromkeys(models):
@@ -100,7 +99,7 @@ def _benchmark(arguments: Arguments) -> "Benchmark | None":
         open_store(arguments.store)
         return None
     try:
-        from gte_ray.benchmark.tasks import benchmark
+        from gte_ray.evaluation.mteb.benchmarks import benchmark
     except ImportError as error:
         raise RunError(
             f"--benchmark {arguments.benchmark} needs the package mteb ({error}): pip install 'gte_ray[mteb]'"
@@ -109,12 +108,14 @@ def _benchmark(arguments: Arguments) -> "Benchmark | None":
 
 
 def _evaluate(arguments: Arguments, found: "Benchmark | None") -> None:
-    from gte_ray.benchmark.report import console_table, labels
-    from gte_ray.tracking_uri import viewing_command
+    from gte_ray.cli.tables import benchmark_table
+    from gte_ray.evaluation.scoreboard import labels
+    from gte_ray.report.benchmark import Benchmarked, record
+    from gte_ray.tracking.server import viewing_command
 
     console, short = plain_console(), labels(arguments.models)
 
-    def tell(result: "Result", cached: bool) -> None:
+    def tell(result: "TaskResult", cached: bool) -> None:
         label = short[result.model]
         if result.error:
             console.print(f"{label}  {result.error}", style="yellow", soft_wrap=True)
@@ -125,8 +126,11 @@ def _evaluate(arguments: Arguments, found: "Benchmark | None") -> None:
         console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     results, boards = _score(arguments, found, tell)
     for shown in boards:
-        console.print(console_table(shown))
-    unwritten = _track(arguments, results, boards)
+        console.print(benchmark_table(shown))
+    benchmarked = Benchmarked(
+        arguments.benchmark, arguments.store, arguments.models, tuple(results), tuple(boards)
+    )
+    unwritten = record(benchmarked, arguments.tracking_uri, arguments.experiment)
     if unwritten:
         console.print(f"warning: {unwritten}", style="yellow")
     console.print(f"MLflow  {viewing_command(arguments.tracking_uri)}", soft_wrap=True)
@@ -137,63 +141,29 @@ def _evaluate(arguments: Arguments, found: "Benchmark | None") -> None:
 
 def _score(
     arguments: Arguments, found: "Benchmark | None", tell: "OnResult"
-) -> "tuple[list[Result], list[Board]]":
+) -> "tuple[list[TaskResult], list[Scoreboard]]":
     """All results, and a table for each metric."""
-    from gte_ray.benchmark.report import board
-    from gte_ray.benchmark.result import Scoring
-    from gte_ray.data.tasks import Pool
+    from gte_ray.evaluation.scoreboard import scoreboard
+    from gte_ray.evaluation.task_results import Scoring
+    from gte_ray.runtime.pool import Pool
 
     pool = Pool(arguments.workers, arguments.gpu, arguments.threads)
     output = storage.absolute(arguments.output)
     scoring = Scoring(arguments.benchmark, output, pool, arguments.micro_batch_tokens)
     if found is None:
-        from gte_ray.benchmark.heldout import HeldOutScoring, score_held_out
+        from gte_ray.evaluation.heldout_benchmark import HeldOutScoring, score_held_out
 
         held_out = HeldOutScoring(arguments.store, arguments.limit, scoring)
         results = score_held_out(held_out, arguments.models, tell)
-        return results, [board(f"{HELD_OUT}, nDCG@10", results, "main", (), False)]
-    from gte_ray.benchmark.score import score
+        return results, [scoreboard(f"{HELD_OUT}, nDCG@10", results, "main", (), False)]
+    from gte_ray.evaluation.mteb.score import score
 
     results = score(found, scoring, arguments.models, tell)
     names = [("main", found.name)] + [(metric, f"{found.name}, {metric}") for metric in found.metrics]
     return results, [
-        board(name, results, metric, found.paper if metric == "main" else (), found.by_category)
+        scoreboard(name, results, metric, found.paper if metric == "main" else (), found.by_category)
         for metric, name in names
     ]
-
-
-def _track(arguments: Arguments, results: "list[Result]", boards: "list[Board]") -> str:
-    """All of it into one MLflow run for this benchmark and these models; what could not be written."""
-    from gte_ray.benchmark.report import labels, markdown, plot, table_csv
-    from gte_ray.data.sort import digest
-    from gte_ray.runner import command_line
-    from gte_ray.tracking import TrackedRun, Tracker
-
-    short, identities = labels(arguments.models), [weights.identity(model) for model in arguments.models]
-    key = f"evaluation-{digest(arguments.benchmark, arguments.store, arguments.models, identities)}"
-    folder = (
-        Path(tempfile.gettempdir()) / f"gte_ray-{key}"
-    )  # the same again for what MLflow has not taken yet
-    folder.mkdir(exist_ok=True)
-    tracked = TrackedRun(
-        key=key,
-        name=f"{Path(arguments.benchmark).name}: {', '.join(short.values())}",
-        experiment=arguments.experiment,
-        params={"benchmark": arguments.benchmark, "models": ", ".join(arguments.models)},
-        tags={"gte_ray.command": command_line()},
-    )
-    tracker = Tracker(arguments.tracking_uri, tracked, str(folder / "mlflow-spool.jsonl"), lambda text: None)
-    for result in results:
-        names = {metric: f"{metric}/{result.task}/{short[result.model]}" for metric in result.scores}
-        tracker.log_step(0, {names[metric]: value for metric, value in result.scores.items()})
-    texts = {"report.md": "\n".join(markdown(found, command_line()) for found in boards)}
-    texts["table.csv"] = table_csv(results)
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-        tracker.log_artifact(str(folder / name))
-    for path in plot(boards[0], str(folder / "plot")):
-        tracker.log_artifact(path)
-    return tracker.finish("FAILED" if any(result.error for result in results) else "FINISHED")
 
 
 if __name__ == "__main__":

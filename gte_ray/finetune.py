@@ -1,17 +1,17 @@
 """python -m gte_ray.finetune: fine-tunes an embedding model with hard negatives (paper, section 3.4)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
+from gte_ray.cli.console import plain_console, run_command
+from gte_ray.cli.flags import HARD_STORE, FlatConfig, defaults, parse
+from gte_ray.cli.stores import ensure_hard_store
+from gte_ray.cli.training import train
 from gte_ray.config import Config
-from gte_ray.console import plain_console, run_command, start_ray
 from gte_ray.errors import RunError
-from gte_ray.flags import BUILTIN_STORE, HARD_STORE, FlatConfig, defaults, parse
-from gte_ray.pretrain import ensure_store, train
 from gte_ray.recipes import FINETUNING_BATCH, finetuning
 
 
@@ -30,7 +30,7 @@ class Arguments:
 
 
 @dataclass(frozen=True)
-class _First:
+class _StoreFlags:
     """The flags that decide the defaults of all others; there is no default model."""
 
     store: str = HARD_STORE
@@ -43,7 +43,7 @@ class _First:
 def main() -> None:
     arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=_defaults)
     if not arguments.dry_run:
-        from gte_ray.base import check_base
+        from gte_ray.runs.base import check_base
 
         check_base(arguments.config)
     if ensure_hard_store(arguments.config.data.store, arguments.config, plain_console(), arguments.verbose):
@@ -52,36 +52,12 @@ def main() -> None:
     train(arguments.config, arguments.fresh, arguments.dry_run, arguments.verbose)
 
 
-def ensure_hard_store(store: str, config: Config, console: Console, verbose: bool) -> bool:
-    """Finds hard negatives for the built-in corpus with BM25 where `store` is that and is not there yet.
-
-    Whether it did. Prepares the corpus, and starts Ray, where that is needed.
-    """
-    from gte_ray import storage
-    from gte_ray.data.store import MANIFEST, open_store
-    from gte_ray.data.tasks import Pool
-    from gte_ray.evaluation.bm25 import BM25
-    from gte_ray.mining.choose import Window
-    from gte_ray.mining.mine import mine
-    from gte_ray.progress import PreparingProgress
-
-    if store != HARD_STORE or storage.exists(storage.join(HARD_STORE, MANIFEST)):
-        return False
-    ensure_store(replace(config, data=replace(config.data, store=BUILTIN_STORE)), console, verbose)
-    start_ray(config.cpus, verbose)
-    console.print(f"finding hard negatives in the built-in corpus for {HARD_STORE}, once")
-    with PreparingProgress(console) as progress:
-        source = open_store(storage.absolute(BUILTIN_STORE))
-        mine(source, HARD_STORE, BM25, Window(), Pool(), report=progress.report)
-    return True
-
-
 def _defaults(arguments: Sequence[str]) -> Config:
     """Those of one epoch over the store, or over the sources of it, that `arguments` name."""
-    return defaults(arguments, _First, _config_of)
+    return defaults(arguments, _StoreFlags, _config_of)
 
 
-def _config_of(first: _First) -> Config:
+def _config_of(first: _StoreFlags) -> Config:
     from gte_ray.data.store import open_store
 
     try:

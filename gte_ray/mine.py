@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import tyro
 
-from gte_ray.console import plain_console, run_command, start_ray
+from gte_ray.cli.console import plain_console, run_command
 from gte_ray.errors import UsageError
+from gte_ray.runtime.cluster import start_ray
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,15 @@ def main() -> None:
             raise UsageError(f"--{name} is {getattr(arguments, name)}; allowed is at least 1")
     if len(set(arguments.sources)) < len(arguments.sources):
         raise UsageError(f"--sources is {' '.join(arguments.sources)!r}; allowed is each source once")
-    from gte_ray import storage
+    from gte_ray.cli.progress import PreparingProgress
+    from gte_ray.cli.tables import store_table
     from gte_ray.data.store import open_store
-    from gte_ray.data.tasks import Pool
-    from gte_ray.evaluation.bm25 import BM25
     from gte_ray.mining.choose import Window
-    from gte_ray.mining.mine import mine
-    from gte_ray.mixture import store_table
+    from gte_ray.mining.mine_store import mine
     from gte_ray.model.load import check_model
-    from gte_ray.progress import PreparingProgress
+    from gte_ray.retrieval.bm25 import BM25
+    from gte_ray.runtime import storage
+    from gte_ray.runtime.pool import Pool
 
     window = Window(
         arguments.first_rank, arguments.last_rank, arguments.margin, arguments.negatives, arguments.seed
@@ -66,7 +67,7 @@ def main() -> None:
         open_store(storage.absolute(arguments.store)),
         storage.absolute_folder(arguments.model, BM25),
     )
-    storage.reach(arguments.out)
+    storage.check_reachable(arguments.out)
     console = plain_console()
     for note in check_model(model) if model != BM25 else ():
         console.print(f"warning: {note}", style="yellow", soft_wrap=True)

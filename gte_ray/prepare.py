@@ -5,8 +5,9 @@ from typing import Annotated
 
 import tyro
 
-from gte_ray.console import plain_console, run_command, start_ray
+from gte_ray.cli.console import plain_console, run_command
 from gte_ray.errors import UsageError
+from gte_ray.runtime.cluster import start_ray
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ def main() -> None:
         raise UsageError("--tokenizer and --vocabulary exclude each other")
     if arguments.vocabulary and arguments.vocabulary < 100:
         raise UsageError(f"--vocabulary is {arguments.vocabulary}; allowed is at least 100 entries")
-    from gte_ray.data.builtin import HELD_OUT_SHARE, prepare_builtin
+    from gte_ray.cli.progress import PreparingProgress
+    from gte_ray.cli.tables import store_notes, store_table
+    from gte_ray.data.builtin import BUILTIN_HELD_OUT_SHARE, prepare_builtin
     from gte_ray.data.ids import Ids, unknown_words
-    from gte_ray.data.prepare import prepare
+    from gte_ray.data.prepare_store import prepare
     from gte_ray.data.sources import parse_source
-    from gte_ray.mixture import store_notes, store_table
-    from gte_ray.progress import PreparingProgress
 
     sources = [parse_source(text) for text in arguments.source]
     ids = None
@@ -65,7 +66,7 @@ def main() -> None:
     start_ray(1, arguments.verbose)
     with PreparingProgress(console) as progress:
         if arguments.builtin:
-            share = HELD_OUT_SHARE if arguments.held_out is None else arguments.held_out
+            share = BUILTIN_HELD_OUT_SHARE if arguments.held_out is None else arguments.held_out
             store = prepare_builtin(arguments.store, ids, progress.report, arguments.seed or 0, share)
         else:
             store = prepare(

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from gte_ray.config import (
     Config,
-    DataConfig,
     HardwareConfig,
     ModelConfig,
     ObjectiveConfig,
-    RunConfig,
+    OutputConfig,
+    PairsConfig,
     TrainingConfig,
 )
 from gte_ray.errors import UsageError
@@ -19,7 +19,7 @@ def tiny(store: str) -> Config:
     """A few minutes on two CPU cores, from random weights: small enough to see everything work."""
     return Config(
         recipe="tiny",
-        data=DataConfig(store=store, alpha=0.5, max_length=64),
+        data=PairsConfig(store=store, alpha=0.5, max_length=64),
         model=ModelConfig(
             base="scratch",
             vocab_size=16_384,
@@ -43,7 +43,7 @@ def tiny(store: str) -> Config:
             graph_tokens=65_536,
             loss_tile=512,
         ),
-        run=RunConfig(checkpoint_every=50, eval_limit=500),
+        run=OutputConfig(checkpoint_every=50, eval_limit=500),
     )
 
 
@@ -100,7 +100,7 @@ def _paper(
     # The paper names neither AdamW's betas nor its weight decay: torch's and DeepSpeed's defaults are used.
     return Config(
         recipe=name,
-        data=DataConfig(store=store, alpha=0.5, max_length=128),  # eq. 4; section 3.4
+        data=PairsConfig(store=store, alpha=0.5, max_length=128),  # eq. 4; section 3.4
         model=model,
         objective=ObjectiveConfig(temperature=0.01),  # section 3.4
         training=TrainingConfig(
@@ -115,7 +115,7 @@ def _paper(
             gpu=True,
             gradient_checkpointing=gradient_checkpointing,
         ),
-        run=RunConfig(checkpoint_every=1_000),
+        run=OutputConfig(checkpoint_every=1_000),
     )
 
 

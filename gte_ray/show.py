@@ -8,9 +8,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from gte_ray.console import plain_console, run_command
+from gte_ray.cli.console import plain_console, run_command
+from gte_ray.cli.flags import FlatConfig, parse
 from gte_ray.errors import UsageError
-from gte_ray.flags import FlatConfig, parse
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,11 @@ class Arguments:
 
 def main() -> None:
     arguments = parse(Arguments, "python -m gte_ray.show")
-    from gte_ray import storage
+    from gte_ray.cli.tables import batch_table, mixture_table
     from gte_ray.data.store import open_store
-    from gte_ray.mixture import batch_table, mixture_table
-    from gte_ray.run import RESULTS_FILE, plan_steps
+    from gte_ray.runs.plan import plan_steps
+    from gte_ray.runs.run_folder import RESULTS_FILE
+    from gte_ray.runtime import storage
 
     console, folders = plain_console(), arguments.folders
     no_runs = [folder for folder in folders if not storage.exists(storage.join(folder, RESULTS_FILE))]
@@ -54,10 +55,10 @@ def main() -> None:
 
 def _compare(folders: Sequence[str], console: Console) -> None:
     """Held-out nDCG@10 in percent by source, a column for each run, and BM25's."""
-    from gte_ray import storage
     from gte_ray.evaluation.heldout import mean_scores
     from gte_ray.evaluation.scores import Scores
-    from gte_ray.run import RESULTS_FILE
+    from gte_ray.runs.run_folder import RESULTS_FILE
+    from gte_ray.runtime import storage
 
     found = [storage.read_json(storage.join(folder, RESULTS_FILE))["scores"] for folder in folders]
     scores = [Scores.from_dict(saved) for saved in found]

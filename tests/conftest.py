@@ -40,7 +40,7 @@ def ray_local():
 @pytest.fixture
 def run_main(ray_local, monkeypatch, capsys):
     """Runs a command's main in this process, on the Ray that is there: (exit code, stdout, stderr)."""
-    from gte_ray.console import run_command
+    from gte_ray.cli.console import run_command
 
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -77,7 +77,7 @@ def workplace(tiny_store, empty_database, tmp_path_factory) -> Path:  # noqa: F8
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory) -> bytes:
     """An sqlite database with MLflow's tables, which take seconds to make, and no run."""
-    from gte_ray.mlflow_run import MlflowClient
+    from gte_ray.tracking.mlflow_run import MlflowClient
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()

@@ -52,7 +52,7 @@ def test_diverging_without_mlflow_loses_nothing(workplace, here):
     ]
     spooled = [
         json.loads(line)["step"]
-        for line in (folder / "mlflow-spool.jsonl").read_text().splitlines()
+        for line in (folder / "mlflow-queue.jsonl").read_text().splitlines()
         if '"loss"' in line
     ]
     assert spooled

@@ -1,25 +1,33 @@
 """The order in which packages may import each other, and the one importer of each big dependency."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gte_ray"
-ORDER = ["config", "data", "model", "train", "evaluation"]
+README = PACKAGE.parent / "README.md"
 SOLE_IMPORTERS = {
     "deepspeed": {"train/engine.py"},
-    "mlflow": {"mlflow_run.py"},
-    "bm25s": {"evaluation/bm25.py"},
-    "mteb": {"benchmark/tasks.py", "benchmark/own.py", "benchmark/adapters.py", "benchmark/score.py"},
+    "mlflow": {"tracking/mlflow_run.py"},
+    "bm25s": {"retrieval/bm25.py"},
+    "mteb": {f"evaluation/mteb/{name}.py" for name in ("adapters", "benchmarks", "own", "score")},
     "scipy": {"ablation/report.py"},
+    "ray.tune": {"ablation/tune.py"},
+    "tyro": {
+        "cli/flags.py",
+        "config.py",
+        *(f"{name}.py" for name in ("evaluate", "finetune", "mine", "prepare", "show")),
+    }
+    | {"ablation/command.py"},
 }
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def imports(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text())
     names = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -27,24 +35,52 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-def stage(module: str) -> int | None:
+def room(module: str) -> str:
+    """The package, or the loose module, that `module` is in, empty for one of another project."""
     parts = module.split(".")
-    if parts[0] != "gte_ray" or len(parts) < 2 or parts[1] not in ORDER:
-        return None
-    return ORDER.index(parts[1])
+    return parts[1] if parts[0] == "gte_ray" and len(parts) > 1 else ""
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
+def own_room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def floors() -> list[list[str]]:
+    """The rooms in the order of the README's tree; those on one line are on one floor."""
+    tree = README.read_text().split("```\ngte_ray/ ", 1)[1].split("```", 1)[0]
+    lines = re.findall(r"^  ((?:\w+(?:\.py|/) ?)+)", tree, re.MULTILINE)
+    return [[name.rstrip("/").removesuffix(".py") for name in line.split()] for line in lines]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_follow_the_flow_of_data(path):
-    relative = path.relative_to(PACKAGE)
-    own = stage("gte_ray." + ".".join(relative.with_suffix("").parts))
-    if own is None:
-        return  # entry points and what joins the stages
-    later = {name for name in imports(path) if (stage(name) or 0) > own}
-    assert not later
+def test_a_file_imports_only_from_floors_below_its_own(path):
+    level = {name: number for number, floor in enumerate(floors()) for name in floor}
+    own = own_room(path)
+    if own == "__init__":
+        assert not {room(name) for name in imports(path)} - {""}
+        return
+    others = {room(name) for name in imports(path)} - {"", own}
+    assert {name for name in others if level[name] >= level[own]} == set()
+
+
+def test_the_readmes_tree_has_each_room_once():
+    named = [name for floor in floors() for name in floor]
+    assert sorted(named) == sorted({own_room(path) for path in FILES} - {"__init__"})
+
+
+@pytest.mark.parametrize(
+    "package", sorted({path.parent for path in FILES} - {PACKAGE}), ids=lambda path: path.name
+)
+def test_the_files_of_a_package_import_each_other_in_no_circle(package):
+    prefix = "gte_ray." + ".".join(package.relative_to(PACKAGE).parts)
+    edges = {
+        path.stem: {name.split(".")[-1] for name in imports(path) if name.rpartition(".")[0] == prefix}
+        for path in package.glob("*.py")
+    }
+    waiting = {stem: {other for other in found if other in edges} for stem, found in edges.items()}
+    while ready := {stem for stem, found in waiting.items() if not found & waiting.keys()}:
+        waiting = {stem: found for stem, found in waiting.items() if stem not in ready}
+    assert waiting == {}
 
 
 @pytest.mark.parametrize("dependency", SOLE_IMPORTERS)
@@ -52,6 +88,6 @@ def test_one_importer_for_each_big_dependency(dependency):
     importers = {
         str(path.relative_to(PACKAGE))
         for path in FILES
-        if any(name.split(".")[0] == dependency for name in imports(path))
+        if any(f"{name}.".startswith(f"{dependency}.") for name in imports(path))
     }
     assert importers == SOLE_IMPORTERS[dependency]

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from gte_ray import finishing
 from gte_ray.config import from_dict
 from gte_ray.data.store import open_store
-from gte_ray.evaluation.final import score_weights
 from gte_ray.evaluation.scores import Scores
+from gte_ray.evaluation.scoring import score_weights
+from gte_ray.model.weights_file import WEIGHTS_FILE
 from gte_ray.recipes import recipe
-from gte_ray.run import open_run, plan_run, run_key
+from gte_ray.runs import finishing
+from gte_ray.runs.plan import plan_run
+from gte_ray.runs.run_folder import open_run, run_key
 from gte_ray.train.checkpoints import delete_orphans
-from gte_ray.train.state import WEIGHTS_FILE
 from tests.commands import SMALL, command
 
 
@@ -164,7 +165,7 @@ def test_a_model_is_there_before_it_is_scored(workplace, here, monkeypatch):
         raise ValueError("these scores are not to be")
 
     with monkeypatch.context() as patch:
-        patch.setattr(finishing, "_score_task", fail)
+        patch.setattr(finishing, "_score", fail)
         code, out, err = here(*flags)
     assert (code, "step 8/8" in out) == (1, True)
     assert err.startswith(

@@ -1,7 +1,6 @@
 """The command behind `ablations/run.py`: its flags, the ablation files that it finds, what it prints."""
 
 import importlib.util
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,28 +8,26 @@ from typing import TYPE_CHECKING
 import tyro
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID
 from rich.table import Table
 
 from gte_ray.ablation.study import PROFILES, Ablation, baseline
+from gte_ray.ablation.terminal import TrialsDisplay
+from gte_ray.ablation.trials import to_run
+from gte_ray.cli.console import plain_console
+from gte_ray.cli.flags import BUILTIN_STORE, HARD_STORE, FlatConfig, defaults, parse
+from gte_ray.cli.progress import clock
 from gte_ray.config import Config
-from gte_ray.console import Interruption, plain_console, start_ray, until_interrupted
 from gte_ray.errors import RunError, UsageError
-from gte_ray.flags import BUILTIN_STORE, HARD_STORE, FlatConfig, defaults, parse
-from gte_ray.progress import PlainColumn, clock
+from gte_ray.runtime.cluster import Interruption, start_ray, until_interrupted
 
 if TYPE_CHECKING:
     from gte_ray.ablation.report import Report
-    from gte_ray.ablation.trials import Trial
-    from gte_ray.ablation.tune import Progress as TrialProgress
 
 NOT_ABLATIONS = ("run", "__init__")
-START_SECONDS = 40.0
+TRIAL_SECONDS = 40.0
 """Time of a trial beyond its steps: processes that start, export and scores."""
 UNKNOWN = ("?", "?")
 """Number of trials and time of an ablation whose store is not there."""
-PLAIN_SECONDS = 30.0
-"""Time between two lines on a trial where there is no terminal."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Arguments:
 
 
 @dataclass(frozen=True)
-class _First:
+class _ProfileFlags:
     """The flags that decide the defaults of all others, and those with which no store is read."""
 
     words: tyro.conf.Positional[tuple[str, ...]] = ()
@@ -66,7 +63,9 @@ class _First:
 def main(folder: Path) -> None:
     """The command; `folder` holds the ablations."""
     arguments = parse(
-        Arguments, "python ablations/run.py", defaults_of=lambda given: defaults(given, _First, _defaults)
+        Arguments,
+        "python ablations/run.py",
+        defaults_of=lambda given: defaults(given, _ProfileFlags, _defaults),
     )
     console = plain_console()
     if arguments.list:
@@ -109,7 +108,7 @@ def _known(folder: Path) -> str:
     return f"there are {', '.join(names(folder))}, or give the path of a file"
 
 
-def _defaults(first: _First) -> Config:
+def _defaults(first: _ProfileFlags) -> Config:
     store = first.store
     if not store:
         if first.list or first.words[:1] == ("report",):
@@ -143,46 +142,45 @@ def _list(folder: Path, arguments: Arguments, console: Console) -> None:
 
 def _size(name: str, ablation: Ablation, arguments: Arguments) -> tuple[str, str]:
     """Number of trials, and the time that the forecast gives them one after another."""
-    from gte_ray.ablation.conduct import plan
-    from gte_ray.forecast import forecast
+    from gte_ray.ablation.run_study import plan_study
+    from gte_ray.runs.forecast import forecast
 
     try:
-        study = plan(
+        study = plan_study(
             name, ablation, arguments.profile, arguments.config, arguments.seeds,
             _finetuning_store(ablation, arguments),
         )  # fmt: skip
     except (RunError, UsageError):
         return UNKNOWN  # a store is not there yet
-    runs = [trial.run for trial in study.trials]
-    seconds = [forecast(run.config, run.store, run.plan).seconds + START_SECONDS for run in runs]
+    runs = [trial.run for trial in to_run(study.trials)]
+    seconds = [forecast(run.config, run.store, run.plan).seconds + TRIAL_SECONDS for run in runs]
     return str(len(runs)), clock(sum(seconds))
 
 
 def _report_again(name: str, ablation: Ablation, arguments: Arguments, console: Console) -> None:
-    from gte_ray.ablation.readout import report_again
+    from gte_ray.ablation.results import report_again
 
     uri = arguments.config.run.tracking_uri
     _print(report_again(name, ablation, arguments.profile, uri), console)
 
 
 def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) -> None:
-    from gte_ray.ablation.conduct import conduct, plan
+    from gte_ray.ablation.run_study import plan_study, run_study
     from gte_ray.ablation.tune import TRIAL_CPUS
-    from gte_ray.finetune import ensure_hard_store
-    from gte_ray.pretrain import ensure_store
-    from gte_ray.progress import ConsoleDisplay
-    from gte_ray.tracking_uri import viewing_command
+    from gte_ray.cli.progress import ConsoleDisplay
+    from gte_ray.cli.stores import ensure_hard_store, ensure_store
+    from gte_ray.tracking.server import viewing_command
 
     config = arguments.config
     ensure_store(config, console, arguments.verbose)
     finetuning_store = _finetuning_store(ablation, arguments)
     ensure_hard_store(finetuning_store, config, console, arguments.verbose)
-    study = plan(name, ablation, arguments.profile, config, arguments.seeds, finetuning_store)
+    study = plan_study(name, ablation, arguments.profile, config, arguments.seeds, finetuning_store)
     start_ray(study.largest.cpus + TRIAL_CPUS, arguments.verbose)
 
     def work(interruption: Interruption) -> None:
-        with TrialsProgress(console) as progress:
-            report = conduct(study, ConsoleDisplay(console), progress.show, interruption, arguments.verbose)
+        with TrialsDisplay(console) as progress:
+            report = run_study(study, ConsoleDisplay(console), progress.show, interruption, arguments.verbose)
         _print(report, console)
         console.print(f"MLflow  {viewing_command(config.run.tracking_uri)}", soft_wrap=True)
         if report.failed:
@@ -200,47 +198,11 @@ def _finetuning_store(ablation: Ablation, arguments: Arguments) -> str:
 
 
 def _print(report: "Report", console: Console) -> None:
-    from gte_ray.ablation.report import console_table, verdict
+    from gte_ray.ablation.report import verdict
+    from gte_ray.ablation.terminal import console_table
 
     console.print(console_table(report))
     console.print(verdict(report))
-    for line in report.lines:
-        if line.failure:
-            console.print(f"{line.name} failed: {line.failure}", style="red", soft_wrap=True)
-
-
-class TrialsProgress:
-    """A live line for each trial on a terminal; elsewhere a plain line now and then."""
-
-    def __init__(self, console: Console):
-        self.console = console
-        self.tasks: dict[str, TaskID] = {}
-        self.told: dict[str, float] = {}
-        self.bar = Progress(
-            PlainColumn("{task.fields[label]}"),
-            PlainColumn("step {task.completed:.0f}/{task.total:.0f}"),
-            BarColumn(bar_width=None),
-            PlainColumn("{task.description}"),
-            console=console,
-            expand=True,
-            disable=not console.is_terminal,
-        )
-
-    def __enter__(self) -> "TrialsProgress":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.bar.stop()
-
-    def show(self, trial: "Trial", progress: "TrialProgress") -> None:
-        label, text = trial.label, f"loss {progress.loss:.3f}"
-        if label not in self.tasks:
-            self.tasks[label] = self.bar.add_task(text, total=progress.steps, label=label)
-        self.bar.update(self.tasks[label], completed=progress.step, description=text)
-        if progress.said:
-            self.console.print(f"warning: {label}: {progress.said}", style="yellow")
-        last, now = progress.step == progress.steps, time.monotonic()
-        if not self.console.is_terminal and (last or now - self.told.get(label, 0) > PLAIN_SECONDS):
-            self.told[label] = now
-            self.console.print(f"{label}  step {progress.step}/{progress.steps}  {text}", highlight=False)
+    for result in report.results:
+        if result.failure:
+            console.print(f"{result.name} failed: {result.failure}", style="red", soft_wrap=True)

@@ -3,36 +3,23 @@
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gte_ray.ablation.trials import Cell
+from gte_ray.ablation.report import Result
 from gte_ray.errors import RunError
-from gte_ray.mlflow_run import MlflowClient
-from gte_ray.tracking_uri import without_password
+from gte_ray.runtime.uri import without_password
+from gte_ray.tracking.mlflow_run import MlflowClient
 
 ABLATION, PROFILE = "gte_ray.ablation", "gte_ray.profile"
 """Tags of parent and children."""
 FINGERPRINT, LINK, ERROR = "gte_ray.fingerprint", "gte_ray.linked_run", "gte_ray.error"
 """Tags of children: of what was computed; the run that a linked child stands for; why one failed."""
-CELLS_FILE = "cells.json"
-"""Artifact of the parent: the cells of the table."""
+TRIALS_FILE = "cells.json"
+"""Artifact of the parent: what its table has of each trial."""
 SCORE = "ndcg_at_10"
 MEAN = f"{SCORE}/mean"
-
-
-@dataclass(frozen=True)
-class Child:
-    """One trial as MLflow shows it."""
-
-    run_id: str
-    source_run: str
-    """The run that was trained: itself, or the one that it links to."""
-    fingerprint: str
-    status: str
-    error: str
-    """Why it failed, empty where it did not."""
 
 
 class _Client:
@@ -76,38 +63,53 @@ class Records:
             f"MLflow has no run of ablation {name} with profile {profile}: python ablations/run.py {name} makes one"
         )
 
-    def cells(self, parent: str) -> list[Cell]:
-        """The cells of the parent's table."""
+    def results(self, parent: str) -> list[Result]:
+        """The rows of the parent's table, with what is known of their trials before any score."""
         with tempfile.TemporaryDirectory() as folder:
-            path = self.client.download_artifacts(parent, CELLS_FILE, folder)
-            return [Cell(**cell) for cell in json.loads(Path(path).read_text())]
+            path = self.client.download_artifacts(parent, TRIALS_FILE, folder)
+            trials = json.loads(Path(path).read_text())
+        rows: dict[str, Result] = {}
+        for trial in trials:
+            known = rows.get(trial["row"])
+            if known is None:
+                rows[trial["row"]] = Result(
+                    trial["row"],
+                    trial["x"],
+                    trial["paper"],
+                    trial["step"],
+                    (trial["fingerprint"],),
+                    trial["series"],
+                )
+            else:
+                rows[known.name] = replace(known, fingerprints=(*known.fingerprints, trial["fingerprint"]))
+        return list(rows.values())
 
-    def children(self, parent: str) -> dict[str, Child]:
-        """The parent's trials by fingerprint; of several the latest."""
+    def children(self, parent: str) -> dict[str, Any]:
+        """MLflow's runs below the parent by fingerprint; of several the latest."""
         found = {}
         for run in reversed(self._search(f"tags.`mlflow.parentRunId` = '{parent}'")):
-            tags = run.data.tags
-            if FINGERPRINT in tags:
-                source = tags.get(LINK, run.info.run_id)
-                error = tags.get(ERROR, "no reason is known") if run.info.status == "FAILED" else ""
-                found[tags[FINGERPRINT]] = Child(
-                    run.info.run_id, source, tags[FINGERPRINT], run.info.status, error
-                )
+            if FINGERPRINT in run.data.tags:
+                found[run.data.tags[FINGERPRINT]] = run
         return found
 
-    def scores(self, child: Child, step: int) -> dict[str, float]:
+    def error(self, child: Any) -> str:
+        """Why a child failed, empty where it did not."""
+        return child.data.tags.get(ERROR, "no reason is known") if child.info.status == "FAILED" else ""
+
+    def scores(self, child: Any, step: int) -> dict[str, float]:
         """Held-out nDCG@10 after `step` steps by source, and their mean; empty where it was not scored."""
-        keys = [key for key in self.client.get_run(child.run_id).data.metrics if key.startswith(f"{SCORE}/")]
+        keys = [key for key in child.data.metrics if key.startswith(f"{SCORE}/")]
         found = {}
         for key in keys:
-            for metric in self.client.get_metric_history(child.run_id, key):
+            for metric in self.client.get_metric_history(child.info.run_id, key):
                 if metric.step == step:
                     found[key.removeprefix(f"{SCORE}/")] = metric.value
         return found
 
-    def losses(self, child: Child) -> list[tuple[int, float]]:
-        """Steps and training losses."""
-        history = self.client.get_metric_history(child.source_run, "loss")
+    def losses(self, child: Any) -> list[tuple[int, float]]:
+        """Steps and training losses; of the run that a linked child stands for."""
+        trained = child.data.tags.get(LINK, child.info.run_id)
+        history = self.client.get_metric_history(trained, "loss")
         return sorted((metric.step, metric.value) for metric in history)
 
     def command(self, parent: str) -> str:
@@ -124,15 +126,15 @@ class Records:
     def end_unfinished(self, parent: str, status: str) -> None:
         """Gives the children that still count as running another status."""
         for child in self.children(parent).values():
-            if child.status == "RUNNING":
-                self.client.set_terminated(child.run_id, status)
+            if child.info.status == "RUNNING":
+                self.client.set_terminated(child.info.run_id, status)
 
     def end_failed(self, parent: str, errors: Mapping[str, str]) -> None:
         """Marks children as failed; `errors` says why, by fingerprint."""
-        for child in self.children(parent).values():
-            if child.fingerprint in errors:
-                self.client.set_tag(child.run_id, ERROR, errors[child.fingerprint])
-                self.client.set_terminated(child.run_id, "FAILED")
+        for fingerprint, child in self.children(parent).items():
+            if fingerprint in errors:
+                self.client.set_tag(child.info.run_id, ERROR, errors[fingerprint])
+                self.client.set_terminated(child.info.run_id, "FAILED")
 
     def _search(self, where: str) -> Sequence[Any]:
         """Runs of the experiment, the latest first."""

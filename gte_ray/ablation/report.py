@@ -2,15 +2,14 @@
 
 import csv
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from statistics import mean, stdev
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from scipy import stats
 
 from gte_ray.ablation.study import Ablation
-from gte_ray.markdown import code, escaped, markdown_table
+from gte_ray.report.markdown import code, escaped, markdown_table
 
 CONFIDENCE = 0.95
 """Of the interval of the paired difference between two rows (Student's t)."""
@@ -19,23 +18,41 @@ NEGLIGIBLE = 0.5
 
 
 @dataclass(frozen=True)
-class Line:
+class Result:
     """One row of the table with what was measured."""
 
     name: str
     x: float | None
     paper: float | None
     """Average on MTEB, percent."""
-    scores: tuple[float | None, ...]
+    step: int
+    """Steps after which the scores are taken."""
+    fingerprints: tuple[str, ...]
+    """Of the runs, one for each seed."""
+    series: str = ""
+    scores: tuple[float | None, ...] = ()
     """Mean held-out nDCG@10 of each seed, percent; None for a trial that failed or is missing."""
-    by_source: dict[str, float]
+    by_source: Mapping[str, float] = field(default_factory=dict)
     """Held-out nDCG@10 of each source, percent, averaged over seeds."""
     failure: str = ""
-    series: str = ""
 
     @property
     def measured(self) -> list[float]:
         return [score for score in self.scores if score is not None]
+
+    @property
+    def shown(self) -> str:
+        """The mean over seeds, and how far they spread."""
+        found = self.measured
+        if not found:
+            return "failed" if self.failure else "missing"
+        spread = f" ± {stdev(found):.1f}" if len(found) > 1 else ""
+        missing = f" ({len(found)} of {len(self.scores)} seeds)" if len(found) < len(self.scores) else ""
+        return f"{mean(found):.1f}{spread}{missing}"
+
+    @property
+    def shown_paper(self) -> str:
+        return "" if self.paper is None else f"{self.paper:.1f}"
 
 
 @dataclass(frozen=True)
@@ -46,18 +63,18 @@ class Report:
     ablation: Ablation
     profile: str
     command: str
-    lines: tuple[Line, ...]
+    results: tuple[Result, ...]
 
     @property
-    def failed(self) -> list[Line]:
-        return [line for line in self.lines if None in line.scores]
+    def failed(self) -> list[Result]:
+        return [result for result in self.results if None in result.scores]
 
 
 def verdict(report: Report) -> str:
     """One line: whether the claim holds here, does not, or cannot be told, with the differences."""
-    by_name = {line.name: line for line in report.lines}
+    by_name = {result.name: result for result in report.results}
     findings, signs = [], []
-    for comparison in report.ablation.comparisons([line.name for line in report.lines]):
+    for comparison in report.ablation.comparisons([result.name for result in report.results]):
         row, other = by_name[comparison.row], by_name[comparison.other]
         text, sign = _compare(row, other, comparison.relation)
         findings.append(f"{row.name} against {other.name}: {text}")
@@ -71,7 +88,7 @@ def verdict(report: Report) -> str:
     return f"The claim {word}. {'; '.join(findings)}."
 
 
-def _compare(row: Line, other: Line, relation: str) -> tuple[str, int]:
+def _compare(row: Result, other: Result, relation: str) -> tuple[str, int]:
     """The paired difference in words, and 1, -1 or 0: the relation holds, does not, cannot be told."""
     pairs = zip(row.scores, other.scores, strict=True)
     differences = [one - two for one, two in pairs if one is not None and two is not None]
@@ -89,57 +106,37 @@ def _compare(row: Line, other: Line, relation: str) -> tuple[str, int]:
     return text, 1 if high < NEGLIGIBLE else -1 if low > NEGLIGIBLE else 0
 
 
-def _cell(line: Line) -> str:
-    found = line.measured
-    if not found:
-        return "failed" if line.failure else "missing"
-    spread = f" ± {stdev(found):.1f}" if len(found) > 1 else ""
-    missing = f" ({len(found)} of {len(line.scores)} seeds)" if len(found) < len(line.scores) else ""
-    return f"{mean(found):.1f}{spread}{missing}"
-
-
-def _paper(line: Line) -> str:
-    return "" if line.paper is None else f"{line.paper:.1f}"
-
-
-def console_table(report: Report) -> Table:
-    """For the terminal."""
-    ablation = report.ablation
-    table = Table(title=f"{ablation.title}: {ablation.question}", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column(ablation.axis)
-    table.add_column("ours, nDCG@10 %", justify="right")
-    table.add_column("the paper's, MTEB %", justify="right")
-    for line in report.lines:
-        table.add_row(line.name, _cell(line), _paper(line))
-    return table
-
-
 def markdown(report: Report) -> str:
     """report.md, also the note that MLflow shows of the parent run."""
     ablation = report.ablation
-    seeds = len(report.lines[0].scores)
+    seeds = len(report.results[0].scores)
     text = [
         f"# {escaped(f'{ablation.title}: {ablation.question}')}",
         f"Claim: {escaped(ablation.claim)}",
         f"**{escaped(verdict(report))}**",
         markdown_table(
-            [ablation.axis, "ours", "the paper's"], [[x.name, _cell(x), _paper(x)] for x in report.lines]
+            [ablation.axis, "ours", "the paper's"], [[x.name, x.shown, x.shown_paper] for x in report.results]
         ),
         f"Ours: mean over sources of held-out nDCG@10 in percent, {seeds} seed(s), ± standard deviation over "
         f"seeds; profile {report.profile}. The paper's: average on MTEB in percent. The two are different "
         "measures on different data, so only the order of the rows can be compared.",
         code(report.command),
     ]
-    failures = [f"- {escaped(f'{line.name}: {line.failure}')}" for line in report.lines if line.failure]
+    failures = [
+        f"- {escaped(f'{result.name}: {result.failure}')}" for result in report.results if result.failure
+    ]
     if failures:
         text += ["Failed trials:", "\n".join(failures)]
-    sources = sorted({source for line in report.lines for source in line.by_source})
+    sources = sorted({source for result in report.results for source in result.by_source})
     if sources:
         rows = [
-            [source, *(f"{x.by_source[source]:.1f}" if source in x.by_source else "" for x in report.lines)]
+            [source, *(f"{x.by_source[source]:.1f}" if source in x.by_source else "" for x in report.results)]
             for source in sources
         ]
-        text += ["Each source:", markdown_table(["source", *(line.name for line in report.lines)], rows)]
+        text += [
+            "Each source:",
+            markdown_table(["source", *(result.name for result in report.results)], rows),
+        ]
     return "\n\n".join(text) + "\n"
 
 
@@ -148,7 +145,7 @@ def table_csv(report: Report) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", "x", "seed", "ndcg_at_10_percent", "paper_mteb_percent"])
-    for line in report.lines:
-        for number, score in enumerate(line.scores):
-            writer.writerow([line.name, line.x, number, score, line.paper])
+    for result in report.results:
+        for number, score in enumerate(result.scores):
+            writer.writerow([result.name, result.x, number, score, result.paper])
     return text.getvalue()

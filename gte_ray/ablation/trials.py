@@ -1,64 +1,89 @@
-"""From the rows of an ablation to the runs that they need. Nothing here trains or knows of Ray."""
+"""From the rows of an ablation to its trials. Nothing here trains or knows of Ray."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from gte_ray.ablation.study import Row
-from gte_ray.run import Run, plan_run
-from gte_ray.weights import of_run
+from gte_ray.config import Config, Pooling
+from gte_ray.pretrained.identity import of_run
+from gte_ray.runs.plan import Run, plan_run
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One run; rows that differ in nothing but the step at which they are scored share it."""
+    """One row under one seed, and the planned run whose scores it takes."""
 
-    run: Run
+    row: Row
     label: str
-    """The first of its rows, and the seed where there are several."""
-    after: str = ""
-    """Fingerprint of the trial whose model it starts from; empty where it does not wait for one."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Where the score of one row under one seed comes from."""
-
-    row: str
-    x: float | None
-    paper: float | None
+    """The row's name, and the seed where there are several."""
     seed: int
-    step: int
-    """Steps after which the score is taken."""
-    fingerprint: str
-    """Of the run."""
-    series: str = ""
+    run: Run
+    first: "Trial | None" = None
+    """The stage before, whose model `run` starts from."""
+
+    @property
+    def step(self) -> int:
+        """Steps after which the score is taken."""
+        return self.row.config.training.steps if self.row.step is None else self.row.step
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the run: trials that differ in nothing but the step of their scores share it."""
+        return self.run.fingerprint
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """What a report needs to know."""
+        row = self.row
+        return {
+            "row": row.name,
+            "x": row.x,
+            "paper": row.paper,
+            "seed": self.seed,
+            "step": self.step,
+            "fingerprint": self.fingerprint,
+            "series": row.series,
+        }
 
 
-def expand(rows: Sequence[Row], seeds: int) -> tuple[list[Trial], list[Cell]]:
-    """The trials without repetition, in the rows' order, and a cell for each row and seed.
+def plan_trials(rows: Sequence[Row], seeds: int) -> list[Trial]:
+    """A trial for each row and seed. Opens the rows' stores, and plans each run.
 
-    Seeds are the outer loop, so that a whole table is there early. Opens the rows' stores.
+    Seeds are the outer loop, so that a whole table is there early.
     """
-    trials: dict[str, Trial] = {}
-    cells = []
-    for number in range(seeds):
-        for row in rows:
-            seed = row.config.seed + number
-            label = row.name if seeds == 1 else f"{row.name}, seed {seed}"
-            config, identity, after = replace(row.config, seed=seed), "", ""
-            pooling: Any = "base"
-            if row.first is not None:
-                first = plan_run(replace(row.first, seed=seed))
-                trials.setdefault(first.fingerprint, Trial(first, f"{label}, first stage"))
-                config = replace(config, model=replace(config.model, base=first.model_folder))
-                identity, after = of_run(first.fingerprint), first.fingerprint
-                pooling = first.config.model.pooling
-            run = plan_run(config, identity, pooling)
-            trials.setdefault(run.fingerprint, Trial(run, label, after))
-            step = row.config.training.steps if row.step is None else row.step
-            cells.append(Cell(row.name, row.x, row.paper, seed, step, run.fingerprint, row.series))
-    return list(trials.values()), cells
+    return [
+        _plan(row, row.config.seed + number, label=_label(row, number, seeds))
+        for number in range(seeds)
+        for row in rows
+    ]
+
+
+def to_run(trials: Iterable[Trial]) -> list[Trial]:
+    """One trial for each different run that `trials` need, a first stage before what starts from it."""
+    found: dict[str, Trial] = {}
+    for trial in trials:
+        for stage in (trial.first, trial):
+            if stage is not None:
+                found.setdefault(stage.fingerprint, stage)
+    return list(found.values())
+
+
+def _label(row: Row, number: int, seeds: int) -> str:
+    return row.name if seeds == 1 else f"{row.name}, seed {row.config.seed + number}"
+
+
+def _plan(row: Row, seed: int, label: str) -> Trial:
+    config = replace(row.config, seed=seed)
+    if row.first is None:
+        return Trial(row, label, seed, plan_run(config))
+    stage = replace(row, config=row.first, first=None, step=None)
+    first = _plan(stage, seed, f"{label}, first stage")
+    run = _plan_second(config, first.run)
+    return Trial(row, label, seed, run, first)
+
+
+def _plan_second(config: Config, first: Run) -> Run:
+    """The run that starts from the model that `first` will make."""
+    config = replace(config, model=replace(config.model, base=first.model_folder))
+    pooling: Pooling | Literal["base"] = first.config.model.pooling
+    return plan_run(config, of_run(first.fingerprint), pooling)

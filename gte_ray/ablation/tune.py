@@ -10,16 +10,16 @@ from typing import Any
 import ray.tune
 from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
 
-from gte_ray import storage
-from gte_ray.capacity import side_by_side
-from gte_ray.claim import claimed
-from gte_ray.config import Config, from_dict
-from gte_ray.console import Interruption
-from gte_ray.errors import RunError
-from gte_ray.failures import LOWER_IN_TRAINING, explain
-from gte_ray.run import open_run, plan_run
-from gte_ray.runner import Place, execute
-from gte_ray.train.report import StepReport
+from gte_ray.errors import LOWER_IN_TRAINING, RunError, explain
+from gte_ray.runs.capacity import side_by_side
+from gte_ray.runs.execute import execute
+from gte_ray.runs.lock import locked
+from gte_ray.runs.plan import Run
+from gte_ray.runs.run_folder import open_run
+from gte_ray.runtime import storage
+from gte_ray.runtime.cluster import Interruption
+from gte_ray.tracking.tracker import TrackedRun
+from gte_ray.train.step_report import StepReport
 
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its tables come without being asked for
 
@@ -30,19 +30,11 @@ REPORT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Job:
-    """A trial that is to run, and where MLflow shows it."""
-
-    config: Config
-    place: Place
-
-
-@dataclass(frozen=True)
-class Progress:
+class TrialProgress:
     """What a running trial tells."""
 
     trial: int
-    """Number of the job, from 0."""
+    """Its number among those that run, from 0."""
     step: int
     steps: int
     loss: float
@@ -51,22 +43,25 @@ class Progress:
 
 
 def run_trials(
-    jobs: Sequence[Job], output: str, on_progress: Callable[[Progress], None], verbose: bool = False
+    trials: Sequence[tuple[Run, TrackedRun]],
+    output: str,
+    on_progress: Callable[[TrialProgress], None],
+    verbose: bool = False,
 ) -> list[str]:
-    """Runs all jobs; for each the sentence why it failed, empty where it did not.
+    """Makes all runs, each shown in MLflow as said; for each the sentence why it failed, empty where it did not.
 
-    A job that was cut off in an earlier call goes on from its last checkpoint. One whose driving process
+    A run that was cut off in an earlier call goes on from its last checkpoint. One whose driving process
     is lost is tried once more.
     """
     filesystem, path = storage.resolve(storage.join(output, "tune"))
     filesystem.create_dir(path, recursive=True)
     tuner = Tuner(
         ray.tune.with_resources(
-            ray.tune.with_parameters(_trial, jobs=list(jobs), verbose=verbose), {"CPU": TRIAL_CPUS}
+            ray.tune.with_parameters(_trial, trials=list(trials), verbose=verbose), {"CPU": TRIAL_CPUS}
         ),
-        param_space={"trial": ray.tune.grid_search(list(range(len(jobs))))},
+        param_space={"trial": ray.tune.grid_search(list(range(len(trials))))},
         tune_config=TuneConfig(
-            max_concurrent_trials=min(side_by_side(job.config, TRIAL_CPUS) for job in jobs)
+            max_concurrent_trials=min(side_by_side(run.config, TRIAL_CPUS) for run, _ in trials)
         ),
         run_config=RunConfig(
             name=time.strftime("%Y%m%d-%H%M%S"),
@@ -74,10 +69,10 @@ def run_trials(
             storage_filesystem=filesystem,
             verbose=0,
             failure_config=FailureConfig(max_failures=1),
-            callbacks=[_Follower(on_progress)],
+            callbacks=[_OnResult(on_progress)],
         ),
     )
-    errors = ["the trial ended without a result"] * len(jobs)
+    errors = ["the trial ended without a result"] * len(trials)
     for result in tuner.fit():
         number = result.config["trial"]
         if result.error is not None:
@@ -87,15 +82,14 @@ def run_trials(
     return errors
 
 
-def _trial(params: dict[str, Any], jobs: list[Job], verbose: bool) -> None:
+def _trial(params: dict[str, Any], trials: list[tuple[Run, TrackedRun]], verbose: bool) -> None:
     """Inside the trial's process. What the run itself says is wrong is a result; trying again changes nothing."""
-    job = jobs[params["trial"]]
+    run, tracked = trials[params["trial"]]
     display, error = _TuneDisplay(params["trial"]), ""
     try:
-        run = plan_run(from_dict(job.config.to_dict()))
-        with claimed(run.folder, Interruption(), display.warn):
+        with locked(run.folder, Interruption(), display.warn):
             open_run(run, fresh=False)
-            execute(run, display, Interruption(), job.place, verbose)
+            execute(run, display, Interruption(), tracked, verbose)
     except RunError as failure:
         error = str(failure)
     ray.tune.report({**vars(display.progress()), "finished": True, "error": error})
@@ -128,15 +122,15 @@ class _TuneDisplay:
             self.sent = time.monotonic()
             ray.tune.report({**vars(self.progress()), "finished": False, "error": ""})
 
-    def progress(self) -> Progress:
+    def progress(self) -> TrialProgress:
         said, self.said = "; ".join(self.said), []
-        return Progress(self.trial, self.step, self.steps, self.loss, said)
+        return TrialProgress(self.trial, self.step, self.steps, self.loss, said)
 
 
-class _Follower(Callback):
+class _OnResult(Callback):
     """Hands on what trials report."""
 
-    def __init__(self, on_progress: Callable[[Progress], None]):
+    def __init__(self, on_progress: Callable[[TrialProgress], None]):
         self.on_progress = on_progress
 
     def __getstate__(self) -> dict[str, Any]:
@@ -144,5 +138,5 @@ class _Follower(Callback):
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         self.on_progress(
-            Progress(**{name: result[name] for name in ("trial", "step", "steps", "loss", "said")})
+            TrialProgress(**{name: result[name] for name in ("trial", "step", "steps", "loss", "said")})
         )

@@ -15,16 +15,17 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from gte_ray import storage
 from gte_ray.data import builtin_text
 from gte_ray.data.builtin_text import SourcePair, distribution_pairs, file_pairs, topic_pairs
+from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Ids, Report
 from gte_ray.data.parquet import write_parquet
-from gte_ray.data.prepare import prepare, unfinished
-from gte_ray.data.sort import digest
+from gte_ray.data.prepare_store import prepare, unfinished
 from gte_ray.data.sources import SourceSpec
-from gte_ray.data.store import ROW_GROUP_ROWS, Store
-from gte_ray.data.tasks import run_tasks
+from gte_ray.data.step_plan import ROW_GROUP_ROWS
+from gte_ray.data.store import Store
+from gte_ray.runtime import storage
+from gte_ray.runtime.pool import run_tasks
 
 TASK_OF = {
     "functions": "code",
@@ -38,7 +39,7 @@ TASK_OF = {
     "help": "others",
 }
 """The sources and the task type of Table 1 that each is closest to."""
-HELD_OUT_SHARE = 0.05
+BUILTIN_HELD_OUT_SHARE = 0.05
 """Share of the queries for evaluation: the sources are small."""
 PACKAGE_FILES = 50
 """Most files of one package, so that the largest do not outweigh all others."""
@@ -49,7 +50,7 @@ LARGEST_FILE = 400_000
 
 
 def prepare_builtin(
-    uri: str, ids: Ids | None, report: Report, seed: int = 0, held_out_share: float = HELD_OUT_SHARE
+    uri: str, ids: Ids | None, report: Report, seed: int = 0, held_out_share: float = BUILTIN_HELD_OUT_SHARE
 ) -> Store:
     """Extracts the built-in corpus and prepares it into the store at `uri`, where that is not yet done.
 

@@ -10,7 +10,7 @@ from importlib.metadata import Distribution
 from inspect import cleandoc
 from typing import NamedTuple
 
-LONGEST = 4_000
+LONGEST_DOCUMENT = 4_000
 """Characters of a document; the rest is cut off."""
 SHORTEST = 40
 """Characters below which a document says too little."""
@@ -185,7 +185,7 @@ def _split(docstring: str) -> tuple[str, str]:
 
 
 def _pair(source: str, query: str, document: str) -> Iterable[SourcePair]:
-    query, document = query.strip()[:LONGEST], document.strip()[:LONGEST]
+    query, document = query.strip()[:LONGEST_DOCUMENT], document.strip()[:LONGEST_DOCUMENT]
     # A document that holds its query word for word would teach copying.
     if len(query) >= SHORTEST_QUERY and len(document) >= SHORTEST and query not in document:
         yield SourcePair(source, query, document)

@@ -8,7 +8,7 @@ from itertools import chain, dropwhile, islice
 from typing import Any, NamedTuple
 
 from gte_ray.data.columns import has_known, shown
-from gte_ray.data.layouts import Rows
+from gte_ray.data.layouts import RowReader
 from gte_ray.data.values import NOT_A_PAIR, Item
 from gte_ray.errors import RunError
 
@@ -79,7 +79,7 @@ def delimited_rows(
     try:
         header = next(reader, [])
         _refuse_foreign_bytes(header, uri)
-        rows = Rows(columns, uri)
+        rows = RowReader(columns, uri)
         rows.choose(header, frozenset())
         yield from rows.read(_values(reader, header))
     except csv.Error as error:

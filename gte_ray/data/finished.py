@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Collection
 
-from gte_ray import storage
 from gte_ray.data.store import MANIFEST, SOURCE_FILE, Manifest, SourceInfo, source_from_dict
+from gte_ray.runtime import storage
 
 
 def of_input(fingerprint: str) -> Callable[[SourceInfo], bool]:

@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gte_ray import storage
 from gte_ray.data.delimited import delimited_rows
 from gte_ray.data.json_rows import ARRAY, array_values, line_values
-from gte_ray.data.layouts import Rows
+from gte_ray.data.layouts import RowReader
 from gte_ray.data.parquet import LFS_POINTER, open_parquet
 from gte_ray.data.values import Item, Unused
 from gte_ray.errors import RunError
+from gte_ray.runtime import storage
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv")
 BATCH_ROWS = 512
@@ -68,9 +68,9 @@ def read_items(uri: str, columns: tuple[str, str] | None) -> Iterator[Item]:
             if kind != "json":
                 yield from delimited_rows(text, "\t" if kind == "tsv" else ",", columns, uri)
             elif ARRAY.match(head):
-                yield from Rows(columns, uri).read(array_values(text, uri))
+                yield from RowReader(columns, uri).read(array_values(text, uri))
             else:
-                yield from Rows(columns, uri).read(line_values(text, uri))
+                yield from RowReader(columns, uri).read(line_values(text, uri))
     except (pa.ArrowInvalid, OSError, EOFError, UnicodeError) as error:
         raise RunError(f"{uri}: cannot be read to its end ({str(error).splitlines()[0]})") from error
 
@@ -107,7 +107,7 @@ def _encoding(raw: io.BufferedReader, uri: str) -> str:
 
 def _parquet_rows(uri: str, given: tuple[str, str] | None) -> Iterator[Item]:
     with open_parquet(uri) as file:
-        schema, rows = file.schema_arrow, Rows(given, uri)
+        schema, rows = file.schema_arrow, RowReader(given, uri)
         lists = frozenset(field.name for field in schema if _is_list(field.type))
         chosen = rows.choose(schema.names, lists)
         for name in (chosen.query, chosen.document):

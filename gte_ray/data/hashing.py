@@ -1,5 +1,7 @@
 """64-bit hashes: of texts, to tell equal ones, and of pairs, to shuffle and to split."""
 
+import hashlib
+import json
 from hashlib import blake2b
 
 import numpy as np
@@ -37,3 +39,8 @@ def _mix(values: np.ndarray) -> np.ndarray:
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
+
+
+def digest(*values: object) -> str:
+    """16 hex digits of JSON-able values."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]

@@ -8,22 +8,15 @@ from functools import partial
 
 import pyarrow as pa
 
-from gte_ray import storage
 from gte_ray.data.batch import TokenLists
+from gte_ray.data.hashing import digest
 from gte_ray.data.negatives import flat, list_array
 from gte_ray.data.parquet import open_parquet, write_parquet
-from gte_ray.data.sort import digest
-from gte_ray.data.store import (
-    ROW_GROUP_ROWS,
-    SOURCE_FILE,
-    Manifest,
-    Part,
-    SourceInfo,
-    Store,
-    TokenizerInfo,
-)
-from gte_ray.data.tasks import run_tasks
+from gte_ray.data.step_plan import ROW_GROUP_ROWS
+from gte_ray.data.store import SOURCE_FILE, Manifest, Part, SourceInfo, Store, TokenizerInfo
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer, train_wordpiece
+from gte_ray.runtime import storage
+from gte_ray.runtime.pool import run_tasks
 
 VOCABULARY_ROWS = 3_000
 """Rows of each source that a vocabulary is trained on."""

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from gte_ray import storage
 from gte_ray.data.finished import finished_source, of_input
-from gte_ray.data.sort import digest
+from gte_ray.data.hashing import digest
 from gte_ray.data.sources import SourceSpec, check_file
 from gte_ray.data.store import MANIFEST, Manifest, SourceInfo, open_store
 from gte_ray.errors import UsageError
+from gte_ray.runtime import storage
 
-VERSION = 3
+READING_VERSION = 3
 """Of what is read and written; a finished source of another version is done again."""
 CHECKS_AT_ONCE = 16
 """Input files that are looked at together before the work: remote ones answer slowly."""
@@ -107,4 +107,4 @@ def fingerprint(source: SourceSpec, files: list[str], split: Split) -> str:
     identity: dict[str, Any] = asdict(source)
     if source.stamp:
         del identity["glob"]  # the stamp stands for the files, wherever they are
-    return digest(VERSION, identity, storage.stamps(files), asdict(split))
+    return digest(READING_VERSION, identity, storage.stamps(files), asdict(split))

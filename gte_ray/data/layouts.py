@@ -43,7 +43,7 @@ _NUMBER = re.compile(r"\s*[-+]?\d+(\.\d+)?\s*")
 _PRINTED_LIST = re.compile(r"\s*\[\s*((['\"]).*\2)?\s*\]\s*", re.DOTALL)
 
 
-class Rows:
+class RowReader:
     """The pairs of the rows of one file."""
 
     def __init__(self, given: tuple[str, str] | None, uri: str):

@@ -22,7 +22,7 @@ def flat(lists: pa.ListArray) -> tuple[pa.Array, np.ndarray]:
     return lists.values.slice(offsets[0], offsets[-1] - offsets[0]), offsets - offsets[0]
 
 
-def unite(
+def unite_negatives(
     hashes: np.ndarray, owners: np.ndarray, query_hashes: np.ndarray, document_hashes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which of c texts are whose negatives: (kept,) places among them, and (pairs + 1,) offsets of the pairs.

@@ -5,8 +5,8 @@ from contextlib import suppress
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gte_ray import storage
 from gte_ray.errors import RunError
+from gte_ray.runtime import storage
 
 LFS_POINTER = b"version https://git-lfs"
 """What a file begins with that Git LFS has not fetched."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from gte_ray.data.batch import PairBatch, TokenLists
 from gte_ray.data.negatives import fill, flat, rotate
-from gte_ray.data.plan import Batch, PlanSource, Span, StepPlan
+from gte_ray.data.step_plan import Batch, PlanSource, Span, StepPlan
 from gte_ray.data.store import Store, open_store
 from gte_ray.data.tokenize import TextTokenizer
 
@@ -73,7 +73,7 @@ class StreamConfig:
 def read_batch(stream: StreamConfig, store: Store, batch: Batch) -> PairBatch:
     """The texts of `batch` (a shard or a whole global batch) as token ids, in plan order."""
     columns = stream.columns()
-    rows = _Rows(store, batch.source, batch.spans, [*columns[:2], "query_hash", "document_hash"])
+    rows = _SourceRows(store, batch.source, batch.spans, [*columns[:2], "query_hash", "document_hash"])
     pairs = PairBatch(
         batch.step,
         batch.source,
@@ -89,7 +89,7 @@ def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: Pai
     """`pairs` with the negatives that are theirs in this epoch, and random documents for those that lack."""
     k, (_, documents, negatives) = stream.group_size - 1, stream.columns()
     hashes = pairs.query_hashes, pairs.document_hashes
-    stored = _Rows(store, batch.source, batch.spans, [negatives, "negative_hashes"])
+    stored = _SourceRows(store, batch.source, batch.spans, [negatives, "negative_hashes"])
     texts, offsets = flat(stored.column(negatives))
     epochs = np.repeat([s.epoch for s in batch.spans], [s.stop - s.start for s in batch.spans])
     own = rotate(np.diff(offsets), epochs, *hashes, k, stream.seed)
@@ -100,7 +100,7 @@ def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: Pai
     if missing.any():
         plan = cached_plan(stream)
         spans = plan.random_rows(batch, k + 1)
-        pool = _Rows(store, batch.source, spans, [documents, "document_hash"])
+        pool = _SourceRows(store, batch.source, spans, [documents, "document_hash"])
         picks = fill(missing, pairs.document_hashes, pool.column("document_hash").to_numpy(), k)
         owners = np.concatenate([owners, picks.owners])
         for lists, name in ((chosen, documents), (chosen_hashes, "document_hash")):
@@ -116,7 +116,7 @@ def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: Pai
     )
 
 
-class _Rows:
+class _SourceRows:
     """Columns of the rows of several spans, one after another."""
 
     def __init__(self, store: Store, source: str, spans: Sequence[Span], columns: Sequence[str]):

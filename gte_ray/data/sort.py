@@ -1,7 +1,6 @@
 """The two passes of the external sort that prepares a source, each over a unit of bounded size."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,12 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gte_ray import storage
-from gte_ray.data.hashing import pair_hashes, seeded, text_hashes
-from gte_ray.data.negatives import flat, list_array, unite
+from gte_ray.data.hashing import digest, pair_hashes, seeded, text_hashes
+from gte_ray.data.negatives import flat, list_array, unite_negatives
 from gte_ray.data.parquet import open_parquet, write_parquet
 from gte_ray.data.sources import Chunk, read_file
-from gte_ray.data.store import ROW_GROUP_ROWS
+from gte_ray.data.step_plan import ROW_GROUP_ROWS
+from gte_ray.runtime import storage
 
 NEGATIVES = pa.list_(pa.large_string())
 
@@ -109,7 +108,7 @@ def _without_duplicates(table: pa.Table) -> pa.Table:
     negatives = pa.concat_arrays(table.column("negatives").chunks or [pa.array([], NEGATIVES)])
     texts, offsets = flat(negatives)
     hashes, owners = text_hashes(texts), np.repeat(pair_of_row, np.diff(offsets))
-    places, offsets = unite(hashes, owners, queries[first], documents[first])
+    places, offsets = unite_negatives(hashes, owners, queries[first], documents[first])
     table = table.drop_columns(["negatives"]).take(order[first])
     table = table.append_column("negatives", list_array(offsets, texts.take(pa.array(places))))
     return table.append_column("negative_hashes", list_array(offsets, pa.array(hashes[places])))
@@ -130,8 +129,3 @@ def _no_pairs() -> pa.Table:
     fields = {"query": text, "document": text, "negatives": NEGATIVES}
     fields |= {"query_hash": number, "document_hash": number, "pair_hash": number}
     return pa.table({name: pa.array([], kind) for name, kind in fields.items()})
-
-
-def digest(*values: object) -> str:
-    """16 hex digits of JSON-able values."""
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from gte_ray import storage
 from gte_ray.data.formats import SUFFIXES, file_kind, read_items
 from gte_ray.data.store import TASKS
-from gte_ray.data.values import Dropped, Item, Unused, flaw
+from gte_ray.data.values import Dropped, Item, Unused, reason_to_drop
 from gte_ray.errors import RunError, UsageError
+from gte_ray.runtime import storage
 
 CHUNK_CHARACTERS = 32 * 2**20
 """Text that a reader gathers into one table."""
@@ -61,7 +61,7 @@ class SourceSpec:
     def listed(self) -> tuple[list[str], dict[str, int]]:
         """The files of the source, and how many others match its pattern, by the endings of their names."""
         try:
-            storage.reach(self.glob)
+            storage.check_reachable(self.glob)
             found = storage.glob(self.glob)
             is_folder = not found and storage.exists(self.glob)
         except RunError:
@@ -146,15 +146,15 @@ def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
             unused.update(item.columns)
             continue
         query, document, others, layout = item
-        reason = flaw(query) or flaw(document)
+        reason = reason_to_drop(query) or reason_to_drop(document)
         if reason:
             dropped[reason] += 1
             continue
         queries.append(query)
         documents.append(document)
-        negatives.append([text for text in others if not flaw(text)])
+        negatives.append([text for text in others if not reason_to_drop(text)])
         if len(negatives[-1]) < len(others):
-            lost.update(reason for reason in map(flaw, others) if reason not in ("", "null"))
+            lost.update(reason for reason in map(reason_to_drop, others) if reason not in ("", "null"))
         layouts.add(layout)
         size += len(query) + len(document) + sum(map(len, negatives[-1]))
         if size > CHUNK_CHARACTERS:

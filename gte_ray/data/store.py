@@ -15,16 +15,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gte_ray import storage
 from gte_ray.data.parquet import open_parquet
+from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
+from gte_ray.runtime import storage
 
-VERSION = 1
+STORE_VERSION = 1
 MANIFEST = "manifest.json"
 SOURCE_FILE = "source.json"
 """In the folder of a source, once all its parts are whole."""
-ROW_GROUP_ROWS = 1_024
 
 TASKS = (
     "web-page",
@@ -114,7 +114,7 @@ class Manifest:
     seed: int
     held_out_share: float
     sources: tuple[SourceInfo, ...]
-    version: int = VERSION
+    version: int = STORE_VERSION
 
     @property
     def tokenizer(self) -> TokenizerInfo | None:
@@ -212,7 +212,7 @@ def open_store(uri: str, check: bool = True) -> Store:
     """Opens a finished store; `check` reads the footer of each part. Raises RunError in one sentence."""
     path = storage.join(uri, MANIFEST)
     if check:
-        storage.reach(path)
+        storage.check_reachable(path)
     try:
         value = storage.read_json(path)
     except FileNotFoundError as error:
@@ -222,14 +222,14 @@ def open_store(uri: str, check: bool = True) -> Store:
         raise RunError(f"{path}: not a manifest ({error})") from error
     if not isinstance(value, dict) or not isinstance(value.get("version"), int):
         raise RunError(f"{path}: not a manifest of a pair store")
-    if value["version"] > VERSION:
+    if value["version"] > STORE_VERSION:
         raise RunError(
-            f"{path}: is of version {value['version']}, newer than this gte_ray reads ({VERSION}); upgrade it"
+            f"{path}: is of version {value['version']}, newer than this gte_ray reads ({STORE_VERSION}); upgrade it"
         )
     try:
         store = Store(uri, Manifest.from_dict(value))
     except (KeyError, TypeError) as error:
-        raise RunError(f"{path}: not a manifest of version {VERSION} ({error})") from error
+        raise RunError(f"{path}: not a manifest of version {STORE_VERSION} ({error})") from error
     for source in store.manifest.sources if check else ():
         _check(store, source)
     return store

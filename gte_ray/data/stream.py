@@ -23,7 +23,7 @@ import ray.train
 
 from gte_ray.data.batch import PairBatch, from_table, to_table
 from gte_ray.data.read import StreamConfig, cached_plan, cached_store, read_batch
-from gte_ray.data.tasks import LOST_TASK_RETRIES, without_deprecations
+from gte_ray.runtime.pool import LOST_TASK_RETRIES, without_deprecations
 
 
 def _read_block(block: dict[str, np.ndarray], stream: StreamConfig) -> pa.Table:

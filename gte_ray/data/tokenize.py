@@ -21,9 +21,9 @@ from tokenizers import (
 )
 
 from gte_ray.data.batch import TokenLists
-from gte_ray.data.pretrained import load_pretrained
+from gte_ray.data.tokenizer_files import load_pretrained
 from gte_ray.errors import RunError
-from gte_ray.prompts import Prompts
+from gte_ray.pretrained.prompts import Prompts
 
 CHARACTERS_PER_TOKEN = 6
 """Characters of a text that are looked at first for each token that is kept."""

@@ -85,7 +85,7 @@ def characters(value: Any) -> int:
     return characters
 
 
-def flaw(text: Any) -> str:
+def reason_to_drop(text: Any) -> str:
     """Why `text` cannot be trained on; empty when it can."""
     if text is None:
         return "null"

@@ -1,18 +1,15 @@
 """Held-out evaluation: each source's held-out documents retrieved by its held-out queries."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 
 from gte_ray.data.hashing import number_texts
 from gte_ray.data.store import Store
 from gte_ray.errors import RunError
-from gte_ray.evaluation.metrics import Retrieval, ranks, retrieval
-from gte_ray.evaluation.seen import Seen
+from gte_ray.retrieval.bm25 import Bm25
+from gte_ray.retrieval.metrics import Retrieval, ranks, retrieval
 
 Embed = Callable[[list[str]], np.ndarray]
 FEWEST_DOCUMENTS = 2
@@ -115,60 +112,17 @@ def mean_scores(scores: Sequence[SourceScores]) -> SourceScores:
     )
 
 
-def scores_table(
-    before: Sequence[SourceScores],
-    after: Sequence[SourceScores],
-    bm25: Sequence[SourceScores],
-    skipped: Sequence[str] = (),
-    seen: Sequence[Seen] = (),
-) -> Table:
-    """Scores in percent by source: nDCG@10 before and after training beside BM25, then the other metrics.
-
-    With `seen`, a column for the share of a source's documents that training pairs have too.
-    """
-    notes = (
-        [f"without scores, having fewer than two held-out documents: {', '.join(skipped)}"] if skipped else []
-    )
-    notes += (
-        ["seen: documents that are also in pairs that were trained on, with other queries"] if seen else []
-    )
-    caption = "\n".join(notes) or None
-    table = Table(
-        title="held-out retrieval, %", caption=caption, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
-    )
-    table.add_column("\nsource", overflow="fold")
-    table.add_column("\ndocs", justify="right")
-    if seen:
-        table.add_column("\nseen", justify="right")
-    share = {row.source: row.documents for row in seen}
-    for heading in ("nDCG@10\nbefore", "\nafter", "\nBM25", "MRR@10\nafter", "\nBM25"):
-        table.add_column(heading, justify="right")
-    for heading in ("R@1\nafter", "R@10\nafter"):
-        table.add_column(heading, justify="right")
-    rows = list(zip(before, after, bm25, strict=True))
-    for b, a, m in rows:
-        table.add_row(*_cells(b, a, m, share), end_section=a is after[-1])
-    if len(rows) > 1:
-        mean = _cells(mean_scores(before), mean_scores(after), mean_scores(bm25), share)
-        table.add_row(*mean, style="bold")
-    return table
+def evaluate_bm25(store: Store, limit: int) -> tuple[SourceScores, ...]:
+    """Scores of BM25 on what `heldout.evaluate` with the same arguments scores a model on."""
+    return tuple(score_bm25(task) for task in held_out(store, limit))
 
 
-def _cells(
-    before: SourceScores, after: SourceScores, bm25: SourceScores, seen: Mapping[str, float]
-) -> list[Text | str]:
-    def percent(value: float, rival: float = 1.0) -> Text:
-        return Text(f"{100 * value:.1f}", style="green" if value > rival else "")
+def score_bm25(task: HeldOut) -> SourceScores:
+    """Scores of BM25 on one source."""
+    index = Bm25(task.documents)
 
-    return [
-        after.source,
-        f"{after.documents:,}",
-        *([f"{100 * seen[after.source]:.0f}" if after.source in seen else ""] if seen else []),
-        percent(before.ndcg_at_10),
-        percent(after.ndcg_at_10, bm25.ndcg_at_10),
-        percent(bm25.ndcg_at_10, after.ndcg_at_10),
-        percent(after.mrr_at_10, bm25.mrr_at_10),
-        percent(bm25.mrr_at_10, after.mrr_at_10),
-        percent(after.recall_at_1),
-        percent(after.recall_at_10),
-    ]
+    def score(start: int, stop: int) -> np.ndarray:
+        return index.scores(task.queries[start:stop])
+
+    # A document that shares no word with the query scores 0: it is not retrieved.
+    return task.scores(ranks(score, len(task.documents), task.pair_queries, task.pair_documents, above=0.0))

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from gte_ray.evaluation.heldout import SourceScores, mean_scores
-from gte_ray.evaluation.metrics import Retrieval
 from gte_ray.evaluation.seen import Seen
+from gte_ray.retrieval.metrics import Retrieval
 
 Steps = tuple[tuple[int, tuple[SourceScores, ...]], ...]
 """Scores of the model after so many steps, in their order."""

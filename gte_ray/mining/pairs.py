@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gte_ray import storage
 from gte_ray.data.hashing import number_texts
 from gte_ray.data.store import SourceInfo, Store
 from gte_ray.mining.choose import Window, no_candidates
 from gte_ray.mining.search import Task, Texts
+from gte_ray.runtime import storage
 
 SCRATCH = ".mining-"
 """What the folders of sources that are not done begin with."""

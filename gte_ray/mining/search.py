@@ -11,19 +11,18 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from gte_ray import storage
-from gte_ray.data.store import ROW_GROUP_ROWS, Store, open_store
-from gte_ray.data.tasks import Pool
-from gte_ray.evaluation.bm25 import Bm25
-from gte_ray.mining.nearest import Found, Nearest, nearest, row_bounds, take_out
+from gte_ray.data.step_plan import ROW_GROUP_ROWS
+from gte_ray.data.store import Store, open_store
 from gte_ray.model.load import load_model
+from gte_ray.retrieval.bm25 import BM25_QUERIES, Bm25
+from gte_ray.retrieval.nearest import Found, Nearest, nearest, row_bounds, take_out
+from gte_ray.runtime import storage
+from gte_ray.runtime.pool import Pool
 
 BLOCK_TEXTS = 16_384
 """Texts that are encoded, and queries that are searched for, together."""
 MICRO_BATCH_TOKENS = 16_384
 """Fixed, as are blocks and tiles: the same texts then give the same bits on any number of workers."""
-BM25_QUERIES = 128
-"""Queries whose BM25 scores of all documents exist at one time."""
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gte_ray import storage
 from gte_ray.data.finished import delete_folder
+from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
-from gte_ray.data.negatives import flat, list_array, unite
+from gte_ray.data.negatives import flat, list_array, unite_negatives
 from gte_ray.data.parquet import open_parquet, write_parquet
-from gte_ray.data.sort import digest
-from gte_ray.data.store import ROW_GROUP_ROWS, SOURCE_FILE, Part, SourceInfo, Store
-from gte_ray.data.tasks import run_tasks
+from gte_ray.data.step_plan import ROW_GROUP_ROWS
+from gte_ray.data.store import SOURCE_FILE, Part, SourceInfo, Store
 from gte_ray.mining.choose import Window, choose
 from gte_ray.mining.pairs import Pairs
 from gte_ray.mining.search import BLOCK_TEXTS, read_arrays, read_column
+from gte_ray.runtime import storage
+from gte_ray.runtime.pool import run_tasks
 
 
 def write_source(store: Store, uri: str, pairs: Pairs, window: Window, report: Report) -> SourceInfo:
@@ -77,7 +78,7 @@ def _write_part(job: dict, store: Store, uri: str, pairs: Pairs, window: Window)
         )
         for name, column in columns.items()
     }
-    kept, offsets = unite(
+    kept, offsets = unite_negatives(
         items["negative_hashes"].to_numpy(), np.concatenate([old_owners, owners]), hashes[0], hashes[1]
     )
     for name, values in items.items():

@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from gte_ray.config import ModelConfig
 from gte_ray.errors import RunError
-from gte_ray.model_folder import PICKLED_WEIGHTS, SAFE_WEIGHTS
+from gte_ray.pretrained.files import PICKLED_WEIGHTS, SAFE_WEIGHTS
 
 POSITIONS = 512
 """Positions of a backbone from random weights, as of BERT; more where texts are longer."""

@@ -17,8 +17,8 @@ from gte_ray.model.attention import PACKED, packed_layout
 from gte_ray.model.backbone import attention, load_backbone, positions, scratch
 from gte_ray.model.microbatch import MicroBatch, micro_batches
 from gte_ray.model.pooling import pool_packed, pool_padded
-from gte_ray.model_folder import model_folder
-from gte_ray.settings import read_settings
+from gte_ray.pretrained.files import model_folder
+from gte_ray.pretrained.settings import read_settings
 
 PACKABLE = ("bert",)
 """Backbones whose positions enter through `position_ids` alone and count from 0, so that texts can be packed.

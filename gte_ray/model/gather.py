@@ -26,7 +26,7 @@ def world() -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Spread:
     """How the rows of a step are spread over the ranks."""
 
     counts: tuple[int, ...]
@@ -49,17 +49,17 @@ class Rows:
         return sum(self.counts[: self.rank])
 
 
-def spread(local: int, device: torch.device) -> Rows:
+def spread(local: int, device: torch.device) -> Spread:
     """The rows of all ranks, where this one has `local`."""
     rank, size = world()
     if size == 1:
-        return Rows((local,), 0)
+        return Spread((local,), 0)
     counts = torch.zeros(size, dtype=torch.int64, device=device)
     counts[rank] = local
-    return Rows(tuple(sum_over_ranks(counts).tolist()), rank)
+    return Spread(tuple(sum_over_ranks(counts).tolist()), rank)
 
 
-def gather(local: Tensor, rows: Rows) -> Tensor:
+def gather(local: Tensor, rows: Spread) -> Tensor:
     """All ranks' rows in the order of ranks, (N, ...), from each rank's (n, ...).
 
     With gradient where `local` has one. Queries, documents and negatives are gathered each on their own:
@@ -79,7 +79,7 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, local: Tensor, rows: Rows) -> Tensor:
+    def forward(ctx, local: Tensor, rows: Spread) -> Tensor:
         ctx.rows = rows
         parts = [local.new_empty(_largest(local, rows)) for _ in rows.counts]
         dist.all_gather(parts, _padded(local, rows))
@@ -93,12 +93,12 @@ class _Gather(torch.autograd.Function):
         return own[: rows.local], None
 
 
-def _largest(like: Tensor, rows: Rows) -> tuple[int, ...]:
+def _largest(like: Tensor, rows: Spread) -> tuple[int, ...]:
     # Collectives want equal shapes: every rank sends as many rows as the largest has.
     return (max(rows.counts), *like.shape[1:])
 
 
-def _padded(part: Tensor, rows: Rows) -> Tensor:
+def _padded(part: Tensor, rows: Spread) -> Tensor:
     padded = part.new_zeros(_largest(part, rows))
     padded[: len(part)] = part
     return padded

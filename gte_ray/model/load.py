@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gte_ray import storage
 from gte_ray.config import ModelConfig
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
 from gte_ray.model.backbone import counts_from_the_left, load_backbone, positions
 from gte_ray.model.encoder import Encoder, build_encoder, check_fit, wrap
-from gte_ray.model_folder import model_folder
-from gte_ray.prompts import Prompts
-from gte_ray.settings import Settings, read_settings
+from gte_ray.pretrained.files import model_folder
+from gte_ray.pretrained.prompts import Prompts
+from gte_ray.pretrained.settings import Settings, read_settings
+from gte_ray.runtime import storage
 
-LONGEST = 1_000_000
+NO_LENGTH = 1_000_000
 """Tokens from which a tokenizer's longest text means that it names none."""
 PROBES = ["a", "a b c d e f g h"]
 """Texts of unlike lengths."""
@@ -151,9 +151,9 @@ def _longest(folder: Path, settings: Settings, backbone: object, name: str) -> t
         return settings.max_length, ()
     path = folder / "tokenizer_config.json"
     config = storage.read_json(str(path)) if path.is_file() else {}
-    named = config.get("model_max_length") or LONGEST
-    longest = int(min(positions(backbone) or LONGEST, named))
-    if longest < LONGEST:
+    named = config.get("model_max_length") or NO_LENGTH
+    longest = int(min(positions(backbone) or NO_LENGTH, named))
+    if longest < NO_LENGTH:
         return longest, ()
     return UNNAMED_LENGTH, (f"{name}: names no longest text, so texts are cut at {UNNAMED_LENGTH} tokens",)
 

@@ -2,16 +2,11 @@
 
 import ray.train
 
-from gte_ray import storage
 from gte_ray.errors import RunError
+from gte_ray.runtime import storage
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints, inside the run's own."""
-
-
-def kept_weights(run_folder: str, step: int) -> str:
-    """Where the weights after `step` steps are kept until they are scored."""
-    return storage.join(run_folder, "weights", f"step-{step}.safetensors")
 
 
 def last_checkpoint(run_folder: str) -> ray.train.Result | None:

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from gte_ray.config import Config
 from gte_ray.errors import UsageError
 from gte_ray.model.encoder import Encoder
+from gte_ray.model.weights_file import WEIGHTS_FILE, check_shape, load_weights
 from gte_ray.train.optimizer import adamw
-from gte_ray.train.state import WEIGHTS_FILE, Scalars, check_shape, load_weights, open_state, write_state
+from gte_ray.train.state import Scalars, open_state, write_state
 
 __all__ = ["WEIGHTS_FILE", "Engine", "StepInfo", "load_weights"]
 

@@ -14,16 +14,16 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from gte_ray import storage
 from gte_ray.config import Config
 from gte_ray.data.read import StreamConfig
 from gte_ray.data.stream import PlanDataConfig, placeholders
-from gte_ray.failures import LOWER_IN_TRAINING, cause_of, explain
-from gte_ray.train.board import Board, Follower
+from gte_ray.errors import LOWER_IN_TRAINING, cause_of, explain
+from gte_ray.runtime import storage
+from gte_ray.runtime.reservation import renew
 from gte_ray.train.checkpoints import CHECKPOINTS, delete_orphans, next_step
-from gte_ray.train.report import Outcome, StepReport
-from gte_ray.train.reservation import renew
+from gte_ray.train.mailbox import Follower, Mailbox
 from gte_ray.train.restarts import Restarts
+from gte_ray.train.step_report import Outcome, StepReport
 
 # `ray.train.report` returns at the controller's next poll; the default of 2 s would stall short runs.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
@@ -54,12 +54,12 @@ def fit(
     # On the driver's node, so that no other node's loss takes it; and not in the placement group of a Ray Tune
     # trial, which has no room for it.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    board = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
+    mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
     lost: Exception = RuntimeError("nothing was tried")
-    with Follower(board, on_reports):
+    with Follower(mailbox, on_reports):
         for _ in range(config.run.max_failures + 1):
             delete_orphans(run_folder)
-            trainer = _trainer(config, stream, run_folder, board, verbose)
+            trainer = _trainer(config, stream, run_folder, mailbox, verbose)
             renew(run_folder, trainer.train_run_context.run_id)
             try:
                 return trainer.fit().return_value
@@ -67,7 +67,7 @@ def fit(
                 if not _controller_was_lost(error):
                     raise explain(error, LOWER_IN_TRAINING, FAILED) from error
                 lost = error
-            _vacate(board)
+            _vacate(mailbox)
     frame = f"{FAILED}; it was started {config.run.max_failures + 1} time(s), see --max-failures"
     raise explain(lost, LOWER_IN_TRAINING, frame) from lost
 
@@ -81,10 +81,10 @@ def _controller_was_lost(error: Exception) -> bool:
     return isinstance(cause, RayActorError | OutOfMemoryError) and not isinstance(error, WorkerGroupError)
 
 
-def _vacate(board: Any) -> None:
+def _vacate(mailbox: Any) -> None:
     """Frees the room that a lost controller had for its workers, which nothing does where there is no dashboard."""
     try:
-        room = ray.get(board.vacate.remote())
+        room = ray.get(mailbox.vacate.remote())
     except RayActorError as error:
         raise explain(error, LOWER_IN_TRAINING, FAILED) from error
     if room is not None:
@@ -92,7 +92,7 @@ def _vacate(board: Any) -> None:
 
 
 def _trainer(
-    config: Config, stream: StreamConfig, run_folder: str, board: Any, verbose: bool
+    config: Config, stream: StreamConfig, run_folder: str, mailbox: Any, verbose: bool
 ) -> TorchTrainer:
     hardware, run = config.hardware, config.run
     elastic = hardware.fewest_workers < hardware.most_workers
@@ -100,7 +100,7 @@ def _trainer(
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_SECONDS))
     filesystem, path = storage.resolve(run_folder)
     return TorchTrainer(
-        functools.partial(_train, config, stream, board, verbose),
+        functools.partial(_train, config, stream, mailbox, verbose),
         scaling_config=ScalingConfig(
             num_workers=(hardware.fewest_workers, hardware.most_workers)
             if elastic
@@ -123,10 +123,10 @@ def _trainer(
     )
 
 
-def _train(config: Config, stream: StreamConfig, board: Any, verbose: bool) -> Outcome:
+def _train(config: Config, stream: StreamConfig, mailbox: Any, verbose: bool) -> Outcome:
     # Imported in the workers alone: Ray's own processes load this module too, and torch, transformers and
     # DeepSpeed take seconds.
     from gte_ray.train.loop import train
 
-    ray.get(board.occupy.remote(ray.util.get_current_placement_group()))
-    return train(config, stream, board, verbose)
+    ray.get(mailbox.occupy.remote(ray.util.get_current_placement_group()))
+    return train(config, stream, mailbox, verbose)

@@ -12,39 +12,38 @@ import torch
 from ray.train import CheckpointUploadMode
 from ray.train.torch import get_device
 
-from gte_ray import storage
-from gte_ray.config import Config, RunConfig
+from gte_ray.config import Config, OutputConfig
 from gte_ray.data.read import StreamConfig
 from gte_ray.data.stream import Batches
 from gte_ray.data.tokenize import TextTokenizer
-from gte_ray.errors import RunError
-from gte_ray.failures import LOWER_IN_TRAINING, explain, is_out_of_memory
+from gte_ray.errors import LOWER_IN_TRAINING, RunError, explain, is_out_of_memory
 from gte_ray.model.encoder import build_encoder
-from gte_ray.train.board import Reporter
-from gte_ray.train.checkpoints import kept_weights
-from gte_ray.train.engine import WEIGHTS_FILE, Engine
+from gte_ray.model.weights_file import WEIGHTS_FILE, kept_weights
+from gte_ray.runtime import storage
+from gte_ray.train.engine import Engine
+from gte_ray.train.mailbox import Reporter
 from gte_ray.train.preemption import Notices
-from gte_ray.train.report import Outcome
 from gte_ray.train.step import TrainingDiverged, train_step
+from gte_ray.train.step_report import Outcome
 
 STATE_FILE = "state.json"
 """In each checkpoint: the step that it was made after."""
 
 
-def train(config: Config, stream: StreamConfig, board: Any, verbose: bool = False) -> Outcome:
-    """Trains from the last checkpoint to the last step; `board` (an actor) is told of each step.
+def train(config: Config, stream: StreamConfig, mailbox: Any, verbose: bool = False) -> Outcome:
+    """Trains from the last checkpoint to the last step; `mailbox` (an actor) is told of each step.
 
     Raises OutOfMemory where a step takes more memory than there is.
     """
     try:
-        return _train(config, stream, board, verbose)
+        return _train(config, stream, mailbox, verbose)
     except Exception as error:
         if is_out_of_memory(error):
             raise explain(error, LOWER_IN_TRAINING) from error
         raise
 
 
-def _train(config: Config, stream: StreamConfig, board: Any, verbose: bool) -> Outcome:
+def _train(config: Config, stream: StreamConfig, mailbox: Any, verbose: bool) -> Outcome:
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(config.hardware.threads)
@@ -52,7 +51,7 @@ def _train(config: Config, stream: StreamConfig, board: Any, verbose: bool) -> O
     step = -1 if checkpoint is None else _last_step(checkpoint)
     batches = Batches(stream, world_size, step + 1)
     engine = _build_engine(config, stream.tokenizer, checkpoint, verbose)
-    reporter, notices = Reporter(board, rank), Notices(engine.device)
+    reporter, notices = Reporter(mailbox, rank), Notices(engine.device)
     try:
         for batch in batches:
             metrics = train_step(engine, batch, config)
@@ -92,7 +91,7 @@ def _last_step(checkpoint: ray.train.Checkpoint) -> int:
         raise RunError(f"checkpoint {checkpoint.path} cannot be continued: {error}") from error
 
 
-def _checkpoint(engine: Engine, step: int, run: RunConfig) -> None:
+def _checkpoint(engine: Engine, step: int, run: OutputConfig) -> None:
     # Ray uploads the folder while training goes on, and removes it afterwards.
     folder = tempfile.mkdtemp(prefix=f"gte_ray-step-{step}-")
     try:
@@ -111,7 +110,7 @@ def _checkpoint(engine: Engine, step: int, run: RunConfig) -> None:
     )
 
 
-def _keep_weights(folder: str, steps: int, run: RunConfig) -> None:
+def _keep_weights(folder: str, steps: int, run: OutputConfig) -> None:
     """Copies the weights of the checkpoint in `folder` to where they are scored beside the training."""
     kept = kept_weights(storage.join(run.output, run.name), steps)
     try:

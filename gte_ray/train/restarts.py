@@ -11,8 +11,7 @@ from ray.train.v2._internal.execution.controller.state import (
     RestartingState,
 )
 
-from gte_ray.errors import OutOfMemory
-from gte_ray.failures import LOWER_IN_TRAINING, cause_of, explain
+from gte_ray.errors import LOWER_IN_TRAINING, OutOfMemory, cause_of, explain
 
 
 class Restarts(WorkerGroupCallback, ControllerCallback):

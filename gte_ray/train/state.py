@@ -11,11 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gte_ray.errors import RunError
-from gte_ray.model.encoder import Encoder
+from gte_ray.model.weights_file import WEIGHTS_FILE, fitting
 
-WEIGHTS_FILE = "model.safetensors"
-"""The encoder's weights by name, float32."""
 MOMENTS_FILE = "optimizer.safetensors"
 """AdamW's moments by `exp_avg.` or `exp_avg_sq.` and the name of the weight, float32."""
 SCALARS_FILE = "engine.json"
@@ -56,31 +53,9 @@ def write_state(
 @contextmanager
 def open_state(folder: str) -> Iterator[StateFiles]:
     """What `write_state` wrote; RunError when it is missing or broken, or does not fit what is done with it."""
-    with _named(folder), ExitStack() as stack:
+    with fitting(folder), ExitStack() as stack:
         scalars = Scalars(**json.loads((Path(folder) / SCALARS_FILE).read_text()))
         weights, moments = (
             stack.enter_context(safe_open(Path(folder) / name, "pt")) for name in (WEIGHTS_FILE, MOMENTS_FILE)
         )
         yield StateFiles(scalars, weights, moments)
-
-
-def load_weights(encoder: Encoder, path: str) -> None:
-    """Gives `encoder` the weights of a local weights file; raises RunError when they do not fit."""
-    with _named(path), safe_open(path, "pt") as file:
-        for name, parameter in encoder.named_parameters():
-            parameter.data.copy_(check_shape(name, file.get_tensor(name), parameter))
-
-
-def check_shape(name: str, value: Tensor, parameter: Tensor) -> Tensor:
-    """`value`, or ValueError when it is not of the parameter's shape."""
-    if value.shape != parameter.shape:
-        raise ValueError(f"{name} is {list(value.shape)}, the model has {list(parameter.shape)}")
-    return value
-
-
-@contextmanager
-def _named(path: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise RunError(f"checkpoint {path} does not fit this run: {error}") from error

@@ -13,12 +13,12 @@ from gte_ray.config import Config
 from gte_ray.data.batch import PairBatch
 from gte_ray.errors import RunError
 from gte_ray.model.encoder import Encoder
-from gte_ray.model.gather import Rows, gather, spread, sum_over_ranks
+from gte_ray.model.gather import Spread, gather, spread, sum_over_ranks
 from gte_ray.model.loss import Columns, Loss, contrastive_loss
 from gte_ray.model.microbatch import MicroBatch, join
 from gte_ray.train.engine import Engine
 from gte_ray.train.optimizer import learning_rate
-from gte_ray.train.report import StepMetrics
+from gte_ray.train.step_report import StepMetrics
 
 
 class TrainingDiverged(RunError):
@@ -100,10 +100,10 @@ def _index(part: MicroBatch, device: torch.device) -> Tensor:
     return torch.from_numpy(part.rows).to(device)
 
 
-def _loss(embeddings: Tensor, batch: PairBatch, rows: Rows, config: Config) -> Loss:
+def _loss(embeddings: Tensor, batch: PairBatch, rows: Spread, config: Config) -> Loss:
     queries, documents, negatives = embeddings.split([rows.local, rows.local, len(batch.negatives)])
 
-    def numbers(values: np.ndarray, rows: Rows) -> Tensor:
+    def numbers(values: np.ndarray, rows: Spread) -> Tensor:
         return gather(torch.tensor(values.view(np.int64), device=embeddings.device), rows)
 
     columns = Columns(

@@ -5,11 +5,10 @@ import shutil
 
 import pytest
 
-from gte_ray.ablation.readout import log_report, read_report
-from gte_ray.ablation.records import CELLS_FILE, Records
+from gte_ray.ablation.records import TRIALS_FILE, Records
+from gte_ray.ablation.results import log_report, read_report
 from gte_ray.ablation.study import Ablation, more_is_better
-from gte_ray.ablation.trials import Cell
-from gte_ray.tracking import TrackedRun, Tracker
+from gte_ray.tracking.tracker import TrackedRun, Tracker
 from tests.servers import Server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -19,7 +18,7 @@ ROWS = ("small", "large")
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """A server that holds an ablation of two rows, written as `conduct` writes it."""
+    """A server that holds an ablation of two rows, written as `run_study` writes it."""
     folder = tmp_path_factory.mktemp("ui")
     uri, experiment = f"sqlite:///{folder}/mlflow.db", "ablation demo"
     tags = {"gte_ray.ablation": "demo", "gte_ray.profile": "laptop"}
@@ -30,21 +29,31 @@ def shown(tmp_path_factory):
 
     parent = track("demo, laptop", {})
     parent_id = parent.run_id(60)
-    cells = []
+    trials = []
     for number, row in enumerate(ROWS):
         child = track(f"demo {row}", {"gte_ray.row": row, "gte_ray.fingerprint": row}, parent_id)
         for step in range(20):
             child.log_step(step, {"loss": 5 - step / (10 - number), "loss/docs": 5 - step / 9})
         child.log_step(20, {"ndcg_at_10/mean": 0.5 + number / 10, "ndcg_at_10/docs": 0.4})
         assert child.finish(timeout_s=60) == ""
-        cells.append(Cell(row, float(number), 59.0, 42, 20, row).to_dict())
-    (folder / CELLS_FILE).write_text(json.dumps(cells))
-    parent.log_artifact(str(folder / CELLS_FILE))
+        trials.append(
+            {
+                "row": row,
+                "x": float(number),
+                "paper": 59.0,
+                "seed": 42,
+                "step": 20,
+                "fingerprint": row,
+                "series": "",
+            }
+        )
+    (folder / TRIALS_FILE).write_text(json.dumps(trials))
+    parent.log_artifact(str(folder / TRIALS_FILE))
     assert parent.flush(60)
     records = Records(uri, experiment)
     ablation = Ablation("Table 0", "which?", "Up.", lambda *_: [], more_is_better, "size", curves=True)
     report = read_report(records, parent_id, "demo", ablation, "laptop")
-    assert [line.scores for line in report.lines] == [(50.0,), (60.0,)]
+    assert [result.scores for result in report.results] == [(50.0,), (60.0,)]
     log_report(report, records, parent_id, parent)
     assert parent.finish(timeout_s=60) == ""
     server = Server(folder)

@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from gte_ray.ablation.command import main
-from gte_ray.console import run_command
+from gte_ray.cli.console import run_command
 
 RUN = Path(__file__).parents[2] / "ablations/run.py"
 MICRO = '''

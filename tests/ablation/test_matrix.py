@@ -7,7 +7,7 @@ import pytest
 
 from gte_ray.ablation.command import load, names
 from gte_ray.ablation.study import Comparison, Setting, baseline
-from gte_ray.ablation.trials import expand
+from gte_ray.ablation.trials import plan_trials, to_run
 from gte_ray.errors import UsageError
 from gte_ray.recipes import gte_base
 
@@ -156,12 +156,14 @@ def test_figure_3a_has_each_source_once(names):
 def test_the_second_stage_waits_for_the_first_which_rows_share(tiny_store):
     _, ablation = load("stages", FOLDER)
     setting = replace(LAPTOP, finetuning_store=tiny_store)
-    trials, cells = expand(ablation.rows(baseline("laptop", tiny_store), setting), seeds=2)
+    trials = plan_trials(ablation.rows(baseline("laptop", tiny_store), setting), seeds=2)
     assert [trial.label for trial in trials[:3]] == ["PT, seed 42", "FT, seed 42", "Full, seed 42"]
     pretrained, alone, full = trials[:3]
-    assert (pretrained.after, alone.after, full.after) == ("", "", pretrained.run.fingerprint)
+    assert (pretrained.first, alone.first, full.first.fingerprint) == (None, None, pretrained.fingerprint)
     assert full.run.config.model.base == pretrained.run.model_folder
-    assert len(trials) == len(cells) == len({cell.fingerprint for cell in cells}) == 6
+    assert len(trials) == len({trial.fingerprint for trial in trials}) == 6
+    assert to_run(trials) == trials
+    assert [trial.label for trial in to_run([full])] == ["Full, seed 42, first stage", "Full, seed 42"]
 
 
 def test_finetuning_without_a_store_for_it_is_refused():
@@ -173,10 +175,10 @@ def test_finetuning_without_a_store_for_it_is_refused():
 def test_table_8_is_one_run_scored_at_five_steps(tiny_store):
     _, ablation = load("steps", FOLDER)
     rows = ablation.rows(baseline("laptop", tiny_store), LAPTOP)
-    trials, cells = expand(rows, seeds=1)
-    assert len(trials) == 1
-    assert [cell.step for cell in cells] == [20, 40, 60, 80, 100]
-    assert {cell.fingerprint for cell in cells} == {trials[0].run.fingerprint}
+    trials = plan_trials(rows, seeds=1)
+    assert to_run(trials) == trials[:1]
+    assert [trial.step for trial in trials] == [20, 40, 60, 80, 100]
+    assert {trial.fingerprint for trial in trials} == {trials[0].run.fingerprint}
 
 
 @pytest.mark.parametrize("profile", ["laptop", "paper"])
@@ -205,9 +207,9 @@ def test_claims_speak_of_rows_that_are_there(name):
 
 def test_seeds_count_up_and_repeat_every_row(tiny_store):
     _, ablation = load("alpha", FOLDER)
-    trials, cells = expand(ablation.rows(baseline("laptop", tiny_store), LAPTOP), seeds=3)
-    assert len(trials) == 12
-    assert [cell.seed for cell in cells] == [42] * 4 + [43] * 4 + [44] * 4
+    trials = plan_trials(ablation.rows(baseline("laptop", tiny_store), LAPTOP), seeds=3)
+    assert len(to_run(trials)) == len(trials) == 12
+    assert [trial.seed for trial in trials] == [42] * 4 + [43] * 4 + [44] * 4
     assert [trial.label for trial in trials[3:5]] == ["1, seed 42", "0, seed 43"]
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gte_ray.ablation.plots import ablation_plot
-from gte_ray.ablation.report import Line, Report, console_table, markdown, table_csv, verdict
+from gte_ray.ablation.figure import ablation_plot
+from gte_ray.ablation.report import Report, Result, markdown, table_csv, verdict
 from gte_ray.ablation.study import Ablation, Comparison
+from gte_ray.ablation.terminal import console_table
 
 
 def report(relation, *rows, paper=(50.0, 60.0, 70.0), curves=False, x=True):
@@ -24,11 +25,19 @@ def report(relation, *rows, paper=(50.0, 60.0, 70.0), curves=False, x=True):
         axis="size",
         curves=curves,
     )
-    lines = [
-        Line(f"row{i}", float(i) if x else None, paper[i], tuple(scores), {"docs": 10.0 * i})
+    results = [
+        Result(
+            f"row{i}",
+            float(i) if x else None,
+            paper[i],
+            step=1,
+            fingerprints=(f"{i}",) * len(scores),
+            scores=tuple(scores),
+            by_source={"docs": 10.0 * i},
+        )
         for i, scores in enumerate(rows)
     ]
-    return Report("which", ablation, "laptop", "python ablations/run.py which", tuple(lines))
+    return Report("which", ablation, "laptop", "python ablations/run.py which", tuple(results))
 
 
 @pytest.mark.parametrize(
@@ -84,11 +93,11 @@ def test_plots_of_all_kinds_are_drawn(tmp_path, paper, x):
 
 def test_rows_of_several_series_are_told_apart_by_place_and_colour(monkeypatch, tmp_path):
     drawn = []
-    monkeypatch.setattr("gte_ray.ablation.plots.save", lambda figure, path: drawn.append(figure) or [])
+    monkeypatch.setattr("gte_ray.ablation.figure.save", lambda figure, path: drawn.append(figure) or [])
     found = report("better than", (50, 52), (60, 61), (55, 56))
-    first, second, third = found.lines
-    lines = (first, second, replace(third, name="row1, fine-tuning", x=second.x, series="fine-tuning"))
-    ablation_plot(replace(found, lines=lines), [], str(tmp_path / "plot"))
+    first, second, third = found.results
+    results = (first, second, replace(third, name="row1, fine-tuning", x=second.x, series="fine-tuning"))
+    ablation_plot(replace(found, results=results), [], str(tmp_path / "plot"))
     axes = drawn[0].axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1"]
     labels = [text.get_text() for text in axes.get_legend().get_texts()]

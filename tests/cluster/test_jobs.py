@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from gte_ray import storage
+from gte_ray.runtime import storage
 from gte_ray.train.checkpoints import last_checkpoint
 from tests.cluster.chaos import EVERY, KINDS, arguments, disturb, expected
 from tests.cluster.nodes import REPOSITORY, Nodes, Training
@@ -137,7 +137,7 @@ def test_a_job_is_stopped_and_goes_on_though_its_bucket_and_mlflow_go_away(
 # As `python -m gte_ray.pretrain`, but its passes over the data are short, and it does not look for room that seldom.
 QUICK = """
 import functools, runpy
-import gte_ray.run as run
+import gte_ray.runs.plan as run
 import gte_ray.train.launch as launch
 run.StreamConfig = functools.partial(run.StreamConfig, pass_steps=150)
 launch.START_SECONDS, launch.RESIZE_SECONDS = 8, 1.0

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from manifests import FOLDER, ROOT, all_manifests, manifest, pod, pods, quantity
 
-from gte_ray.flags import parse
+from gte_ray.cli.flags import parse
 from gte_ray.pretrain import Arguments
 
 DOCUMENTS = [f"{kind}/{name}" for kind, name in all_manifests()]

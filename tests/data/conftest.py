@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gte_ray.data.ids import Ids
-from gte_ray.data.prepare import prepare
+from gte_ray.data.prepare_store import prepare
 from gte_ray.data.sources import SourceSpec
 
 WORDS = [

@@ -8,7 +8,7 @@ import pytest
 
 from gte_ray.data import builtin
 from gte_ray.data.builtin import environment_stamp, package_files, prepare_builtin
-from gte_ray.data.builtin_text import LONGEST, distribution_pairs, file_pairs, topic_pairs
+from gte_ray.data.builtin_text import LONGEST_DOCUMENT, distribution_pairs, file_pairs, topic_pairs
 from gte_ray.data.ids import Ids
 from gte_ray.data.store import TASKS
 from tests.data.conftest import make_pairs
@@ -77,8 +77,8 @@ def test_a_document_does_not_hold_its_query_and_is_not_without_end():
     long = CODE.replace("    rows = handle.readlines()\n", "    rows = handle.readlines()\n" * 500)
     for pair in file_pairs(long):
         assert pair.query not in pair.document
-        assert len(pair.document) <= LONGEST
-    assert max(len(pair.document) for pair in file_pairs(long)) == LONGEST
+        assert len(pair.document) <= LONGEST_DOCUMENT
+    assert max(len(pair.document) for pair in file_pairs(long)) == LONGEST_DOCUMENT
 
 
 @pytest.mark.parametrize("text", ["def broken(:\n", "\x00", "(" * 5_000, "print 'python 2'\n", ""])

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gte_ray.data.hashing import text_hashes
-from gte_ray.data.negatives import fill, rotate, unite
-from gte_ray.data.plan import PlanSource
-from gte_ray.data.prepare import prepare
+from gte_ray.data.negatives import fill, rotate, unite_negatives
+from gte_ray.data.prepare_store import prepare
 from gte_ray.data.read import StreamConfig, read_batch
 from gte_ray.data.sources import SourceSpec
+from gte_ray.data.step_plan import PlanSource
 from gte_ray.data.store import open_store
 from tests.data.conftest import make_pairs, write_lines
 
@@ -31,7 +31,7 @@ def test_a_pair_has_the_negatives_of_all_its_rows(rows):
     given = [(pair, text) for pair, texts in rows for text in texts]
     owners = np.array([pair for pair, _ in given], np.int64)
     all_hashes = hashes_of([text for _, text in given])
-    places, offsets = unite(all_hashes, owners, hashes_of(queries), hashes_of(documents))
+    places, offsets = unite_negatives(all_hashes, owners, hashes_of(queries), hashes_of(documents))
     for pair, (query, document) in enumerate(zip(queries, documents, strict=True)):
         expected = {text for owner, text in given if owner == pair} - {query, document}
         own = places[offsets[pair] : offsets[pair + 1]]

@@ -7,8 +7,8 @@ from itertools import count
 import pyarrow as pa
 import pytest
 
-from gte_ray import console
 from gte_ray import prepare as command
+from gte_ray.cli import console
 from gte_ray.data.hashing import seeded, text_hashes
 from tests.data.conftest import write_lines
 

@@ -184,6 +184,6 @@ def test_a_hub_that_cannot_be_reached(monkeypatch):
     def away(pattern):
         raise ConnectionError("Name or service not known")
 
-    monkeypatch.setattr("gte_ray.storage.glob", away)
+    monkeypatch.setattr("gte_ray.runtime.storage.glob", away)
     with pytest.raises(RunError, match=r"source a: hf://x/\* cannot be listed \(Name or service not known"):
         SourceSpec("a", "hf://x/*", "code").files()

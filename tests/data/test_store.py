@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gte_ray.data.hashing import pair_hashes, seeded, text_hashes
 from gte_ray.data.ids import Ids
-from gte_ray.data.prepare import prepare
+from gte_ray.data.prepare_store import prepare
 from gte_ray.data.sources import SourceSpec
 from gte_ray.data.store import Store, open_store
 from gte_ray.errors import RunError
@@ -32,7 +32,7 @@ def store(ray_local, tmp_path_factory) -> Store:
     pairs = write_lines(folder / "pairs.jsonl", [list(pair) for pair in make_pairs(ROWS)])
     one = write_lines(folder / "one.jsonl", [["the query", "the document"]])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gte_ray.data.prepare.PART_ROWS", 1_300)
+        patch.setattr("gte_ray.data.prepare_store.PART_ROWS", 1_300)
         return prepare(
             str(folder / "store"),
             [SourceSpec("pairs", str(pairs), "code"), SourceSpec("one", str(one), "news")],

@@ -9,8 +9,8 @@ import pytest
 import ray.data
 
 from gte_ray.data.batch import from_table, to_table
-from gte_ray.data.plan import PlanSource
 from gte_ray.data.read import StreamConfig, read_batch
+from gte_ray.data.step_plan import PlanSource
 from gte_ray.data.store import open_store
 from gte_ray.data.stream import Batches, PlanDataConfig, _batches, placeholders
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from gte_ray.data.ids import train_vocabulary, unknown_words
-from gte_ray.data.prepare import prepare
+from gte_ray.data.prepare_store import prepare
 from gte_ray.data.sources import SourceSpec
 from gte_ray.data.tokenize import MOST_CHARACTERS, TextTokenizer, load_tokenizer, train_wordpiece
 from gte_ray.errors import RunError

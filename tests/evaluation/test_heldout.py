@@ -16,19 +16,20 @@ from hypothesis import strategies as st
 from rich.console import Console
 from sklearn.metrics import ndcg_score
 
-from gte_ray.data.prepare import prepare
+from gte_ray.cli.tables import scores_table
+from gte_ray.data.prepare_store import prepare
 from gte_ray.data.sources import SourceSpec
 from gte_ray.errors import RunError
-from gte_ray.evaluation import metrics
-from gte_ray.evaluation.bm25 import K1, B, Bm25, evaluate_bm25
 from gte_ray.evaluation.heldout import (
     SourceScores,
     evaluate,
+    evaluate_bm25,
     held_out,
     mean_scores,
-    scores_table,
     skipped_sources,
 )
+from gte_ray.retrieval import metrics
+from gte_ray.retrieval.bm25 import K1, B, Bm25
 
 
 @dataclass

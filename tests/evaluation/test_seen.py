@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from gte_ray.data.prepare import prepare
+from gte_ray.data.prepare_store import prepare
 from gte_ray.data.sources import SourceSpec
 from gte_ray.data.store import open_store
 from gte_ray.evaluation import seen as module

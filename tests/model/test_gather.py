@@ -2,7 +2,7 @@
 
 import torch
 
-from gte_ray.model.gather import Rows, gather, spread, sum_over_ranks
+from gte_ray.model.gather import Spread, gather, spread, sum_over_ranks
 from tests.train.runs import on_ranks
 
 COUNTS = (2, 0, 3)
@@ -43,7 +43,7 @@ def test_ranks_with_unequal_rows_get_all_rows_and_the_sum_of_gradients(tmp_path)
 def test_one_process_needs_no_process_group():
     local = all_rows().requires_grad_()
     rows = spread(5, torch.device("cpu"))
-    assert rows == Rows((5,), 0)
+    assert rows == Spread((5,), 0)
     use(gather(local, rows), 0).backward()
     expected = all_rows().requires_grad_()
     use(expected, 0).backward()

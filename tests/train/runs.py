@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from gte_ray.config import Config, DataConfig, HardwareConfig, ModelConfig, ObjectiveConfig, TrainingConfig
+from gte_ray.config import Config, HardwareConfig, ModelConfig, ObjectiveConfig, PairsConfig, TrainingConfig
 from gte_ray.data.batch import PairBatch, TokenLists
 from gte_ray.model.encoder import Encoder, build_encoder
 
@@ -27,7 +27,7 @@ def tiny(dropout: float = 0.0, **hardware: Any) -> Config:
     """A run of six steps of a model of two layers; the gradient norm is far above the clipping bound."""
     return Config(
         recipe="test",
-        data=DataConfig("store", max_length=LENGTH),
+        data=PairsConfig("store", max_length=LENGTH),
         model=ModelConfig(
             "scratch", hidden_size=32, layers=2, heads=2, intermediate_size=48, dropout=dropout
         ),

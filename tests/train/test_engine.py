@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from gte_ray.config import Config
 from gte_ray.errors import RunError, UsageError
-from gte_ray.train.engine import WEIGHTS_FILE, Engine, load_weights
+from gte_ray.model.weights_file import WEIGHTS_FILE, load_weights
+from gte_ray.train.engine import Engine
 from gte_ray.train.optimizer import learning_rate
 from gte_ray.train.step import TrainingDiverged, train_step
 from tests.train.runs import CPU, encoder_of, on_ranks, pairs, shard, tiny, with_precision

@@ -8,22 +8,22 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from gte_ray.base import check_base
-from gte_ray.card import ModelCard
 from gte_ray.config import Config
 from gte_ray.data.read import read_batch
 from gte_ray.data.store import open_store
 from gte_ray.errors import RunError
-from gte_ray.evaluation.final import embedders
 from gte_ray.evaluation.heldout import score_source, source_task
-from gte_ray.export import export_model
+from gte_ray.evaluation.scoring import embedders
+from gte_ray.export.card import ModelCard
+from gte_ray.export.folder import export_model
 from gte_ray.model.encoder import build_encoder
 from gte_ray.model.load import load_model
+from gte_ray.pretrained.identity import of_run
 from gte_ray.recipes import tiny
-from gte_ray.run import make_stream, plan_run, resolve_tokenizer, warnings
+from gte_ray.runs.base import check_base
+from gte_ray.runs.plan import make_stream, plan_run, resolve_tokenizer, warnings
 from gte_ray.train.engine import Engine
 from gte_ray.train.step import train_step
-from gte_ray.weights import of_run
 from tests.model.folders import TEXTS, bare_folder, copy, edit, model_folder
 
 PROMPTS = {"query": "river stone ", "document": "cloud "}

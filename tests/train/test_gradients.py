@@ -11,8 +11,8 @@ from gte_ray.config import Config
 from gte_ray.data.batch import PairBatch, TokenLists
 from gte_ray.model.encoder import Encoder
 from gte_ray.train.engine import Engine
-from gte_ray.train.report import StepMetrics
 from gte_ray.train.step import train_step
+from gte_ray.train.step_report import StepMetrics
 from tests.train.runs import (
     CPU,
     encoder_of,

@@ -13,7 +13,8 @@ from ray.train.v2._internal.execution.controller.state import RestartingState
 
 from gte_ray.errors import OutOfMemory, RunError
 from gte_ray.recipes import recipe
-from gte_ray.run import make_stream, open_run, plan_run, resolve_tokenizer
+from gte_ray.runs.plan import make_stream, plan_run, resolve_tokenizer
+from gte_ray.runs.run_folder import open_run
 from gte_ray.train import launch, loop
 from gte_ray.train.restarts import Restarts
 

@@ -1,0 +1,101 @@
+"""The paper's figure redrawn: our scores with their spread, the paper's beside them on an axis of their own."""
+
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from gte_ray.ablation.report import Report, Result
+from gte_ray.report.plots import BM25_COLOUR, GREY, STYLE, legend_name, save, smooth
+
+OURS, PAPER = "#2563eb", BM25_COLOUR
+SHADES = ("#93c5fd", "#3b82f6", "#1e3a8a", "#0f172a", "#f59e0b", "#b45309")
+
+Curve = tuple[str, Sequence[tuple[int, float]]]
+"""A row's name, and its steps and losses."""
+
+
+def ablation_plot(report: Report, curves: Sequence[Curve], path: str) -> list[str]:
+    """Scores by row, with the losses of all rows below each other's on one axis where there are `curves`."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2 if curves else 1, figsize=(12 if curves else 7, 4.4), squeeze=False)
+        _scores(axes[0][0], report)
+        if curves:
+            _losses(axes[0][1], curves)
+        return save(figure, path)
+
+
+def _scores(axes: Axes, report: Report) -> None:
+    results, ablation = report.results, report.ablation
+    numeric = all(result.x is not None for result in results)
+    x = [float(number) if result.x is None else result.x for number, result in enumerate(results)]
+    style = "o-" if numeric else "o"
+    for number, series in enumerate(dict.fromkeys(result.series for result in results)):
+        ours = [
+            (place, result.measured)
+            for place, result in zip(x, results, strict=True)
+            if result.measured and result.series == series
+        ]
+        axes.errorbar(
+            [place for place, _ in ours],
+            [mean(found) for _, found in ours],
+            [stdev(found) if len(found) > 1 else 0.0 for _, found in ours],
+            fmt=style,
+            color=(OURS, *SHADES[2:])[number % len(SHADES)],
+            capsize=4,
+            label="ours: held-out nDCG@10" + (f", {series}" if series else ""),
+        )
+    axes.set_ylabel("ours, %", color=OURS)
+    axes.set_xlabel(ablation.axis)
+    if ablation.logarithmic and numeric:
+        axes.set_xscale("log", base=2)
+    if numeric and len({result.series for result in results}) > 1:
+        axes.set_xticks(sorted(set(x)), [f"{place:g}" for place in sorted(set(x))])  # names would overlap
+    else:
+        axes.set_xticks(x, [_tick(result) for result in results])
+    axes.minorticks_off()
+    axes.margins(x=0.12, y=0.2)
+    one_series = len({result.series for result in results}) == 1
+    handles = _papers(axes, report, x, style if one_series else "o")
+    axes.legend(*handles, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2, frameon=False)
+    axes.set_title(f"{ablation.title}: {ablation.question}", pad=26)
+
+
+def _papers(axes: Axes, report: Report, x: Sequence[float], style: str) -> tuple[list, list]:
+    """The paper's scores on an axis of their own, where it has several; handles and labels of both axes' legend."""
+    handles, labels = axes.get_legend_handles_labels()
+    paper = [
+        (place, result.paper)
+        for place, result in zip(x, report.results, strict=True)
+        if result.paper is not None
+    ]
+    if len(paper) < 2:
+        return handles, labels
+    other = axes.twinx()
+    other.spines["right"].set_visible(True)
+    other.spines["right"].set_color(GREY)
+    other.plot(*zip(*paper, strict=True), style.replace("o", "s"), color=PAPER, label="the paper: MTEB")
+    other.set_ylabel("the paper's, %", color=PAPER)
+    other.margins(x=0.12, y=0.2)
+    more = other.get_legend_handles_labels()
+    return handles + more[0], labels + more[1]
+
+
+def _tick(result: Result) -> str:
+    """A row's name, with the figure that it stands for where the name is not that."""
+    if result.x is None or result.name.replace(",", "") == f"{result.x:g}":
+        return result.name
+    return f"{result.name}\n{result.x:.3g}"
+
+
+def _losses(axes: Axes, curves: Sequence[Curve]) -> None:
+    for number, (name, points) in enumerate(curves):
+        if points:
+            steps, losses = np.array(points, float).T
+            axes.plot(*smooth(steps, losses), color=SHADES[number % len(SHADES)], label=legend_name(name))
+    axes.set_xlabel("step")
+    axes.set_ylabel("training loss")
+    axes.legend(frameon=False)
+    axes.set_title("Training loss on the same batches", pad=26)

@@ -1,0 +1,96 @@
+"""The results of a study out of MLflow, and their report back into it."""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+
+from gte_ray.ablation.figure import Curve, ablation_plot
+from gte_ray.ablation.records import Records
+from gte_ray.ablation.report import Report, markdown, table_csv, verdict
+from gte_ray.ablation.study import Ablation
+from gte_ray.tracking.server import resolve_uri
+from gte_ray.tracking.tracker import Tracker
+
+
+def report_again(name: str, ablation: Ablation, profile: str, uri: str) -> Report:
+    """The report of the latest run of an ablation, from MLflow alone, written to it again."""
+    records = Records(resolve_uri(uri), experiment_of(name))
+    parent = records.parent(name, profile)
+    report = read_report(records, parent, name, ablation, profile)
+    records.write(parent, _files(report, _curves(report, records, parent)), _tags(report))
+    return report
+
+
+def experiment_of(name: str) -> str:
+    """MLflow's experiment of an ablation."""
+    return f"ablation {name}"
+
+
+def read_report(records: Records, parent: str, name: str, ablation: Ablation, profile: str) -> Report:
+    """The report from what MLflow holds."""
+    children = records.children(parent)
+    results = []
+    for result in records.results(parent):
+        known = [children.get(fingerprint) for fingerprint in result.fingerprints]
+        scores = [{} if child is None else _percent(records.scores(child, result.step)) for child in known]
+        errors = [records.error(child) for child in known if child is not None]
+        results.append(
+            replace(
+                result,
+                scores=tuple(found.get("mean") for found in scores),
+                by_source=_means(scores),
+                failure="; ".join(dict.fromkeys(error for error in errors if error)),
+            )
+        )
+    return Report(name, ablation, profile, records.command(parent), tuple(results))
+
+
+def _percent(scores: dict[str, float]) -> dict[str, float]:
+    return {source: 100 * score for source, score in scores.items()}
+
+
+def _means(scores: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Each source's score averaged over the seeds that have it."""
+    values: dict[str, list[float]] = {}
+    for found in scores:
+        for source, score in found.items():
+            if source != "mean":
+                values.setdefault(source, []).append(score)
+    return {source: mean(found) for source, found in values.items()}
+
+
+def log_report(report: Report, records: Records, parent: str, tracker: Tracker) -> None:
+    """Writes the report's files, and its text as the parent's description."""
+    for path in _files(report, _curves(report, records, parent)):
+        tracker.log_artifact(path)
+    tracker.set_tags(_tags(report))
+
+
+def _tags(report: Report) -> dict[str, str]:
+    """The parent's description, and the verdict beside its other tags."""
+    return {"mlflow.note.content": markdown(report), "gte_ray.verdict": verdict(report)}
+
+
+def _curves(report: Report, records: Records, parent: str) -> list[Curve]:
+    """The losses of each row's first seed."""
+    if not report.ablation.curves:
+        return []
+    children = records.children(parent)
+    return [
+        (result.name, records.losses(children[result.fingerprints[0]]))
+        for result in report.results
+        if result.fingerprints[0] in children
+    ]
+
+
+def _files(report: Report, curves: list[Curve]) -> list[str]:
+    """report.md, table.csv and the plot, in a folder of their own."""
+    folder = tempfile.mkdtemp(prefix="gte_ray-report-")
+    texts = {"report.md": markdown(report), "table.csv": table_csv(report)}
+    for name, text in texts.items():
+        (Path(folder) / name).write_text(text)
+    plots = ablation_plot(report, curves, os.path.join(folder, "plot"))
+    return [*(os.path.join(folder, name) for name in texts), *plots]

@@ -1,0 +1,211 @@
+"""An ablation from its rows to its report: what `ablations/run.py` calls."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gte_ray.ablation.records import ABLATION, LINK, PROFILE, TRIALS_FILE, Records
+from gte_ray.ablation.report import Report
+from gte_ray.ablation.results import experiment_of, log_report, read_report
+from gte_ray.ablation.study import Ablation, Setting
+from gte_ray.ablation.trials import Trial, plan_trials, to_run
+from gte_ray.ablation.tune import TRIAL_CPUS, TrialProgress, run_trials
+from gte_ray.config import Config
+from gte_ray.data.store import open_store
+from gte_ray.errors import RunError
+from gte_ray.runs.capacity import check_capacity
+from gte_ray.runs.display import Display
+from gte_ray.runs.execute import Results, finished
+from gte_ray.runs.run_folder import open_run
+from gte_ray.runs.tracked import tracked_run
+from gte_ray.runtime.cluster import Interruption, command_line
+from gte_ray.tracking.queue import QUEUE_FILE
+from gte_ray.tracking.server import resolve_uri
+from gte_ray.tracking.tracker import TrackedRun, Tracker
+
+MLFLOW_SECONDS = 30.0
+"""Time that MLflow has to answer before the first trial, and to take all records after the last."""
+OnProgress = Callable[[Trial, TrialProgress], None]
+
+
+@dataclass(frozen=True)
+class Study:
+    """An ablation that has met its profile, store and seeds."""
+
+    name: str
+    ablation: Ablation
+    profile: str
+    base: Config
+    trials: list[Trial]
+
+    @property
+    def experiment(self) -> str:
+        """MLflow's experiment."""
+        return experiment_of(self.name)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Of MLflow's runs, the parent and its children."""
+        return {ABLATION: self.name, PROFILE: self.profile}
+
+    @property
+    def largest(self) -> Config:
+        """The config of a trial that takes the most of Ray."""
+        return max((trial.run.config for trial in to_run(self.trials)), key=lambda config: config.cpus)
+
+
+def plan_study(
+    name: str, ablation: Ablation, profile: str, base: Config, seeds: int, finetuning_store: str = ""
+) -> Study:
+    """Opens the stores and plans all trials. Raises UsageError or RunError in one sentence."""
+    setting = Setting(
+        profile,
+        _sources(base.data.store),
+        finetuning_store,
+        _sources(finetuning_store) if finetuning_store else {},
+    )
+    base = replace(base, run=replace(base.run, name="", tracking_uri=resolve_uri(base.run.tracking_uri)))
+    return Study(name, ablation, profile, base, plan_trials(ablation.rows(base, setting), seeds))
+
+
+def _sources(store: str) -> dict[str, int]:
+    return {source.name: source.rows for source in open_store(store).manifest.sources}
+
+
+def run_study(
+    study: Study,
+    display: Display,
+    on_progress: OnProgress,
+    interruption: Interruption,
+    verbose: bool = False,
+) -> Report:
+    """Runs the trials that are not finished yet and reports on all. Ray must be initialised.
+
+    Raises RunError when MLflow does not answer at the start. A trial that fails is a line of the report.
+    """
+    check_capacity(study.largest, display.warn, TRIAL_CPUS)
+    tracker = _parent(study, display, verbose)
+    parent = tracker.reached(MLFLOW_SECONDS)
+    if parent is None:
+        left = tracker.finish("FAILED", timeout_s=0.5)
+        raise RunError(f"an ablation needs MLflow from its start: {left}")
+    records = Records(study.base.run.tracking_uri, study.experiment)
+    interruption.on_interrupt(lambda: records.end_unfinished(parent, "KILLED"))
+    interruption.on_interrupt(lambda: tracker.finish("KILLED", timeout_s=5.0))
+    tracker.log_artifact(_write(TRIALS_FILE, json.dumps([trial.to_dict() for trial in study.trials])))
+
+    trials = to_run(study.trials)
+    waiting = _unfinished(study, trials, records, parent, display)
+    done = len(trials) - len(waiting)
+    display.say(f"{len(waiting)} trial(s) to run" + (f", {done} finished earlier" if done else ""))
+    errors = _run(study, waiting, parent, on_progress, verbose)
+    records.end_failed(parent, errors)
+    tracker.flush(MLFLOW_SECONDS)
+    report = read_report(records, parent, study.name, study.ablation, study.profile)
+    log_report(report, records, parent, tracker)
+    unwritten = tracker.finish("FAILED" if report.failed else "FINISHED")
+    if unwritten:
+        display.warn(unwritten)
+    return report
+
+
+def _unfinished(
+    study: Study, trials: list[Trial], records: Records, parent: str, display: Display
+) -> list[Trial]:
+    """The trials that are to run; those that are done elsewhere are linked."""
+    waiting = []
+    for trial in trials:
+        open_run(trial.run, fresh=False)
+        results = finished(trial.run, display, _child(study, trial, parent))
+        if results is None:
+            waiting.append(trial)
+        elif trial.fingerprint not in records.children(parent):
+            _link(study, trial, results, parent, display)
+    return waiting
+
+
+def _run(
+    study: Study, waiting: list[Trial], parent: str, on_progress: OnProgress, verbose: bool
+) -> dict[str, str]:
+    """Runs first stages, then what starts from their models; why trials failed, by fingerprint."""
+    errors: dict[str, str] = {}
+    for second in (False, True):
+        ready = [
+            trial
+            for trial in waiting
+            if (trial.first is not None) == second
+            and not (trial.first is not None and trial.first.fingerprint in errors)
+        ]
+        if not ready:
+            continue
+
+        def show(progress: TrialProgress, ready: list[Trial] = ready) -> None:
+            on_progress(ready[progress.trial], progress)
+
+        shown = [(trial.run, _child(study, trial, parent)) for trial in ready]
+        said = run_trials(shown, study.base.run.output, show, verbose)
+        errors |= {trial.fingerprint: error for trial, error in zip(ready, said, strict=True) if error}
+    return errors
+
+
+def _parent(study: Study, display: Display, verbose: bool) -> Tracker:
+    """Writes the run of MLflow that stands for the whole study."""
+    own = {trial.fingerprint for trial in study.trials if trial.seed == study.base.seed}
+    identity = hashlib.sha256("".join(sorted(own)).encode()).hexdigest()
+    tracked = TrackedRun(
+        key=f"{study.name}-{study.profile}-{identity[:16]}",
+        name=f"{study.name}, {study.profile}",
+        experiment=study.experiment,
+        params={"profile": study.profile, "rows": len({trial.row.name for trial in study.trials})},
+        tags={
+            **study.tags,
+            "gte_ray.title": study.ablation.title,
+            "gte_ray.question": study.ablation.question,
+            "gte_ray.claim": study.ablation.claim,
+            "gte_ray.store": study.trials[0].run.store.fingerprint,
+            "gte_ray.command": command_line(),
+        },
+    )
+    queue = os.path.join(tempfile.gettempdir(), f"gte_ray-{tracked.key}", QUEUE_FILE)
+    return Tracker(study.base.run.tracking_uri, tracked, queue, display.warn, verbose)
+
+
+def _child(study: Study, trial: Trial, parent: str) -> TrackedRun:
+    """What MLflow shows of a trial, below the parent."""
+    tracked = tracked_run(trial.run)
+    tags = study.tags | {"gte_ray.row": trial.label, "gte_ray.seed": str(trial.seed)}
+    return replace(
+        tracked,
+        name=f"{study.name} {trial.label}",
+        experiment=study.experiment,
+        tags={**tracked.tags, **tags},
+        parent_run_id=parent,
+    )
+
+
+def _link(study: Study, trial: Trial, results: Results, parent: str, display: Display) -> None:
+    """A child with the scores of a run that was made elsewhere, and the id of that run."""
+    child = _child(study, trial, parent)
+    linked = replace(
+        child,
+        key=f"{parent}-{trial.fingerprint}",
+        name=f"{child.name} (linked)",
+        params={},
+        tags={**child.tags, LINK: results.mlflow_run},
+    )
+    queue = os.path.join(tempfile.mkdtemp(prefix="gte_ray-link-"), QUEUE_FILE)
+    tracker = Tracker(study.base.run.tracking_uri, linked, queue, display.warn)
+    for step, metrics in results.scores.metrics(trial.run.config.training.steps):
+        tracker.log_step(step, metrics)
+    if unwritten := tracker.finish():
+        display.warn(unwritten)
+
+
+def _write(name: str, text: str) -> str:
+    path = Path(tempfile.mkdtemp(prefix="gte_ray-ablation-")) / name
+    path.write_text(text)
+    return str(path)

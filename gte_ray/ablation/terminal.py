@@ -1,0 +1,65 @@
+"""What a study shows on the console: its trials while they run, and its table."""
+
+import time
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID
+from rich.table import Table
+
+from gte_ray.ablation.report import Report
+from gte_ray.ablation.trials import Trial
+from gte_ray.ablation.tune import TrialProgress
+from gte_ray.cli.progress import PlainColumn
+
+PLAIN_SECONDS = 30.0
+"""Time between two lines on a trial where there is no terminal."""
+
+
+class TrialsDisplay:
+    """A live line for each trial on a terminal; elsewhere a plain line now and then."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.tasks: dict[str, TaskID] = {}
+        self.told: dict[str, float] = {}
+        self.bar = Progress(
+            PlainColumn("{task.fields[label]}"),
+            PlainColumn("step {task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(bar_width=None),
+            PlainColumn("{task.description}"),
+            console=console,
+            expand=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> "TrialsDisplay":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.stop()
+
+    def show(self, trial: "Trial", progress: TrialProgress) -> None:
+        label, text = trial.label, f"loss {progress.loss:.3f}"
+        if label not in self.tasks:
+            self.tasks[label] = self.bar.add_task(text, total=progress.steps, label=label)
+        self.bar.update(self.tasks[label], completed=progress.step, description=text)
+        if progress.said:
+            self.console.print(f"warning: {label}: {progress.said}", style="yellow")
+        last, now = progress.step == progress.steps, time.monotonic()
+        if not self.console.is_terminal and (last or now - self.told.get(label, 0) > PLAIN_SECONDS):
+            self.told[label] = now
+            self.console.print(f"{label}  step {progress.step}/{progress.steps}  {text}", highlight=False)
+
+
+def console_table(report: Report) -> Table:
+    """For the terminal."""
+    ablation = report.ablation
+    table = Table(title=f"{ablation.title}: {ablation.question}", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column(ablation.axis)
+    table.add_column("ours, nDCG@10 %", justify="right")
+    table.add_column("the paper's, MTEB %", justify="right")
+    for result in report.results:
+        table.add_row(result.name, result.shown, result.shown_paper)
+    return table

@@ -1,0 +1,50 @@
+"""The stores that commands use where none is named: made of the built-in corpus where one first needs them."""
+
+from dataclasses import replace
+
+from rich.console import Console
+
+from gte_ray.cli.flags import BUILTIN_STORE, HARD_STORE
+from gte_ray.config import Config
+from gte_ray.runtime.cluster import start_ray
+
+
+def ensure_store(config: Config, console: Console, verbose: bool) -> None:
+    """Prepares the built-in corpus where `config` wants it and it is not there yet; starts Ray for that."""
+    from gte_ray.cli.progress import PreparingProgress
+    from gte_ray.data.builtin import prepare_builtin
+    from gte_ray.data.ids import Ids
+    from gte_ray.data.store import MANIFEST
+    from gte_ray.runtime import storage
+
+    if config.data.store != BUILTIN_STORE or storage.exists(storage.join(BUILTIN_STORE, MANIFEST)):
+        return
+    start_ray(config.cpus, verbose)
+    console.print(f"preparing the built-in corpus in {config.data.store}, once")
+    ids = Ids(vocabulary=config.model.vocab_size, max_length=config.data.max_length)
+    with PreparingProgress(console) as progress:
+        prepare_builtin(config.data.store, ids, progress.report)
+
+
+def ensure_hard_store(store: str, config: Config, console: Console, verbose: bool) -> bool:
+    """Finds hard negatives for the built-in corpus with BM25 where `store` is that and is not there yet.
+
+    Whether it did. Prepares the corpus, and starts Ray, where that is needed.
+    """
+    from gte_ray.cli.progress import PreparingProgress
+    from gte_ray.data.store import MANIFEST, open_store
+    from gte_ray.mining.choose import Window
+    from gte_ray.mining.mine_store import mine
+    from gte_ray.retrieval.bm25 import BM25
+    from gte_ray.runtime import storage
+    from gte_ray.runtime.pool import Pool
+
+    if store != HARD_STORE or storage.exists(storage.join(HARD_STORE, MANIFEST)):
+        return False
+    ensure_store(replace(config, data=replace(config.data, store=BUILTIN_STORE)), console, verbose)
+    start_ray(config.cpus, verbose)
+    console.print(f"finding hard negatives in the built-in corpus for {HARD_STORE}, once")
+    with PreparingProgress(console) as progress:
+        source = open_store(storage.absolute(BUILTIN_STORE))
+        mine(source, HARD_STORE, BM25, Window(), Pool(), report=progress.report)
+    return True

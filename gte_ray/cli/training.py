@@ -1,0 +1,76 @@
+"""What a command that trains does once its flags are known, on the console."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.pretty import Pretty
+
+from gte_ray.cli.console import plain_console
+from gte_ray.cli.stores import ensure_store
+from gte_ray.config import Config
+from gte_ray.runtime.cluster import Interruption, start_ray, until_interrupted
+
+if TYPE_CHECKING:
+    from gte_ray.runs.plan import Run
+
+
+def train(config: Config, fresh: bool, dry_run: bool, verbose: bool) -> None:
+    """Does what the flags of a command that trains ask for, on the console."""
+    # Heavy imports come after the flags, so that --help and mistyped flags answer at once.
+    from gte_ray.runs.base import check_base
+    from gte_ray.runs.plan import plan_run, warnings
+
+    console = plain_console()
+    if not dry_run:
+        check_base(config)
+    ensure_store(config, console, verbose)
+    run = plan_run(config)
+    for warning in warnings(run):
+        console.print(f"warning: {warning}", style="yellow")
+    if dry_run:
+        _dry_run(run, console)
+        return
+    start_ray(config.cpus, verbose)
+    until_interrupted(lambda interruption: _train(run, fresh, verbose, console, interruption))
+
+
+def _dry_run(run: "Run", console: Console) -> None:
+    from gte_ray.cli.tables import forecast_table, mixture_table
+    from gte_ray.runs.forecast import forecast
+    from gte_ray.runs.run_folder import public
+
+    console.print(Pretty(public(run.config), expand_all=True))
+    console.print(mixture_table(run.store, run.plan))
+    console.print(forecast_table(run.config, forecast(run.config, run.store, run.plan)))
+
+
+def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruption: Interruption) -> None:
+    from gte_ray.cli.progress import ConsoleDisplay
+    from gte_ray.cli.tables import scores_table
+    from gte_ray.evaluation.heldout import skipped_sources
+    from gte_ray.runs.capacity import check_capacity
+    from gte_ray.runs.execute import execute, finished
+    from gte_ray.runs.lock import locked
+    from gte_ray.runs.run_folder import open_run
+    from gte_ray.tracking.server import viewing_command
+
+    display = ConsoleDisplay(console)
+    check_capacity(run.config, display.warn)
+    with locked(run.folder, interruption, display.say):
+        open_run(run, fresh)
+        known = finished(run, display)
+        if known is not None:
+            console.print(f"run {run.name} is finished; --fresh trains it anew")
+        else:
+            console.print(
+                f"run {run.name}: {run.plan.steps:,} steps of {run.plan.global_batch:,} pairs "
+                f"from {len(run.plan.sources)} sources on {run.config.hardware.workers} worker(s)"
+            )
+        results = known or execute(run, display, interruption, verbose=verbose)
+    scores = results.scores
+    if scores.after:
+        skipped = skipped_sources(run.store, run.config.run.eval_limit)
+        console.print(scores_table(scores.before, scores.after, scores.bm25, skipped, scores.seen))
+    # Unbroken, so that they can be copied.
+    console.print(f"model   {results.model_folder}", soft_wrap=True)
+    console.print(f"MLflow  {viewing_command(run.config.run.tracking_uri)}", soft_wrap=True)

@@ -1,0 +1,110 @@
+"""Scores tasks in Ray actors, each result kept as soon as it is there."""
+
+import importlib.metadata
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from operator import itemgetter
+from typing import Any
+
+import mteb
+import torch
+
+from gte_ray.data.hashing import digest
+from gte_ray.evaluation.mteb.adapters import MtebBm25, MtebEncoder
+from gte_ray.evaluation.mteb.benchmarks import Benchmark, benchmark
+from gte_ray.evaluation.task_results import OnResult, Scoring, TaskResult, cached_or_scored
+from gte_ray.model.load import load_model
+from gte_ray.retrieval.bm25 import BM25
+from gte_ray.runtime import storage
+
+BM25_TYPES = ("Retrieval", "Reranking")
+"""Types of task that BM25 can be scored on."""
+
+
+def score(found: Benchmark, scoring: Scoring, models: Sequence[str], on_result: OnResult) -> list[TaskResult]:
+    """The results of all models on all tasks of `found`, which `scoring` names; in the order of its tasks.
+
+    Ray must be initialised. A task that fails is a result with an error, and the others go on.
+    """
+    jobs = [
+        (model, task.metadata.name, _file_name(task, found))
+        for task in sorted(found.tasks, key=_size, reverse=True)
+        for model in models
+        if model != BM25 or task.metadata.type in BM25_TYPES
+    ]
+    results = cached_or_scored(jobs, Scorer, scoring, scoring, on_result)
+    order = {task.metadata.name: number for number, task in enumerate(found.tasks)}
+    return sorted(results, key=lambda result: order[result.task])
+
+
+class Scorer:
+    """An actor that holds a model: a unit [model, task, path of the result] to a result."""
+
+    def __init__(self, scoring: Scoring):
+        torch.set_num_threads(scoring.pool.threads)
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        logging.getLogger("mteb").setLevel(logging.ERROR)
+        self.scoring = scoring
+        found = benchmark(scoring.benchmark)
+        self.tasks, self.metrics = {task.metadata.name: task for task in found.tasks}, found.metrics
+        self.name = ""
+        self.model: Any = None
+
+    def __call__(self, unit: list[str]) -> Iterator[dict]:
+        name, task_name, path = unit
+        task = self.tasks[task_name]
+        self._load(name)
+        scores: dict[str, float] = {}
+        error = ""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                (found,) = mteb.evaluate(
+                    self.model, task, cache=None, co2_tracker=False, show_progress_bar=False
+                ).task_results
+            names = {"main": "main_score", **{metric: metric for metric in self.metrics}}
+            scores = {key: float(found.get_score(getter=itemgetter(name))) for key, name in names.items()}
+        except Exception as failure:  # whatever a hub, a file or a task throws: the other tasks go on
+            error = _sentence(task_name, task, failure)
+        finally:
+            if task.data_loaded:
+                task.unload_data()
+        result = TaskResult(name, task_name, task.metadata.type, scores, error)
+        if not error:
+            storage.write_json(path, [asdict(result)])
+        yield asdict(result)
+
+    def _load(self, name: str) -> None:
+        if self.name == name:
+            return
+        if name == BM25:
+            self.model = MtebBm25()
+        else:
+            loaded = load_model(name, self.scoring.pool.device, half=self.scoring.pool.gpu)
+            self.model = MtebEncoder(loaded, self.scoring.micro_batch_tokens)
+        self.name = name
+
+
+def _sentence(name: str, task: Any, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    data = task.metadata.dataset["path"]
+    if os.path.exists(data):
+        return f"{name}: {reason}; its data are in {data}"
+    return f"{name}: {reason}; its data are {data}: set HF_HOME to a folder that holds them, or HF_ENDPOINT to a mirror"
+
+
+def _file_name(task: Any, found: Benchmark) -> str:
+    """Of a result: by the task with its revision, the metrics, and mteb's version."""
+    revision = task.metadata.dataset["revision"]
+    version = importlib.metadata.version("mteb")
+    key = digest(revision, found.metrics, version, sorted(task.hf_subsets), list(task.eval_splits))
+    return f"{task.metadata.name}-{key}"
+
+
+def _size(task: Any) -> int:
+    """Samples of a task as far as mteb knows them: long ones begin first."""
+    samples = task.metadata.n_samples or {}
+    return sum(samples.values())

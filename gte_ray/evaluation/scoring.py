@@ -1,0 +1,99 @@
+"""Scores of a run's weights on held-out pairs: those that it began with, those of its checkpoints, its last."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import ray.train
+import torch
+
+from gte_ray.config import Config
+from gte_ray.data.store import open_store
+from gte_ray.data.tokenize import TextTokenizer
+from gte_ray.evaluation.heldout import Embed, SourceScores, evaluate, evaluate_bm25
+from gte_ray.evaluation.scores import Scores
+from gte_ray.evaluation.seen import seen
+from gte_ray.model.encoder import Encoder, build_encoder
+from gte_ray.model.weights_file import WEIGHTS_FILE, load_weights
+from gte_ray.runtime import storage
+
+
+def score_run(
+    encoder: Encoder,
+    tokenizer: TextTokenizer,
+    checkpoint: ray.train.Checkpoint,
+    config: Config,
+    trained: Sequence[str],
+) -> Scores:
+    """Scores of the model that training began with, which `encoder` is, and of that of `checkpoint`, which it becomes.
+
+    `trained` names the sources of the training.
+    """
+    store, limit = open_store(config.data.store, check=False), config.run.eval_limit
+    embed = embedders(encoder, tokenizer, config)
+    before = evaluate(store, embed.queries, limit, embed.documents)
+    load_checkpoint(encoder, checkpoint)
+    after = evaluate(store, embed.queries, limit, embed.documents)
+    shares = seen(store, [row.source for row in after], trained, limit)
+    return Scores(before, after, evaluate_bm25(store, limit), seen=shares)
+
+
+def load_checkpoint(encoder: Encoder, checkpoint: ray.train.Checkpoint) -> None:
+    with checkpoint.as_directory() as folder:
+        load_weights(encoder, str(Path(folder) / WEIGHTS_FILE))
+
+
+def score_weights(
+    config: Config, tokenizer: TextTokenizer, weights: str, gpu: bool
+) -> tuple[SourceScores, ...]:
+    """Scores on held-out pairs of a weights file that training left at `weights`, on one CPU or GPU."""
+    encoder = first_encoder(config, tokenizer, gpu)
+    torch.set_num_threads(1)
+    with local_copy(weights) as path:
+        load_weights(encoder, path)
+    store = open_store(config.data.store, check=False)
+    embed = embedders(encoder, tokenizer, config)
+    return evaluate(store, embed.queries, config.run.eval_limit, embed.documents)
+
+
+def first_encoder(config: Config, tokenizer: TextTokenizer, gpu: bool) -> Encoder:
+    """The model that training began with."""
+    torch.set_num_threads(config.hardware.threads)
+    encoder = build_encoder(
+        config.model, tokenizer.vocab_size, tokenizer.pad_id, config.data.max_length, config.seed
+    )
+    return encoder.to("cuda" if gpu else "cpu").eval()
+
+
+class Embedders(NamedTuple):
+    """Texts to (n, D) float32 vectors of length 1."""
+
+    queries: Embed
+    documents: Embed
+
+
+def embedders(encoder: Encoder, tokenizer: TextTokenizer, config: Config) -> Embedders:
+    """Those of a run's encoder: with the prompts that it trains with, in micro-batches of the run's size."""
+
+    def embed(prompt: str, texts: list[str]) -> np.ndarray:
+        tokens = tokenizer.encode(texts, config.data.max_length, prompt)
+        return encoder.encode(tokens, config.hardware.micro_batch_tokens).cpu().numpy()
+
+    prompts = tokenizer.prompts
+    return Embedders(partial(embed, prompts.query), partial(embed, prompts.document))
+
+
+@contextmanager
+def local_copy(uri: str) -> Iterator[str]:
+    """A path of the file at `uri`, which is copied where it is not on this machine."""
+    if "://" not in uri:
+        yield uri
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / storage.name(uri))
+        storage.download_file(uri, path)
+        yield path

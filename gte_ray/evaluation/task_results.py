@@ -1,0 +1,78 @@
+"""What scoring is told, what it tells, and how results are kept."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gte_ray.data.hashing import digest
+from gte_ray.pretrained.identity import identity
+from gte_ray.runtime import storage
+from gte_ray.runtime.pool import Pool, run_actors
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Where and how models are scored."""
+
+    benchmark: str
+    output: str
+    """Where results are kept: a folder or URI."""
+    pool: Pool
+    micro_batch_tokens: int
+    """Tokens of a forward pass."""
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One model on one task."""
+
+    model: str
+    task: str
+    category: str
+    """mteb's type of the task."""
+    scores: dict[str, float]
+    """`main` and further metrics, from 0 to 1 (correlations from -1); empty after an error."""
+    error: str = ""
+
+
+SCORING_VERSION = 2
+"""Of how models are scored: raised when the same model begins to get other scores."""
+OnResult = Callable[[TaskResult, bool], None]
+"""Called with each result, and whether it was there before."""
+
+
+def cached_or_scored(
+    jobs: Sequence[tuple[str, str, str]], kind: type, argument: Any, scoring: Scoring, on_result: OnResult
+) -> list[TaskResult]:
+    """The results of jobs (model, task, name of the file), from the file where an earlier call left it.
+
+    The others are made by actors of `kind`, which keep a list of results in the file that a unit [model, task,
+    path] names. A file holds for all that is the same model by `identity`, wherever it is; fp16 and fp32
+    are kept apart. Releases of torch and transformers are not: they change scores by rounding alone.
+    """
+    folders = {model: _folder(model, scoring) for model in {model: None for model, _, _ in jobs}}
+    results: list[TaskResult] = []
+    units: dict[str, list[str]] = {}
+    same: dict[tuple[str, str], list[str]] = {}  # the models that a result is of
+    for model, task, name in jobs:
+        path = storage.join(folders[model], f"{name}.json")
+        if path in units:
+            same[units[path][0], task].append(model)
+        elif storage.exists(path):
+            for row in storage.read_json(path):
+                results.append(TaskResult(**{**row, "model": model}))
+                on_result(results[-1], True)
+        else:
+            units[path] = [model, task, path]
+            same[model, task] = [model]
+    for done in run_actors(list(units.values()), kind, argument, scoring.pool):
+        for model in same[done["model"], done["task"]]:
+            results.append(TaskResult(**{**done, "model": model}))
+            on_result(results[-1], False)
+    return results
+
+
+def _folder(model: str, scoring: Scoring) -> str:
+    """Where the results of a model are kept."""
+    precision = "fp16" if scoring.pool.gpu else "fp32"
+    return storage.join(scoring.output, digest(SCORING_VERSION, identity(model), precision))

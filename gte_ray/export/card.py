@@ -1,0 +1,190 @@
+"""The model card: what a trained model is, how to use it, what it scored, and how to make it again."""
+
+import json
+from dataclasses import asdict, dataclass
+
+from gte_ray.config import Config, Pooling
+from gte_ray.evaluation.heldout import mean_scores
+from gte_ray.evaluation.scores import Scores
+from gte_ray.pretrained.prompts import Prompts
+from gte_ray.report.markdown import code, code_block, escaped, markdown_table
+from gte_ray.runtime.uri import without_password
+
+QUERY, DOCUMENT = "how to sort a list", "sorted(x) gives a new list, in order"
+"""Texts of the examples."""
+
+
+@dataclass(frozen=True)
+class CardSource:
+    """A source that the model was trained on."""
+
+    name: str
+    task: str
+    """One of the task types of Table 1."""
+    pairs: int
+    """Pairs for training in the store."""
+    share: float
+    """Share of the training steps, from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """All that the card says."""
+
+    name: str
+    config: Config
+    fingerprint: str
+    """Of the run: equal when the same thing is computed."""
+    command: str
+    """The command that made the model."""
+    sources: tuple[CardSource, ...]
+    scores: Scores | None = None
+    """None while the model is not scored yet."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What the card says of the folder that it is in."""
+
+    dimensions: int
+    """D."""
+    loader: str
+    """The class of transformers that loads the backbone."""
+    pooler: bool
+    """Whether that class makes a pooler unless it is told not to: the folder has none."""
+    pooling: Pooling
+    prompts: Prompts
+
+
+POOLING = {
+    "mean": ("Mean pooling over the tokens", "(hidden * mask).sum(1) / mask.sum(1)"),
+    "cls": ("Pooling by the first token", "hidden[:, 0]"),
+    "last": ("Pooling by the last token", "hidden[torch.arange(len(texts)), mask.sum(1).squeeze() - 1]"),
+}
+"""In words, and in code over `hidden` of right-padded texts and their `mask`."""
+
+
+def render(card: ModelCard, exported: Exported) -> str:
+    """The card as the README.md of a model folder."""
+    parts = [_header(card), _introduction(card, exported), _usage(exported)]
+    if card.scores is not None and card.scores.after:
+        parts.append(_scores(card.scores))
+    return "\n\n".join([*parts, _data(card), _training(card)]) + "\n"
+
+
+def _header(card: ModelCard) -> str:
+    lines = [
+        "---",
+        "library_name: sentence-transformers",
+        "pipeline_tag: sentence-similarity",
+        "tags:",
+        *(
+            f"- {tag}"
+            for tag in ("sentence-transformers", "feature-extraction", "sentence-similarity", "gte_ray")
+        ),
+    ]
+    base = card.config.model.base
+    if base != "scratch" and base.count("/") == 1 and not base.startswith((".", "/", "~")):
+        lines.append(f"base_model: {json.dumps(base)}")
+    return "\n".join([*lines, "---"])
+
+
+def _introduction(card: ModelCard, exported: Exported) -> str:
+    base = "random weights" if card.config.model.base == "scratch" else code(card.config.model.base)
+    return (
+        f"# {escaped(card.name)}\n\n"
+        f"A text embedding model: up to {card.config.data.max_length} tokens in, a vector of {exported.dimensions} "
+        f"dimensions and length 1 out, compared by cosine similarity. {POOLING[exported.pooling][0]}; "
+        f"{_prompts(exported.prompts)}. Trained with gte_ray by the recipe `{card.config.recipe}` from {base}, after "
+        "[Towards General Text Embeddings with Multi-stage Contrastive Learning]"
+        "(https://arxiv.org/abs/2308.03281)."
+    )
+
+
+def _prompts(prompts: Prompts) -> str:
+    return f"it needs {prompts.in_words()}" if prompts else "no prompt or prefix is needed"
+
+
+def _usage(exported: Exported) -> str:
+    without = ", add_pooling_layer=False" if exported.pooler else ""
+    sides = ("_query", "_document") if exported.prompts else ("", "")
+    texts = [exported.prompts.query + QUERY, exported.prompts.document + DOCUMENT]
+    return f"""## Use
+
+With sentence-transformers, where `folder` is the folder of this file:
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer(folder)
+queries = model.encode{sides[0]}(["{QUERY}"])
+documents = model.encode{sides[1]}(["{DOCUMENT}", "the sea is blue"])
+print(model.similarity(queries, documents))
+```
+
+With transformers alone:
+
+```python
+import torch
+from transformers import {", ".join(sorted((exported.loader, "AutoTokenizer")))}
+
+tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
+model = {exported.loader}.from_pretrained(folder{without}).eval()
+texts = {json.dumps(texts, ensure_ascii=False)}
+inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+with torch.no_grad():
+    hidden = model(**inputs).last_hidden_state
+mask = inputs["attention_mask"].unsqueeze(-1)
+embeddings = torch.nn.functional.normalize({POOLING[exported.pooling][1]}, dim=-1)
+print(embeddings[0] @ embeddings[1])
+```"""
+
+
+def _scores(scores: Scores) -> str:
+    rows = list(zip(scores.before, scores.after, scores.bm25, strict=True))
+    if len(rows) > 1:
+        rows.append((mean_scores(scores.before), mean_scores(scores.after), mean_scores(scores.bm25)))
+    seen = {row.source: _percent(row.documents) for row in scores.seen}
+    header = ["source", "queries", "documents", "nDCG@10 before", "nDCG@10", "BM25 nDCG@10"]
+    header += ["MRR@10", "BM25 MRR@10", "recall@1", "recall@10", "documents seen"]
+    cells = [
+        [
+            *(a.source, f"{a.queries:,}", f"{a.documents:,}"),
+            *map(_percent, (b.ndcg_at_10, a.ndcg_at_10, m.ndcg_at_10)),
+            *map(_percent, (a.mrr_at_10, m.mrr_at_10, a.recall_at_1, a.recall_at_10)),
+            seen.get(a.source, ""),
+        ]
+        for b, a, m in rows
+    ]
+    return (
+        "## Scores\n\nHeld-out documents of each source retrieved by its held-out queries, in percent. "
+        "`before` is the model before training; BM25 has the same queries and candidates. The sources are "
+        "those of the training: this is no measure of other domains. `documents seen` are those of the "
+        "candidates that are also, letter by letter, in pairs that the model was trained on, with other queries: "
+        "queries are held out, documents are not.\n\n" + markdown_table(header, cells, numbers=True)
+    )
+
+
+def _data(card: ModelCard) -> str:
+    cells = [[s.name, s.task, f"{s.pairs:,}", f"{100 * s.share:.1f} %"] for s in card.sources]
+    total = sum(source.pairs for source in card.sources)
+    return (
+        f"## Data\n\nPairs of text: {total:,}. Sources: {len(card.sources)}; each batch is of one source.\n\n"
+        + markdown_table(["source", "task", "pairs", "share of the steps"], cells, numbers=True)
+    )
+
+
+def _training(card: ModelCard) -> str:
+    t, o = card.config.training, card.config.objective
+    settings = {k: v for k, v in asdict(card.config).items() if k != "run"}
+    return without_password(
+        f"## Training\n\n{t.steps:,} steps of {t.global_batch:,} pairs, AdamW with a highest learning rate "
+        f"of {t.learning_rate:g}, temperature {o.temperature:g}, mixing exponent {card.config.data.alpha:g}, "
+        f"seed {card.config.seed}. Fingerprint `{card.fingerprint}`. The command:\n\n"
+        f"{code_block(card.command)}\n\n"
+        f"All settings:\n\n{code_block(json.dumps(settings, indent=2), 'json')}"
+    )
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"

@@ -1,0 +1,144 @@
+"""A trained model as a folder that sentence-transformers, transformers and gte_ray load.
+
+The folder is written without sentence-transformers, in the form that all its releases read: module names and
+keys of release 2, which release 6 takes for its own (a test compares the two).
+"""
+
+import inspect
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from gte_ray.data.tokenize import TextTokenizer
+from gte_ray.errors import RunError
+from gte_ray.export.card import CardSource, Exported, ModelCard, render
+from gte_ray.model.backbone import ENCODER_HALVES
+from gte_ray.model.encoder import Encoder
+from gte_ray.pretrained.identity import ORIGIN_FILE, origin_record
+from gte_ray.runtime import storage
+
+__all__ = ["CardSource", "ModelCard", "export_model", "write_card"]
+
+CARD_FILE = "README.md"
+"""In a model folder."""
+
+
+def export_model(encoder: Encoder, tokenizer: TextTokenizer, folder: str, card: ModelCard) -> None:
+    """Writes the model, in float32, into the local `folder`; what was there before is replaced.
+
+    The folder appears when it is complete. Raises RunError when it cannot be written.
+    """
+    target = Path(folder).absolute()
+    aside = target.with_name(f".{target.name}.tmp{os.getpid()}")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        _write(encoder, tokenizer, aside, card)
+        _replace(target, aside)
+    except OSError as error:
+        raise RunError(f"{folder}: the model could not be written there ({error})") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, card: ModelCard) -> None:
+    backbone, max_length = encoder.backbone, card.config.data.max_length
+    _save_weights(backbone, folder)
+    tokenizer.save(str(folder))
+    _set_length(folder, max_length)
+    _write_json(folder / "modules.json", [_module(i, name) for i, name in enumerate(_MODULES)])
+    _write_json(
+        folder / "sentence_bert_config.json",
+        {"max_seq_length": max_length, "do_lower_case": False}
+        | ({"model_args": {"add_pooling_layer": False}} if _has_pooler(encoder) else {}),
+    )
+    (folder / "1_Pooling").mkdir()
+    _write_json(
+        folder / "1_Pooling" / "config.json",
+        {
+            "word_embedding_dimension": encoder.dimensions,
+            "pooling_mode_cls_token": encoder.pooling == "cls",
+            "pooling_mode_mean_tokens": encoder.pooling == "mean",
+            "pooling_mode_max_tokens": False,
+            "pooling_mode_mean_sqrt_len_tokens": False,
+            **({"pooling_mode_lasttoken": True} if encoder.pooling == "last" else {}),
+        },
+    )
+    _write_json(
+        folder / "config_sentence_transformers.json",
+        {"similarity_fn_name": "cosine"} | tokenizer.prompts.to_folder(),
+    )
+    _write_json(folder / ORIGIN_FILE, origin_record(str(folder), card.fingerprint))
+    write_card(encoder, tokenizer, str(folder), card)
+
+
+def write_card(encoder: Encoder, tokenizer: TextTokenizer, folder: str, card: ModelCard) -> None:
+    """Writes the card of the model in `folder` (a path or URI), whole or not at all."""
+    backbone = encoder.backbone
+    exported = Exported(
+        encoder.dimensions, _loader(backbone), _has_pooler(encoder), encoder.pooling, tokenizer.prompts
+    )
+    storage.write_bytes(storage.join(folder, CARD_FILE), render(card, exported).encode())
+
+
+def _loader(backbone: Any) -> str:
+    """The class by which transformers loads the folder: its automatic choice, or the encoder's own for one half."""
+    return type(backbone).__name__ if type(backbone) in ENCODER_HALVES.values() else "AutoModel"
+
+
+def _has_pooler(encoder: Encoder) -> bool:
+    """Whether a loader, unless it is told not to, makes a pooler of random weights, unused, and warns about it."""
+    return "add_pooling_layer" in inspect.signature(type(encoder.backbone)).parameters
+
+
+_MODULES = ("Transformer", "Pooling", "Normalize")
+
+
+def _module(index: int, name: str) -> dict[str, Any]:
+    path = f"{index}_{name}" if index else ""
+    return {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{name}"}
+
+
+def _save_weights(backbone: Any, folder: Path) -> None:
+    """config.json and model.safetensors, in float32 whatever the backbone is in, without a progress bar."""
+    weights = {
+        name: value.detach().to("cpu", torch.float32) if value.is_floating_point() else value.detach().cpu()
+        for name, value in backbone.state_dict().items()
+    }
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        backbone.save_pretrained(folder, state_dict=weights)
+    finally:
+        if bars:
+            transformers_logging.enable_progress_bar()
+    config = json.loads((folder / "config.json").read_text())
+    _write_json(folder / "config.json", config | {"dtype": "float32"})
+    for path in folder.glob("*.safetensors"):  # made readable by its owner alone
+        shutil.copymode(folder / "config.json", path)
+
+
+def _set_length(folder: Path, max_length: int) -> None:
+    """Has the tokenizer of `folder` cut texts at `max_length`, and only when it is asked to."""
+    path = folder / "tokenizer_config.json"
+    _write_json(path, json.loads(path.read_text()) | {"model_max_length": max_length})
+    path = folder / "tokenizer.json"
+    _write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"truncation": None, "padding": None})
+
+
+def _replace(target: Path, new: Path) -> None:
+    """Moves `new` to `target`. A folder cannot be moved onto another, so the old one steps aside first."""
+    old = target.with_name(f".{target.name}.old{os.getpid()}")
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

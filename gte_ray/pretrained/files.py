@@ -1,0 +1,79 @@
+"""Where the files of a model are: a folder, a folder at a URI, or a snapshot from the Hugging Face hub."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import huggingface_hub
+
+from gte_ray.errors import RunError
+from gte_ray.runtime import storage
+
+SETTINGS = ("*.json", "*.txt", "*.model")
+"""Files of a model that are no weights: settings and vocabularies; never code."""
+SAFE_WEIGHTS = "*.safetensors"
+PICKLED_WEIGHTS = "pytorch_model*.bin"
+"""Weights in torch's own format, for models that have no others. They are loaded by `torch.load` with
+`weights_only=True`, which makes tensors and runs no code."""
+
+
+class ModelNotFound(RunError):
+    """There is no model of that name, or it cannot be reached."""
+
+
+def is_folder(name: str) -> bool:
+    """Whether `name` is a place of its own rather than an id of the hub."""
+    return "://" in name or Path(name).is_dir()
+
+
+@contextmanager
+def model_folder(name: str, weights: bool = True) -> Iterator[Path]:
+    """A local path of the model `name`, its weights only where they are asked for.
+
+    Of an id of the hub, pickled weights are fetched only where there are no safetensors. Raises ModelNotFound.
+    """
+    if is_folder(name):
+        if not storage.files(name):
+            raise ModelNotFound(f"{name}: there is no such folder, or nothing is in it")
+        with storage.local_folder(name) if weights else _without_weights(name) as path:
+            yield Path(path)
+        return
+    folder = _snapshot(name, [*SETTINGS, SAFE_WEIGHTS] if weights else SETTINGS)
+    if weights and not any(folder.rglob(SAFE_WEIGHTS)):
+        folder = _snapshot(name, [*SETTINGS, PICKLED_WEIGHTS])
+    yield folder
+
+
+@contextmanager
+def _without_weights(name: str) -> Iterator[str]:
+    """A path of the folder at `name`; where that is elsewhere, of a copy of its settings alone."""
+    if "://" not in name:
+        yield name
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for file in storage.files(name):
+            if any(fnmatchcase(file, pattern) for pattern in SETTINGS):
+                (Path(folder) / file).parent.mkdir(parents=True, exist_ok=True)
+                storage.download_file(storage.join(name, file), str(Path(folder) / file))
+        yield folder
+
+
+def commit(name: str) -> str:
+    """The commit of an id of the hub, 40 hex digits; empty where it cannot be found out."""
+    try:
+        return _snapshot(name, ["config.json"]).name
+    except ModelNotFound:
+        return ""
+
+
+def _snapshot(name: str, patterns: Sequence[str]) -> Path:
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(patterns)))
+    except (OSError, ValueError) as error:  # ValueError: no id at all, such as a path
+        reason = f" ({str(error).splitlines()[0]})" if isinstance(error, OSError) else ""
+        raise ModelNotFound(
+            f"{name}: no such folder here, and the Hugging Face hub gives no such model{reason}; a folder, a folder at a URI, or an id that HF_HOME holds or "
+            "the hub can be reached for is allowed"
+        ) from error

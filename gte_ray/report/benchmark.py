@@ -1,0 +1,89 @@
+"""A scoreboard as Markdown and as a plot, and all results of a benchmark in MLflow."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from gte_ray.data.hashing import digest
+from gte_ray.evaluation.mteb.paper import CATEGORIES
+from gte_ray.evaluation.scoreboard import Scoreboard, labels, table_csv
+from gte_ray.evaluation.task_results import TaskResult
+from gte_ray.pretrained.identity import identity
+from gte_ray.report.markdown import code, escaped, markdown_table
+from gte_ray.report.plots import STYLE, legend_name, save
+from gte_ray.runtime.cluster import command_line
+from gte_ray.tracking.queue import QUEUE_FILE
+from gte_ray.tracking.tracker import TrackedRun, Tracker
+
+
+def markdown(found: Scoreboard, command: str) -> str:
+    """report.md."""
+    heading, lines = found.lines()
+    text = [f"# {escaped(found.name)}, %", markdown_table(heading, lines), code(command)]
+    if found.errors:
+        text += ["Without a score:", "\n".join(f"- {escaped(error)}" for error in found.errors)]
+    return "\n\n".join(text) + "\n"
+
+
+def plot(found: Scoreboard, path: str) -> list[str]:
+    """Bars of all rows beside each other, by category or task; the files that were written."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(max(6.0, 1.1 * len(found.columns)), 4.4))
+        width = 0.8 / len(found.rows)
+        for number, row in enumerate(found.rows):
+            heights = [row.scores.get(column, 0.0) for column in found.columns]
+            places = np.arange(len(heights)) + (number - (len(found.rows) - 1) / 2) * width
+            name = row.name if number < found.ours else f"paper: {row.name}"
+            axes.bar(
+                places, heights, width, label=legend_name(name), alpha=1.0 if number < found.ours else 0.45
+            )
+        labels = [CATEGORIES.get(column, column) for column in found.columns]
+        axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
+        axes.set_ylabel("%")
+        axes.set_title(found.name)
+        axes.legend(frameon=False, fontsize="small")
+        return save(figure, path)
+
+
+@dataclass(frozen=True)
+class Benchmarked:
+    """What came out of a benchmark."""
+
+    benchmark: str
+    store: str
+    """Pair store of the held-out pairs."""
+    models: tuple[str, ...]
+    results: tuple[TaskResult, ...]
+    boards: tuple[Scoreboard, ...]
+    """One for each metric, the main one first."""
+
+
+def record(found: Benchmarked, tracking_uri: str, experiment: str) -> str:
+    """All of it into one MLflow run for this benchmark and these models; what could not be written."""
+    short, identities = labels(found.models), [identity(model) for model in found.models]
+    key = f"evaluation-{digest(found.benchmark, found.store, found.models, identities)}"
+    # The same folder again for what MLflow has not taken yet.
+    folder = Path(tempfile.gettempdir()) / f"gte_ray-{key}"
+    folder.mkdir(exist_ok=True)
+    tracked = TrackedRun(
+        key=key,
+        name=f"{Path(found.benchmark).name}: {', '.join(short.values())}",
+        experiment=experiment,
+        params={"benchmark": found.benchmark, "models": ", ".join(found.models)},
+        tags={"gte_ray.command": command_line()},
+    )
+    tracker = Tracker(tracking_uri, tracked, str(folder / QUEUE_FILE), lambda text: None)
+    for result in found.results:
+        names = {metric: f"{metric}/{result.task}/{short[result.model]}" for metric in result.scores}
+        tracker.log_step(0, {names[metric]: value for metric, value in result.scores.items()})
+    texts = {"report.md": "\n".join(markdown(board, command_line()) for board in found.boards)}
+    texts["table.csv"] = table_csv(found.results)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+        tracker.log_artifact(str(folder / name))
+    for path in plot(found.boards[0], str(folder / "plot")):
+        tracker.log_artifact(path)
+    return tracker.finish("FAILED" if any(result.error for result in found.results) else "FINISHED")

@@ -1,0 +1,42 @@
+"""BM25 on the same queries and candidates as the model: the line that an embedding has to pass.
+
+The bm25s library with Lucene's formula. Words are runs of two or more letters, digits or underscores,
+in lower case and without English stop words; there is no stemming.
+"""
+
+from collections.abc import Sequence
+
+import bm25s
+import numpy as np
+
+BM25 = "bm25"
+"""Its name where a model is named."""
+BM25_QUERIES = 64
+"""Queries whose scores of all documents exist at one time."""
+K1 = 1.5
+"""How soon more occurrences of a word stop to count; the library's default."""
+B = 0.75
+"""How far long documents are marked down; the library's default, and Lucene's."""
+
+
+class Bm25:
+    """An index of documents."""
+
+    def __init__(self, documents: Sequence[str]):
+        self.documents = len(documents)
+        corpus = bm25s.tokenize(list(documents), stopwords="english", show_progress=False)
+        self.index = bm25s.BM25(k1=K1, b=B, method="lucene", backend="numpy", auto_compile=False)
+        self.has_words = bool(corpus.vocab)  # the library cannot index documents without any
+        if self.has_words:
+            self.index.index(corpus, show_progress=False)
+
+    def scores(self, queries: Sequence[str]) -> np.ndarray:
+        """(queries, documents) float32; 0 for a document that shares no word with the query."""
+        if not self.has_words:
+            return np.zeros((len(queries), self.documents), np.float32)
+        ids = [self.index.get_tokens_ids(words) for words in _words(queries)]
+        return np.stack([self.index.get_scores_from_ids(tokens) for tokens in ids])
+
+
+def _words(texts: Sequence[str]) -> list[list[str]]:
+    return bm25s.tokenize(list(texts), stopwords="english", return_ids=False, show_progress=False)

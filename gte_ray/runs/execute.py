@@ -1,0 +1,157 @@
+"""One run from config to scores, followed in MLflow: train, export, score, record.
+
+Each of the four can be called by itself, in this order; `execute` is what the commands and ablations call.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from gte_ray.data.ids import unknown_words
+from gte_ray.errors import RunError
+from gte_ray.evaluation.async_evaluation import AsyncEvaluation
+from gte_ray.evaluation.heldout import SourceScores
+from gte_ray.evaluation.scores import Scores, named
+from gte_ray.runs.display import Display
+from gte_ray.runs.finishing import Trained, export, score
+from gte_ray.runs.history import History
+from gte_ray.runs.plan import Run, make_stream, resolve_tokenizer
+from gte_ray.runs.run_folder import RESULTS_FILE
+from gte_ray.runs.tracked import local_folder, log_config, log_plots, queue_path, tracked_run
+from gte_ray.runtime import storage
+from gte_ray.runtime.cluster import Interruption
+from gte_ray.tracking.tracker import TrackedRun, Tracker, unwritten
+from gte_ray.train.checkpoints import last_checkpoint, next_step
+from gte_ray.train.launch import fit
+from gte_ray.train.step_report import StepReport
+
+HISTORY_FILE = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a finished run left."""
+
+    scores: Scores
+    model_folder: str
+    mlflow_run: str
+    """MLflow's id of the run; empty where MLflow could not be reached."""
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Where a run is recorded while it goes on."""
+
+    tracker: Tracker
+    history: History
+    display: Display
+
+
+def finished(run: Run, display: Display, tracked: TrackedRun | None = None) -> Results | None:
+    """The results of an opened run that is done, None for one that is not."""
+    path = storage.join(run.folder, RESULTS_FILE)
+    if not storage.exists(path):
+        return None
+    if unwritten(queue_path(run)):
+        # What MLflow has not taken yet is written now.
+        left = Tracker(
+            run.config.run.tracking_uri, tracked or tracked_run(run), queue_path(run), display.warn
+        ).finish("FINISHED")
+        if left:
+            display.warn(left)
+    saved = storage.read_json(path)
+    return Results(Scores.from_dict(saved["scores"]), saved["model_folder"], saved["mlflow_run"])
+
+
+def execute(
+    run: Run,
+    display: Display,
+    interruption: Interruption,
+    tracked: TrackedRun | None = None,
+    verbose: bool = False,
+) -> Results:
+    """Trains the opened `run` from its last checkpoint, exports and scores the model, and records all of it.
+
+    `tracked` is what MLflow shows of it, if not `tracked_run(run)`; `verbose` lets DeepSpeed, MLflow and Ray write
+    their logs. Ray must be initialised. An interrupted run is marked as killed. Raises RunError in one sentence; the
+    last good checkpoint stays.
+    """
+    tracker = Tracker(
+        run.config.run.tracking_uri, tracked or tracked_run(run), queue_path(run), display.warn, verbose
+    )
+    with _ending(tracker, interruption):
+        path = os.path.join(local_folder(run), HISTORY_FILE)
+        history = History(path, storage.join(run.folder, HISTORY_FILE), display.warn)
+        log_config(run, tracker)
+        recorder = Recorder(tracker, history, display)
+        trained = train(run, recorder, verbose)
+        display.say("exporting the model")
+        export(run, trained)
+        display.say("scoring it on held-out pairs")
+        return record(run, score(run, trained), recorder)
+
+
+@contextmanager
+def _ending(tracker: Tracker, interruption: Interruption) -> Iterator[None]:
+    """Tells MLflow how the run ends where it does not end well."""
+    interruption.on_interrupt(lambda: tracker.finish("KILLED", timeout_s=5.0))
+    try:
+        yield
+    except Exception as error:
+        if not interruption.happened.is_set():
+            tracker.set_tags({"gte_ray.error": error})
+            tracker.finish("FAILED", timeout_s=5.0)
+        raise
+
+
+def train(run: Run, recorder: Recorder, verbose: bool = False) -> Trained:
+    """Trains from the last checkpoint to the last step. RunError where the training fails or diverges."""
+    stream = make_stream(run, resolve_tokenizer(run))
+    for warning in unknown_words(run.store, stream.tokenizer, [source.name for source in stream.sources]):
+        recorder.display.warn(warning)
+    start = next_step(run.folder)
+
+    def on_scores(step: int, rows: tuple[SourceScores, ...]) -> None:
+        recorder.tracker.log_step(step, named(rows))
+
+    evaluation = AsyncEvaluation(run.config, run.folder, stream.tokenizer, start, on_scores)
+    with recorder.display.training(stream.steps, start) as progress:
+
+        def on_reports(reports: list[StepReport]) -> None:
+            progress.show(reports)
+            recorder.history.append(reports)
+            for report in reports:
+                recorder.tracker.log_step(report.step, report.named())
+            evaluation.look(reports[-1].step + 1)
+
+        if start < stream.steps:
+            outcome = fit(run.config, stream, run.folder, on_reports, verbose)
+            recorder.history.keep()
+            if outcome.diverged:
+                raise RunError(outcome.diverged)
+    last = last_checkpoint(run.folder)
+    if last is None or last.checkpoint is None:
+        raise RunError(f"{run.folder}: no checkpoint is left to export")
+    return Trained(stream.tokenizer, last.checkpoint, evaluation)
+
+
+def record(run: Run, scores: Scores, recorder: Recorder) -> Results:
+    """Writes scores and plots to MLflow and, last of all, what makes the run a finished one."""
+    tracker = recorder.tracker
+    log_plots(run, scores, recorder.history, tracker)
+    for step, metrics in scores.metrics(run.config.training.steps):
+        tracker.log_step(step, metrics)
+    results = Results(scores, run.model_folder, tracker.run_id(timeout_s=5.0) or "")
+    storage.write_json(
+        storage.join(run.folder, RESULTS_FILE),
+        {
+            "scores": scores.to_dict(),
+            "model_folder": results.model_folder,
+            "mlflow_run": results.mlflow_run,
+        },
+    )
+    left = tracker.finish("FINISHED")
+    if left:
+        recorder.display.warn(left)
+    return results

@@ -1,0 +1,175 @@
+"""What a run will take, before it is started: tokens, memory of a worker, time.
+
+Memory follows from sizes and is close; time rests on a stated share of the device's peak and is rough.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import transformers
+
+from gte_ray.config import Config, ModelConfig
+from gte_ray.data.step_plan import StepPlan
+from gte_ray.data.store import Store
+
+A100_FLOPS = 312e12
+"""Peak of one A100 in fp16 or bf16, operations per second (NVIDIA's data sheet)."""
+A100_UTILISATION = 0.35
+"""Share of the peak that encoders of these sizes are taken to reach; an assumption, not a measurement."""
+ENGLISH_CHARACTERS_PER_TOKEN = 4.5
+"""English text under a WordPiece vocabulary of 30,000 entries; used where the store has no token ids."""
+LENGTH_ROWS = 512
+"""Rows of each source that text lengths are estimated from."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a backbone that count."""
+
+    hidden_size: int
+    layers: int
+    intermediate_size: int
+    vocab_size: int
+    known: bool
+    """False where the base model could not be reached and the recipe's sizes stand in."""
+
+    @property
+    def layer_parameters(self) -> int:
+        h, i = self.hidden_size, self.intermediate_size
+        return self.layers * (4 * h * h + 2 * h * i + 9 * h + i)
+
+    @property
+    def parameters(self) -> int:
+        return self.layer_parameters + (self.vocab_size + 512 + 2 + 2) * self.hidden_size
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Per run where nothing else is said; bytes and seconds."""
+
+    shape: Shape
+    tokens_per_text: float
+    tokens: float
+    state_bytes: float
+    """Weights, gradients and optimizer state of one worker."""
+    activation_bytes: float
+    """Kept and current activations of one worker."""
+    loss_bytes: float
+    """Gathered embeddings and one tile of similarities of one worker."""
+    seconds: float
+    assumption: str
+
+    @property
+    def worker_bytes(self) -> float:
+        return self.state_bytes + self.activation_bytes + self.loss_bytes
+
+
+def forecast(config: Config, store: Store, plan: StepPlan) -> Forecast:
+    """The forecast of a run; reads a few hundred rows of each source."""
+    shape = model_shape(config.model)
+    lengths = np.array([_tokens_per_text(config, store, source.name) for source in plan.sources])
+    tokens_per_text = float(plan.source_steps() @ lengths / plan.steps)
+    tokens = (1.0 + config.data.group_size) * tokens_per_text * plan.global_batch * plan.steps
+    flops_per_second, assumption = _speed(config)
+    return Forecast(
+        shape=shape,
+        tokens_per_text=tokens_per_text,
+        tokens=tokens,
+        state_bytes=_state_bytes(config, shape),
+        activation_bytes=_activation_bytes(config, shape, tokens / plan.steps),
+        loss_bytes=_loss_bytes(config, shape),
+        seconds=_flops(config, shape, tokens, plan.steps) / (flops_per_second * config.hardware.most_workers),
+        assumption=assumption,
+    )
+
+
+def model_shape(model: ModelConfig) -> Shape:
+    """The sizes of the base model, or the recipe's where it cannot be reached."""
+    given = Shape(model.hidden_size, model.layers, model.intermediate_size, model.vocab_size, True)
+    if model.base == "scratch":
+        return given
+    try:
+        loaded = transformers.AutoConfig.from_pretrained(model.base, trust_remote_code=False)
+    except (OSError, ValueError):
+        return Shape(given.hidden_size, given.layers, given.intermediate_size, given.vocab_size, False)
+    intermediate = getattr(loaded, "intermediate_size", 4 * loaded.hidden_size)
+    return Shape(loaded.hidden_size, loaded.num_hidden_layers, intermediate, loaded.vocab_size, True)
+
+
+def _tokens_per_text(config: Config, store: Store, source: str) -> float:
+    rows = min(LENGTH_ROWS, store.source(source).rows)
+    texts = store.read_rows(source, 0, rows, ["query", "document"])
+    characters = [len(text) for name in ("query", "document") for text in texts.column(name).to_pylist()]
+    return float(
+        np.minimum(np.array(characters) / ENGLISH_CHARACTERS_PER_TOKEN + 2, config.data.max_length).mean()
+    )
+
+
+def _state_bytes(config: Config, shape: Shape) -> float:
+    half = config.training.precision != "fp32"
+    shards = config.hardware.most_workers if config.hardware.zero_stage == 1 else 1
+    weights_and_gradients = (2 + 2) if half else (4 + 4)
+    # The fp32 master copy and AdamW's two moments.
+    return shape.parameters * (weights_and_gradients + 12 / shards)
+
+
+def _activation_bytes(config: Config, shape: Shape, step_tokens: float) -> float:
+    unit = 4 if config.training.precision == "fp32" else 2
+    # Inputs of each matrix product, GELU and normalisation of a layer; attention itself keeps no matrix.
+    per_layer = unit * (9 * shape.hidden_size + 2 * shape.intermediate_size)
+    if config.hardware.gradient_checkpointing:
+        per_token = shape.layers * unit * shape.hidden_size + per_layer
+    else:
+        per_token = shape.layers * per_layer
+    local = step_tokens / config.hardware.most_workers
+    kept = min(local, config.hardware.graph_tokens)
+    current = min(local - kept, config.hardware.micro_batch_tokens)
+    return per_token * (kept + current)
+
+
+def _loss_bytes(config: Config, shape: Shape) -> float:
+    batch = config.training.global_batch
+    documents = batch * config.data.group_size
+    embeddings = (batch + documents) * shape.hidden_size * 4 * 2  # with their gradients
+    rows = min(config.hardware.loss_tile, batch / config.hardware.most_workers)
+    return embeddings + 4 * rows * _loss_columns(config)
+
+
+def _loss_columns(config: Config) -> int:
+    """Similarities of one pair, in all directions."""
+    batch, documents = config.training.global_batch, config.training.global_batch * config.data.group_size
+    return sum(documents if name[2] == "d" else batch for name in config.objective.directions)
+
+
+def _flops(config: Config, shape: Shape, tokens: float, steps: int) -> float:
+    forward = 2 * shape.layer_parameters
+    passes = 3.0 + (1.0 if config.hardware.gradient_checkpointing else 0.0)
+    kept = min(1.0, config.hardware.graph_tokens * config.hardware.most_workers * steps / tokens)
+    passes += 1.0 - kept  # the second forward pass of gradient caching
+    loss = steps * config.training.global_batch * _loss_columns(config) * shape.hidden_size * 2 * 3
+    return forward * passes * tokens + loss
+
+
+def _speed(config: Config) -> tuple[float, str]:
+    """Operations per second of one worker, and the words that say where they come from."""
+    if config.hardware.gpu:
+        return (
+            A100_FLOPS * A100_UTILISATION,
+            f"A100s at {A100_UTILISATION:.0%} of their peak, reading of data hidden",
+        )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.hardware.threads)
+    rate = _matrix_rate()
+    torch.set_num_threads(threads)
+    return 0.4 * rate, f"this CPU at 40% of the {rate / 1e9:,.0f} GFLOP/s of its matrix product"
+
+
+def _matrix_rate(size: int = 768, repeats: int = 12) -> float:
+    a, b = torch.rand(size, size), torch.rand(size, size)
+    a @ b
+    begun = time.perf_counter()
+    for _ in range(repeats):
+        a @ b
+    return repeats * 2 * size**3 / (time.perf_counter() - begun)

@@ -1,0 +1,160 @@
+"""A run before its first step: config, store, plan, tokenizer and folder brought together and checked."""
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from gte_ray.config import Config, Pooling
+from gte_ray.data.ids import train_vocabulary
+from gte_ray.data.read import StreamConfig
+from gte_ray.data.step_plan import PlanSource, StepPlan
+from gte_ray.data.store import Store, open_store
+from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
+from gte_ray.errors import RunError
+from gte_ray.pretrained.identity import identity
+from gte_ray.pretrained.settings import Settings
+from gte_ray.runs.base import base_settings, base_warnings, resolve_pooling
+from gte_ray.runtime import storage
+from gte_ray.tracking.server import resolve_uri
+
+MODEL_FOLDER = "model"
+JOB_FOLDER = "/_ray_pkg_"
+"""Part of the path that a Ray job works in."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A config that has met its store: everything that is fixed before the first step."""
+
+    config: Config
+    store: Store
+    plan: StepPlan
+    fingerprint: str
+    folder: str
+    base: Settings | None = None
+    """What the base model's folder says; None from random weights, or where it cannot be reached yet."""
+
+    @property
+    def name(self) -> str:
+        return self.config.run.name
+
+    @property
+    def model_folder(self) -> str:
+        return storage.join(self.folder, MODEL_FOLDER)
+
+
+def plan_run(
+    config: Config, base_identity: str = "", base_pooling: Pooling | Literal["base"] = "base"
+) -> Run:
+    """Opens the store and plans the run. Raises UsageError or RunError in one sentence.
+
+    `base_identity` and `base_pooling` are for a base model that does not exist yet (see `identity.of_run`).
+    """
+    resolve_uri(config.run.tracking_uri)
+    storage.check_reachable(config.run.output)
+    store = open_store(config.data.store)
+    plan = plan_steps(config, store)
+    contents = store.fingerprint
+    if config.model.base == "scratch" and store.manifest.tokenizer is not None:
+        contents += store.manifest.tokenizer.fingerprint
+    base = None
+    if not base_identity:
+        name = storage.absolute_folder(config.model.base, "scratch")
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, base=name))
+        base, base_identity = base_settings(name), identity(name)
+    config, fingerprint = resolve_pooling(
+        config, contents, base_identity, base.pooling if base else base_pooling
+    )
+    name = config.run.name or f"{config.recipe}-{fingerprint[:8]}"
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, store=storage.absolute(config.data.store)),
+        run=dataclasses.replace(config.run, name=name, output=storage.absolute(config.run.output)),
+    )
+    return Run(config, store, plan, fingerprint, storage.join(config.run.output, name), base)
+
+
+def plan_steps(config: Config, store: Store) -> StepPlan:
+    """The step plan of `config` on `store`, over the sources that it names."""
+    chosen = [store.source(name) for name in config.data.sources] or list(store.manifest.sources)
+    usable = [PlanSource(source.name, source.rows) for source in chosen if source.rows > 0]
+    if not usable:
+        raise RunError(f"{store.uri}: no source has a pair to train on")
+    return StepPlan(
+        usable,
+        alpha=config.data.alpha,
+        global_batch=config.training.global_batch,
+        seed=config.seed,
+        steps=config.training.steps,
+    )
+
+
+def warnings(run: Run) -> list[str]:
+    """What a user should know and may well intend."""
+    batch = run.config.training.global_batch
+    small = [f"{source.name} ({source.rows:,})" for source in run.plan.sources if source.rows < batch]
+    found = []
+    if small:
+        found.append(
+            f"global batch {batch:,} is larger than these sources, whose pairs repeat within a batch: "
+            + ", ".join(small)
+        )
+    empty = [source.name for source in run.store.manifest.sources if source.rows == 0]
+    if empty:
+        found.append(f"sources without pairs to train on are left out: {', '.join(empty)}")
+    chosen = {source.name for source in run.plan.sources}
+    bare = [s.name for s in run.store.manifest.sources if s.name in chosen and not s.negatives]
+    if bare and run.config.data.group_size > 1:
+        found.append(f"sources without hard negatives, which get random documents: {', '.join(bare)}")
+    places = {"output": run.config.run.output, "tracking-uri": resolve_uri(run.config.run.tracking_uri)}
+    lost = [flag for flag, place in places.items() if JOB_FOLDER in os.getcwd() and os.getcwd() in place]
+    if lost:
+        found.append(
+            "the job's copy of the working directory is deleted with the cluster, and what is written there with "
+            f"it; give an absolute --{' and --'.join(lost)}"
+        )
+    if run.base is not None:
+        found += base_warnings(run.config, run.base, run.store.manifest.tokenizer is not None)
+    return found
+
+
+def resolve_tokenizer(run: Run) -> TextTokenizer:
+    """The tokenizer of the base model; for random weights the store's, or one trained on its texts."""
+    base, known = run.config.model.base, run.store.manifest.tokenizer
+    if base != "scratch":
+        return load_tokenizer(base)
+    if known is not None:
+        return run.store.load_tokenizer()
+    return train_vocabulary(run.store, run.config.model.vocab_size)
+
+
+def make_stream(run: Run, tokenizer: TextTokenizer) -> StreamConfig:
+    """The stream of `run`; RunError when the store's token ids are not of `tokenizer`."""
+    config, known = run.config, run.store.manifest.tokenizer
+    stored = False
+    if known is not None and not config.hardware.retokenize and not tokenizer.prompts:
+        stored = True
+        remedy = "prepare the store with this tokenizer, or give --retokenize to use its texts"
+        if known.fingerprint != tokenizer.fingerprint:
+            raise RunError(
+                f"{run.store.uri}: its token ids are of another tokenizer ({known.fingerprint}) than that of "
+                f"{config.model.base} ({tokenizer.fingerprint}); {remedy}"
+            )
+        if known.max_length < config.data.max_length:
+            raise RunError(
+                f"{run.store.uri}: its token ids are cut at {known.max_length} tokens, below --max-length "
+                f"{config.data.max_length}; {remedy}"
+            )
+    return StreamConfig(
+        store=config.data.store,
+        sources=run.plan.sources,
+        alpha=config.data.alpha,
+        global_batch=config.training.global_batch,
+        seed=config.seed,
+        steps=config.training.steps,
+        max_length=config.data.max_length,
+        tokenizer=tokenizer,
+        stored_ids=stored,
+        group_size=config.data.group_size,
+    )

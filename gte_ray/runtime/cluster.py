@@ -1,0 +1,123 @@
+"""The Ray that a command joins or starts, and a way out of all work at Ctrl-C."""
+
+import logging
+import math
+import os
+import re
+import shlex
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+
+from gte_ray.errors import RunError
+
+OUT_OF_MEMORY_RETRIES = 3
+"""Times that Ray starts a task again that it killed because its node ran low on memory."""
+
+
+def start_ray(cpus: float, verbose: bool) -> None:
+    """Joins the cluster that RAY_ADDRESS names, or starts a local Ray with one CPU beyond `cpus`.
+
+    That CPU is for reading data: without one that is free, a stream waits for ever.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    # After an interrupt has shut Ray down, a thread that still asks for it must not start another.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+    # A task that is killed for want of memory is tried again for ever otherwise.
+    os.environ.setdefault("RAY_task_oom_retries", str(OUT_OF_MEMORY_RETRIES))
+    if not verbose:
+        import ray.data  # sets its own logger up when it is imported, so it has to be first
+
+        for name in ("ray.data", "ray.train", "ray.tune"):
+            # What they log of errors comes as an exception too, and is told in a sentence.
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+        # What Ray's daemons say of lost processes: `log_to_driver` does not keep it off the console.
+        ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None
+    quiet = {} if verbose else {"log_to_driver": False, "logging_level": logging.ERROR}
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        _check_listening(address)
+        try:
+            ray.init(**quiet)
+        except (ConnectionError, RuntimeError) as error:
+            raise RunError(
+                f"the Ray at {address} (RAY_ADDRESS) cannot be joined; where it asks for a token, "
+                "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or ~/.ray/auth_token, have to give it"
+            ) from error
+        return
+    count = max(os.cpu_count() or 1, math.ceil(cpus) + 1)
+    ray.init(address="local", num_cpus=count, include_dashboard=False, **quiet)
+
+
+def _check_listening(address: str) -> None:
+    """RunError where nothing listens at `address`, which Ray would take minutes to notice."""
+    host, _, port = address.rpartition(":")
+    if not re.fullmatch(r"[^/]+", host) or not port.isdigit():
+        return  # `auto`, or what Ray makes of a URI
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise RunError(f"nothing answers at {address} (RAY_ADDRESS): {error.strerror or error}") from error
+
+
+class Interruption:
+    """Tells a piece of work that it is interrupted, and knows what to do then."""
+
+    def __init__(self) -> None:
+        self.happened = threading.Event()
+        self._actions: list[Callable[[], object]] = []
+
+    def on_interrupt(self, action: Callable[[], object]) -> None:
+        """`action` is called when the work is interrupted, while all that it uses still runs."""
+        self._actions.append(action)
+
+    def interrupt(self) -> None:
+        self.happened.set()
+        for action in self._actions:
+            action()
+
+
+def until_interrupted(work: Callable[[Interruption], None]) -> None:
+    """Runs `work` in a thread, so that Ctrl-C and SIGTERM act at once whatever it waits for.
+
+    Some calls of Ray return at no signal, nor when Ray is shut down; the thread is then left behind.
+    """
+    interruption = Interruption()
+    outcome: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            work(interruption)
+        except BaseException as error:
+            outcome.append(error)
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    thread = threading.Thread(target=body, name="work", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+    except KeyboardInterrupt:
+        import ray
+
+        interruption.interrupt()
+        ray.shutdown()
+        raise
+    if outcome:
+        raise outcome[0]
+
+
+def command_line() -> str:
+    """The command that runs, as a person would type it."""
+    main = getattr(sys.modules["__main__"], "__spec__", None)
+    program = f"python -m {main.name}" if main is not None else f"python {sys.argv[0]}"
+    return shlex.join([*program.split(), *sys.argv[1:]])

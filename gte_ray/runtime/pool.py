@@ -1,0 +1,124 @@
+"""Ray Data as a pool: a function over many units of work, and its errors in one sentence."""
+
+import json
+import pickle
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import ray.data
+from ray.util.annotations import RayDeprecationWarning
+
+from gte_ray.errors import LOWER_IN_ACTORS, LOWER_IN_TASKS, RunError, explain
+
+LOST_TASK_RETRIES = 3
+"""Times that a task is started again whose process or node was lost."""
+
+
+def run_tasks(units: list[Any], function: Callable[[Any], Iterator[dict]]) -> Iterator[dict]:
+    """Runs a generator of JSON-able rows over each JSON-able unit in Ray Data tasks; the rows as they come.
+
+    Whatever ends the work is raised as RunError: one of the function as it is, others as `explain` puts them. A
+    task whose process is lost is tried again `LOST_TASK_RETRIES` times.
+    """
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    dataset = ray.data.from_items(
+        [{"unit": json.dumps(unit)} for unit in units], override_num_blocks=len(units)
+    )
+    call = partial(_call, function=function, remedy=LOWER_IN_TASKS)
+    # Ray Data itself would start a task again for ever.
+    with without_deprecations():
+        dataset = dataset.flat_map(call, num_cpus=1, max_retries=LOST_TASK_RETRIES)
+    yield from _results(dataset, LOWER_IN_TASKS)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Actors that compute with a model; nothing here changes what they compute, up to rounding."""
+
+    workers: int = 1
+    """Processes, one for each GPU."""
+    gpu: bool = False
+    """Whether each has a GPU; models then compute in fp16, as the paper evaluates (section 3.4)."""
+    threads: int = 1
+    """CPU threads of each."""
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpu else "cpu"
+
+
+def run_actors(units: list[Any], kind: type, argument: Any, pool: Pool) -> Iterator[dict]:
+    """The same by the actors of `pool`, each of which makes one `kind(argument)` and calls it with units.
+
+    An actor that is lost ends the work: `kind` is to keep what it has done, so that the same call goes on.
+    """
+    if not units:
+        return
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    dataset = ray.data.from_items(
+        [{"unit": json.dumps(unit)} for unit in units], override_num_blocks=len(units)
+    )
+    # With restarts, Ray's core complains on the console of how Ray Data makes actors.
+    with without_deprecations():
+        dataset = dataset.flat_map(
+            _Actor,
+            fn_constructor_args=(kind, argument),
+            compute=ray.data.ActorPoolStrategy(size=min(pool.workers, len(units))),
+            num_cpus=pool.threads,
+            num_gpus=1 if pool.gpu else 0,
+            max_restarts=0,
+        )
+    yield from _results(dataset, LOWER_IN_ACTORS)
+
+
+@contextmanager
+def without_deprecations() -> Iterator[None]:
+    """How often Ray Data starts a process again is a deprecated argument, and there is no other way to give it yet."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        yield
+
+
+class _Actor:
+    """Makes its object with the first unit: what fails in a constructor, Ray reports in ways of its own."""
+
+    def __init__(self, kind: type, argument: Any):
+        self.make: Callable[[], Callable[..., Iterator[dict]]] = partial(kind, argument)
+        self.function: Callable[..., Iterator[dict]] | None = None
+
+    def __call__(self, row: dict) -> Iterator[dict]:
+        return _call(row, self._apply, LOWER_IN_ACTORS)
+
+    def _apply(self, unit: Any) -> Iterator[dict]:
+        if self.function is None:
+            self.function = self.make()
+        return self.function(unit)
+
+
+def _call(row: dict, function: Callable[..., Iterator[dict]], remedy: str) -> Iterator[dict]:
+    """The rows of a unit. A failure is a row too: Ray would print it, wrap it, and try the unit again."""
+    try:
+        for result in function(json.loads(row["unit"])):
+            yield {"result": json.dumps(result), "failure": b""}
+    except Exception as error:
+        yield {"result": "", "failure": pickle.dumps(explain(error, remedy))}
+
+
+def _results(dataset: ray.data.Dataset, remedy: str) -> Iterator[dict]:
+    """The results of all units, up to the first failure, which is raised as RunError.
+
+    `remedy` is what to lower where memory runs out.
+    """
+    try:
+        for row in dataset.iter_rows():
+            if row["failure"]:
+                raise pickle.loads(row["failure"])
+            yield json.loads(row["result"])
+    except RunError:
+        raise
+    except Exception as error:
+        raise explain(error, remedy) from error

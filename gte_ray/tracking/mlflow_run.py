@@ -1,0 +1,170 @@
+"""One run in MLflow, through its client. The only importer of MLflow; `tracking` imports it in its thread."""
+
+import hashlib
+import itertools
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+# MLflow's own way is to try for four minutes before it reports that a server is away. All of these give way
+# to what the user has set, and have to be there before the import.
+for _name, _value in {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import Metric, Param, RunTag  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.tracking.context.registry import resolve_tags  # noqa: E402
+
+from gte_ray.tracking.queue import Record  # noqa: E402
+
+__all__ = ["MlflowClient", "MlflowRun", "is_gone", "is_refusal"]
+
+RUN_TAG = "gte_ray.run"
+"""The tag by which a run is found again."""
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Makes MLflow's pages show training runs rather than traces of language models."""
+METRICS_PER_CALL = 1_000
+"""MLflow's limit on the metrics of one call."""
+ENTRIES_PER_CALL = 100
+"""MLflow's limit on the parameters, and on the tags, of one call."""
+VALUE_LENGTH = 6_000
+"""Characters of the longest parameter that MLflow takes; a tag may have some more, of at most 8,000 bytes."""
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether trying again is of no use: MLflow was reached and does not take the content."""
+    return isinstance(error, MlflowException) and error.error_code in (
+        "INVALID_PARAMETER_VALUE",
+        "BAD_REQUEST",
+        "INVALID_STATE",
+    )
+
+
+def is_gone(error: Exception) -> bool:
+    """Whether MLflow answers, but does not know the run (any more)."""
+    return isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST"
+
+
+class MlflowRun:
+    """A run that MLflow has, and what it already holds of it."""
+
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        key: str,
+        name: str,
+        tags: Mapping[str, str],
+        warn: Callable[[str], None],
+        verbose: bool,
+    ) -> None:
+        """Finds the run tagged with `key` or makes it, and marks it as running."""
+        if not verbose:
+            for noisy in ("mlflow", "alembic", "urllib3.connectionpool", "git"):
+                logging.getLogger(noisy).setLevel(logging.ERROR)
+        self._client = MlflowClient(uri)
+        experiment_id = self._experiment(uri, experiment, warn)
+        all_tags = resolve_tags({**tags, RUN_TAG: key})
+        escaped = key.replace("'", "\\'")
+        found = self._client.search_runs(
+            [experiment_id], f"tags.`{RUN_TAG}` = '{escaped}'", order_by=["start_time ASC"], max_results=1
+        )
+        run = found[0] if found else self._client.create_run(experiment_id, tags=all_tags, run_name=name)
+        self.run_id: str = run.info.run_id
+        self._last_steps = {metric.key: metric.step for metric in run.data.to_proto().metrics}
+        self._params = dict(run.data.params)
+        if found:
+            self._client.update_run(self.run_id, status="RUNNING", name=name)
+            self._log_tags(all_tags)
+
+    def write(self, group: list[Record]) -> None:
+        """Writes records, none of an artifact, in order; writing one again changes nothing."""
+        for kind, records in itertools.groupby(group, key=lambda record: record.kind):
+            if kind == "metrics":
+                self._log_metrics(list(records))
+                continue
+            for record in records:
+                values = {key: str(value) for key, value in record.values.items()}
+                if kind == "params":
+                    self._log_params(values)
+                else:
+                    self._log_tags(values)
+
+    def store(self, path: str, folder: str | None) -> None:
+        """Copies a file, or a folder with all that is in it, to `folder` of the artifacts."""
+        if os.path.isdir(path):
+            self._client.log_artifacts(self.run_id, path, folder)
+        else:
+            self._client.log_artifact(self.run_id, path, folder)
+
+    def close(self, status: str) -> None:
+        self._client.set_terminated(self.run_id, status)
+
+    def _experiment(self, uri: str, name: str, warn: Callable[[str], None]) -> str:
+        """Id of the experiment, made where there is none."""
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            # For a database, artifacts go beside it; MLflow's own default is the folder one happens to be in.
+            folder = os.path.dirname(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else ""
+            if not uri.startswith("http") and not folder:
+                folder = os.getcwd()
+            location = os.path.join(folder, "mlartifacts", _folder_name(name)) if folder else None
+            try:
+                return self._client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = self._client.get_experiment_by_name(name)  # Another process was faster.
+                assert found is not None
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+            warn(f"MLflow's experiment {name} had been deleted and is restored")
+        return found.experiment_id
+
+    def _log_metrics(self, records: list[Record]) -> None:
+        """Of each metric only steps later than the last that MLflow has."""
+        last, metrics = dict(self._last_steps), []
+        for record in records:
+            for key, value in record.values.items():
+                if record.step > last.get(key, -1):
+                    last[key] = record.step
+                    metrics.append(Metric(key, float(value), record.time_ms, record.step))
+        for start in range(0, len(metrics), METRICS_PER_CALL):
+            self._client.log_batch(self.run_id, metrics=metrics[start : start + METRICS_PER_CALL])
+        self._last_steps = last
+
+    def _log_params(self, values: dict[str, str]) -> None:
+        """Parameters never change in MLflow: one that is there with another value becomes a tag."""
+        values = {key: value[:VALUE_LENGTH] for key, value in values.items()}
+        for chunk in _chunks({k: v for k, v in values.items() if k not in self._params}):
+            self._client.log_batch(self.run_id, params=[Param(k, v) for k, v in chunk])
+            self._params |= dict(chunk)
+        self._log_tags({k: v for k, v in values.items() if v != self._params[k]})
+
+    def _log_tags(self, values: dict[str, Any]) -> None:
+        for chunk in _chunks(values):
+            tags = [RunTag(k, str(v).encode()[:VALUE_LENGTH].decode(errors="ignore")) for k, v in chunk]
+            self._client.log_batch(self.run_id, tags=tags)
+
+
+def _folder_name(experiment: str) -> str:
+    """`experiment` where that is a plain name of one folder, else one that no other experiment has."""
+    if re.fullmatch(r"\w[\w .-]{0,100}", experiment):
+        return experiment
+    digest = hashlib.sha256(experiment.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9]+', '-', experiment)[:100].strip('-')}-{digest}"
+
+
+def _chunks(values: dict[str, Any]) -> Iterator[list[tuple[str, Any]]]:
+    entries = list(values.items())
+    for start in range(0, len(entries), ENTRIES_PER_CALL):
+        yield entries[start : start + ENTRIES_PER_CALL]

@@ -1,0 +1,118 @@
+"""What is still to be written to a tracking server, kept in memory and in a JSON Lines file."""
+
+import io
+import json
+import os
+import threading
+from collections import deque
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from typing import Any, Literal
+
+from gte_ray.runtime import storage
+
+QUEUE_FILE = "mlflow-queue.jsonl"
+"""Its usual name."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One call of the tracker. The time makes writing it a second time harmless."""
+
+    kind: Literal["metrics", "params", "tags", "artifact"]
+    values: dict[str, float] | dict[str, str]
+    """Metrics by name, parameters or tags by name, or {"path": ..., "folder": ...} of an artifact."""
+    step: int = 0
+    time_ms: int = 0
+
+
+def halves_of(group: list[Record]) -> list[list[Record]]:
+    """Two halves of the records, or of the values of a single one; none of a single value."""
+    middle = len(group) // 2
+    if middle:
+        return [group[:middle], group[middle:]]
+    values: list[tuple[str, Any]] = list(group[0].values.items())
+    middle = len(values) // 2
+    parts = [values[:middle], values[middle:]] if middle else []
+    return [[replace(group[0], values=dict(part))] for part in parts]
+
+
+class RecordQueue:
+    """A queue of records that outlives the process.
+
+    A record is in the file before `add` returns. The file is emptied each time that all records are done, so
+    after a kill it may hold records that were done already, but it never lacks one that was not. A disk that
+    takes no more does not stop the run: `disk_error` says why, and records are kept in memory alone.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.disk_error: OSError | None = None
+        self.wakes = threading.Condition()
+        """Notified when there is something new."""
+        self._records: deque[Record] = deque()
+        self._file: io.FileIO | None = None
+        try:
+            os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115
+            self._restore()
+        except OSError as error:
+            self.disk_error = error
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, record: Record) -> None:
+        line = json.dumps(asdict(record), ensure_ascii=False) + "\n"
+        with self.wakes:
+            self._records.append(record)
+            self._append(line.encode("utf-8", "replace"))
+            self.wakes.notify_all()
+
+    def first(self, count: int) -> list[Record]:
+        """The oldest records, which stay until they are `done`."""
+        with self.wakes:
+            return list(islice(self._records, count))
+
+    def done(self, count: int) -> None:
+        """Takes the oldest `count` records off."""
+        with self.wakes:
+            for _ in range(count):
+                self._records.popleft()
+            if not self._records and self._file is not None:
+                try:
+                    self._file.truncate(0)
+                except OSError as error:
+                    self.disk_error = error
+
+    def rotate(self) -> None:
+        """Puts the oldest record behind all others."""
+        with self.wakes:
+            self._records.rotate(-1)
+
+    def close(self) -> None:
+        """Closes the file, and deletes it when nothing is left in it."""
+        with self.wakes:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+                if not self._records and os.path.exists(self.path):
+                    os.remove(self.path)
+
+    def _append(self, lines: bytes) -> None:
+        if self._file is None:
+            return
+        try:
+            storage.append_lines(self._file, lines)
+        except OSError as error:
+            self.disk_error = error
+
+    def _restore(self) -> None:
+        """Takes over what an earlier process left; a last line that was cut off by a kill is passed over."""
+        assert self._file is not None
+        self._file.seek(0)
+        for line in self._file.readall().splitlines():
+            try:
+                self._records.append(Record(**json.loads(line)))
+            except (ValueError, TypeError):
+                continue

@@ -1,0 +1,49 @@
+"""Where MLflow is: what a tracking URI may be, and how it is told to others."""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+
+from gte_ray.errors import UsageError
+from gte_ray.runtime.uri import without_password
+
+
+def resolve_uri(uri: str) -> str:
+    """`uri` with the path of an sqlite database made absolute; UsageError where MLflow cannot write."""
+    scheme, _, rest = uri.partition("://")
+    if uri.startswith("sqlite:///"):
+        return f"sqlite:///{os.path.abspath(os.path.expanduser(rest[1:]))}"
+    if not rest or re.split(r"[+-]", scheme)[0] not in ("http", "https", "postgresql", "mysql", "mssql"):
+        raise UsageError(
+            f"--tracking-uri is {without_password(uri)!r}; allowed is a server (http://host:5000) "
+            "or a database (sqlite:///mlflow.db, postgresql://...)"
+        )
+    return uri
+
+
+def viewing_command(uri: str) -> str:
+    """What to type here, or where to go, to look at the runs."""
+    if uri.startswith("http"):
+        return f"open {without_password(uri)}"
+    program = "mlflow" if shutil.which("mlflow") else f"{_from_here(sys.executable)} -m mlflow"
+    uri = without_password(resolve_uri(uri))
+    if uri.startswith("sqlite:///"):
+        uri = f"sqlite:///{_from_here(uri.removeprefix('sqlite:///'))}"
+    return f"{program} ui --backend-store-uri {shlex.quote(uri)}"
+
+
+def _from_here(path: str) -> str:
+    """`path` relative to the working directory, where it is inside that."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+def reason(error: Exception) -> str:
+    """The innermost cause of an error, on one line."""
+    cause: BaseException = error
+    while cause.__cause__ is not None or (cause.__context__ is not None and not cause.__suppress_context__):
+        cause = cause.__cause__ or cause.__context__ or cause
+    text = without_password(" ".join(str(cause).split()))
+    return f"{type(cause).__name__}: {text}"[:200]

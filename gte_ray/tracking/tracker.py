@@ -1,0 +1,262 @@
+"""Runs in MLflow, written beside the training and never in its way.
+
+`Tracker` lives in the driver. Its methods put a record into a queue and return; a thread of its own imports
+MLflow (seconds), finds or makes the run, and writes records in groups. A server that is away costs one
+warning: the queue grows, the thread tries again, and what is left at the end is written by the next start.
+Files have a queue and a thread to themselves: metrics never wait for an artifact store.
+"""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from gte_ray.runtime.uri import without_password
+from gte_ray.tracking.artifacts import LONGEST_PAUSE_S, ArtifactWriter
+from gte_ray.tracking.queue import Record, RecordQueue, halves_of
+from gte_ray.tracking.server import reason, resolve_uri
+
+if TYPE_CHECKING:
+    from gte_ray.tracking.mlflow_run import MlflowRun
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+LINGER_S = 0.3
+"""Wait for more records before a group is written: a call costs about 10 ms however little it holds."""
+GROUP = 500
+"""Records that are written together."""
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """Which MLflow run is meant."""
+
+    key: str
+    """Unique name: the same key goes on with the same MLflow run."""
+    name: str
+    """Name to show."""
+    experiment: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    parent_run_id: str | None = None
+    """MLflow id of the run that this one is shown under."""
+
+
+class Tracker:
+    """Writes one run to MLflow from a thread of its own; no method but `flush` and `finish` ever waits."""
+
+    def __init__(
+        self, uri: str, run: TrackedRun, queue: str, warn: Callable[[str], None], verbose: bool = False
+    ) -> None:
+        """`queue` is a local file in the run's folder. UsageError for a tracking URI that cannot be.
+
+        `warn` is called from the thread, with one sentence. `verbose` keeps MLflow's own log messages.
+        """
+        self.uri = resolve_uri(uri)
+        self._run = run
+        self._warn = warn
+        self._verbose = verbose
+        self._queue = RecordQueue(queue)
+        self._keys: dict[str, str] = {}
+        self._artifacts = ArtifactWriter(_artifact_queue(queue), self._store)
+        self._mlflow: MlflowRun | None = None
+        self._opened = threading.Event()
+        self._written = threading.Condition()
+        self._hurry = threading.Event()
+        self._given_up = threading.Event()
+        self._status: Status | None = None
+        self._warned = False
+        self._last_error = ""
+        self.refused = 0
+        """Values that MLflow will never take."""
+        if self._queue.disk_error is not None:
+            warn(f"{queue}: what MLflow has not yet taken cannot be kept there ({self._queue.disk_error})")
+        self.log_params(run.params)
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._thread.start()
+
+    def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Metrics of a step. What MLflow has for the same metric at this or a later step is left as it is."""
+        self._add("metrics", self._keyed({k: float(v) for k, v in metrics.items()}), step)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Parameters. One that MLflow holds with another value stays; the new value becomes a tag."""
+        self._add("params", self._keyed({k: str(v) for k, v in params.items()}))
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        self._add("tags", self._keyed({k: str(v) for k, v in tags.items()}))
+
+    def log_artifact(self, path: str, folder: str = "") -> None:
+        """A file or a folder with all that is in it, copied to `folder` of the run's artifacts later."""
+        self._add("artifact", {"path": os.path.abspath(path), "folder": folder})
+
+    def run_id(self, timeout_s: float = 0.0) -> str | None:
+        """MLflow's id of the run, None where MLflow has not been reached by then."""
+        self._opened.wait(timeout_s)
+        return self._mlflow.run_id if self._mlflow is not None else None
+
+    def reached(self, timeout_s: float) -> str | None:
+        """MLflow's id of the run; None at the first failure, which a training run would survive."""
+        deadline = time.monotonic() + timeout_s
+        while not (self._warned or self._opened.wait(0.1)) and time.monotonic() < deadline:
+            pass
+        return self.run_id()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Waits until all is written and stored; whether it is."""
+        deadline = time.monotonic() + timeout_s
+        self._hurry.set()
+        with self._written:
+            written = self._written.wait_for(
+                lambda: self._opened.is_set() and not len(self._queue), timeout_s
+            )
+        self._hurry.clear()
+        return self._artifacts.flush(deadline) and written
+
+    def finish(self, status: Status = "FINISHED", timeout_s: float = 20.0) -> str:
+        """Writes what is left, closes the run, and says in a sentence what could not be written ("" if all).
+
+        Returns after `timeout_s` at the latest. What could not be written or stored stays in the queues.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._status = status
+        self._hurry.set()
+        with self._queue.wakes:
+            self._queue.wakes.notify_all()
+        self._thread.join(timeout_s)
+        closed = not self._thread.is_alive()
+        self._given_up.set()
+        left = len(self._queue)
+        self._queue.close()
+        files_left = len(self._artifacts)
+        said = self._artifacts.finish(max(deadline - time.monotonic(), 0.0) if closed else 0.0)
+        if not closed:
+            left += files_left
+            error = self._queue.disk_error
+            return (
+                f"MLflow at {without_password(self.uri)} could not be written to "
+                f"({self._last_error or 'no answer'}): {left} records are "
+                + (
+                    f"lost in part, as {self._queue.path} could not be either ({error})"
+                    if error
+                    else f"kept in {self._queue.path} and are written when the same run is started again"
+                )
+            )
+        if self.refused:
+            said.insert(0, f"MLflow refused {self.refused} value(s), which are lost ({self._last_error})")
+        return "; ".join(said)
+
+    def _store(self, record: Record) -> None:
+        """Called by the thread of the artifacts."""
+        mlflow = self._mlflow
+        if mlflow is None:
+            raise ConnectionError("MLflow has not been reached")
+        mlflow.store(str(record.values["path"]), str(record.values["folder"]) or None)
+
+    def _keyed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`values` by keys that MLflow allows, each of which stands for one name."""
+        for name in values:
+            if name not in self._keys:
+                key, taken = _allowed(name), set(self._keys.values())
+                while key in taken:
+                    key += "_"
+                self._keys[name] = key
+        return {self._keys[name]: value for name, value in values.items()}
+
+    def _add(self, kind: Any, values: dict[str, Any], step: int = 0) -> None:
+        if values:
+            self._queue.add(Record(kind, values, step, time.time_ns() // 1_000_000))
+
+    def _work(self) -> None:
+        pause = 1.0
+        while not self._given_up.is_set():
+            try:
+                if self._mlflow is None:
+                    self._mlflow = self._open()
+                    self._opened.set()
+                if self._write_group(self._mlflow):
+                    return
+                pause = 1.0
+            except Exception as error:  # Whatever a network, a server or a database throws: training goes on.
+                self._away(error)
+                self._given_up.wait(min(pause, 1.0) if self._hurry.is_set() else pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _open(self) -> "MlflowRun":
+        from gte_ray.tracking.mlflow_run import MlflowRun
+
+        if self.uri.startswith("sqlite:///"):
+            os.makedirs(os.path.dirname(self.uri.removeprefix("sqlite:///")), exist_ok=True)
+        run = self._run
+        tags = self._keyed({k: str(v) for k, v in run.tags.items()})
+        if run.parent_run_id:
+            tags["mlflow.parentRunId"] = run.parent_run_id
+        return MlflowRun(self.uri, run.experiment, run.key, run.name, tags, self._warn, self._verbose)
+
+    def _away(self, error: Exception) -> None:
+        from gte_ray.tracking.mlflow_run import is_gone
+
+        if is_gone(error):
+            self._mlflow = None  # Another database than before: the run is made again there.
+        self._last_error = reason(error)
+        if not self._warned:
+            self._warned = True
+            self._warn(
+                f"MLflow at {without_password(self.uri)} cannot be written to ({self._last_error}); "
+                "training goes on, and what is logged is written later"
+            )
+
+    def _write_group(self, mlflow: "MlflowRun") -> bool:
+        """Waits for records and writes them; True when the run is finished and closed."""
+        with self._queue.wakes:
+            self._queue.wakes.wait_for(lambda: len(self._queue) > 0 or self._status is not None)
+        if self._status is None:
+            self._hurry.wait(LINGER_S)
+        group = self._queue.first(GROUP)
+        if group:
+            for record in group:
+                if record.kind == "artifact":
+                    self._artifacts.add(record)
+            self._write(mlflow, [record for record in group if record.kind != "artifact"])
+            self._queue.done(len(group))
+        finished = self._status is not None and not len(self._queue)
+        if finished:
+            mlflow.close(self._status or "FINISHED")
+        with self._written:
+            self._written.notify_all()
+        return finished
+
+    def _write(self, mlflow: "MlflowRun", group: list[Record]) -> None:
+        """Writes the group; where MLflow refuses something in it, all but that."""
+        from gte_ray.tracking.mlflow_run import is_refusal
+
+        try:
+            mlflow.write(group)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            halves = halves_of(group)
+            for half in halves:
+                self._write(mlflow, half)
+            if not halves:
+                self.refused += 1
+                self._last_error = reason(error)
+
+
+def unwritten(queue: str) -> bool:
+    """Whether a tracker with this queue has left something to the next."""
+    return os.path.exists(queue) or os.path.exists(_artifact_queue(queue))
+
+
+def _artifact_queue(queue: str) -> str:
+    stem, ending = os.path.splitext(queue)
+    return f"{stem}-artifacts{ending}"
+
+
+def _allowed(name: str) -> str:
+    """`name` with what MLflow allows in no key replaced: some characters, and parts that a path would lose."""
+    key = re.sub(r"[^\w\-./: ]", "_", name)[:240]
+    return "/".join("_" if part in ("", ".", "..") else part for part in key.split("/"))

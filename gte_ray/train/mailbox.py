@@ -1,0 +1,126 @@
+"""How the steps' reports reach the driver: rank 0 leaves them on a mailbox, the driver picks them up."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from gte_ray.errors import RunError
+from gte_ray.train.step_report import StepMetrics, StepReport
+
+
+class Mailbox:
+    """An actor that holds reports until the driver says that it has kept them."""
+
+    def __init__(self) -> None:
+        self.reports: list[StepReport] = []
+        self.added = self.kept = 0
+        self.changed = asyncio.Condition()
+        self.room: Any = None
+        """Ray's placement group of the workers."""
+
+    async def occupy(self, room: Any) -> None:
+        self.room = room
+
+    async def vacate(self) -> Any:
+        """What was occupied last, if that is not vacated yet."""
+        room, self.room = self.room, None
+        return room
+
+    async def push(self, reports: list[StepReport], until_kept: bool) -> None:
+        """Adds reports; with `until_kept`, returns when the driver has kept these and all before them."""
+        async with self.changed:
+            self.reports += reports
+            self.added += len(reports)
+            self.changed.notify_all()
+            if until_kept:
+                last = self.added
+                await self.changed.wait_for(lambda: self.kept >= last)
+
+    async def take(self, kept: int, wait_seconds: float) -> list[StepReport]:
+        """All reports but the first `kept` of the run; waits for one, but not longer than `wait_seconds`."""
+        async with self.changed:
+            del self.reports[: kept - self.kept]
+            self.kept = kept
+            self.changed.notify_all()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.changed.wait_for(lambda: self.reports), wait_seconds)
+            return self.reports
+
+
+class Reporter:
+    """Rank 0 tells the mailbox of the steps, a few at a time and without waiting for it."""
+
+    def __init__(self, mailbox: Any, rank: int, every_seconds: float = 0.25):
+        self.mailbox = mailbox if rank == 0 else None
+        self.every_seconds = every_seconds
+        self.reports: list[StepReport] = []
+        self.last_step = self.sent = time.perf_counter()
+        self.first = True
+
+    def add(self, step: int, source: str, waited: float, metrics: StepMetrics) -> None:
+        if self.mailbox is None:
+            return
+        now = time.perf_counter()
+        self.reports.append(StepReport(step, source, now - self.last_step, waited, metrics, self.first))
+        self.last_step, self.first = now, False
+        if now - self.sent >= self.every_seconds:
+            self._send(until_kept=False)
+
+    def flush(self) -> None:
+        """Returns when the driver has kept all steps: one that is in a checkpoint is never done again."""
+        if self.mailbox is not None:
+            ray.get(self._send(until_kept=True))
+
+    def _send(self, until_kept: bool) -> Any:
+        assert self.mailbox is not None
+        reports, self.reports, self.sent = self.reports, [], time.perf_counter()
+        return self.mailbox.push.remote(reports, until_kept)
+
+
+class Follower:
+    """While the `with` block lasts, hands new reports on from the mailbox, from a thread of its own.
+
+    What `on_reports` has returned from counts as kept. Where it raises, training goes on without it, and the
+    block ends with a RunError.
+    """
+
+    def __init__(
+        self, mailbox: Any, on_reports: Callable[[list[StepReport]], None], every_seconds: float = 0.3
+    ):
+        self.mailbox, self.on_reports, self.every_seconds = mailbox, on_reports, every_seconds
+        self.done = threading.Event()
+        self.error: Exception | None = None
+        self.thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.done.set()
+        self.thread.join(timeout=30)
+        if self.error is not None:
+            raise RunError(f"what the steps reported could not be kept: {self.error}") from self.error
+
+    def _follow(self) -> None:
+        kept, last = 0, False
+        try:
+            while not last:
+                last = self.done.is_set()
+                reports = ray.get(self.mailbox.take.remote(kept, 0 if last else self.every_seconds))
+                if reports:
+                    self._hand_on(reports)
+                kept += len(reports)
+        except (ray.exceptions.RayError, ConnectionError):
+            return  # Ray was shut down by an interrupt; that is told elsewhere
+
+    def _hand_on(self, reports: list[StepReport]) -> None:
+        if self.error is None:
+            try:
+                self.on_reports(reports)
+            except Exception as error:
+                self.error = error

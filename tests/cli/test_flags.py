@@ -1,0 +1,105 @@
+"""Every command answers bad flags in one sentence and with exit code 2."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from gte_ray import finetune, mine
+from gte_ray.cli.flags import defaults, parse
+from gte_ray.config import from_dict
+from gte_ray.data.store import open_store
+from gte_ray.errors import UsageError
+from gte_ray.pretrain import Arguments
+from gte_ray.recipes import recipe
+from gte_ray.runs.capacity import needs
+from gte_ray.runs.plan import plan_steps
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "gte_ray.pretrain", *arguments], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_a_flag_overrides_its_field_and_nothing_else():
+    parsed = parse(Arguments, "prog", ["--recipe", "gte-base", "--store", "s3://b/s", "--alpha", "0.3"])
+    expected = recipe("gte-base", "s3://b/s")
+    assert parsed.config.data.alpha == 0.3
+    assert parsed.config.training == expected.training
+    assert parsed.config.model == expected.model
+    assert not parsed.fresh
+
+
+@pytest.mark.parametrize(
+    ("flag", "fewest", "most", "needed"),
+    [("3", 3, 3, {"CPU": 4, "GPU": 3}), ("2:8", 2, 8, {"CPU": 3, "GPU": 2})],
+)
+def test_workers_are_a_number_or_a_range(flag, fewest, most, needed):
+    config = parse(Arguments, "prog", ["--recipe", "gte-base", "--workers", flag]).config
+    assert (config.hardware.fewest_workers, config.hardware.most_workers) == (fewest, most)
+    assert needs(config) == needed
+    assert config.cpus == most
+    assert from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_the_tracking_server_may_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    assert defaults([]).run.tracking_uri == "http://mlflow:5000"
+    parsed = parse(Arguments, "prog", ["--tracking-uri", "sqlite:///a.db"])
+    assert parsed.config.run.tracking_uri == "sqlite:///a.db"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--recipe", "nope"], "--recipe is 'nope'; allowed are tiny, gte-small, gte-base, gte-large"),
+        (["--alpha", "-1"], "--alpha is -1.0; allowed is a number of at least 0"),
+        (["--alpha", "much"], "Error parsing --alpha: could not convert string to float: 'much'"),
+        (["--global-batch", "1"], "--global-batch is 1; allowed is at least 2 pairs"),
+        (["--nonsense", "3"], "Unrecognized options: --nonsense"),
+        (["--zero-stage", "2"], "--zero-stage is 2; allowed is 0 or 1"),
+    ],
+)
+def test_usage_errors(arguments, sentence):
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert sentence in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+
+
+def test_a_source_named_twice_is_refused():
+    with pytest.raises(UsageError, match="--sources is 'b a b'; allowed is each source once"):
+        parse(Arguments, "prog", ["--sources", "b", "a", "b"])
+    with pytest.raises(UsageError, match="--sources is 'b b'; allowed is each source once"):
+        tyro_main(mine.main, ["mine", "store", "out", "--model", "bm25", "--sources", "b", "b"])
+
+
+def tyro_main(main, argv):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", argv)
+        main()
+
+
+@pytest.mark.parametrize("batch", [None, 8, 64, 1_024])
+@pytest.mark.parametrize("sources", [(), ("small",), ("middle", "small")])
+def test_fine_tuning_is_one_epoch_whatever_the_flags(batch, sources, tiny_store):
+    flags = ["--recipe", "gte-base", "--store", tiny_store, "--model", "scratch"]
+    flags += ["--global-batch", str(batch)] * bool(batch) + ["--sources", *sources] * bool(sources)
+    config = parse(finetune.Arguments, "prog", flags, defaults_of=finetune._defaults).config
+    plan = plan_steps(config, open_store(tiny_store))
+    pairs = sum(source.rows for source in plan.sources)
+    assert config.training.global_batch == (batch or 128)
+    assert (
+        len(plan) == 1
+        or abs(len(plan) * config.training.global_batch - pairs) <= config.training.global_batch / 2
+    )
+
+
+def test_help_shows_units_and_defaults():
+    result = run("--recipe", "gte-base", "--help")
+    assert result.returncode == 0
+    text = " ".join(result.stdout.replace("│", " ").split())
+    assert "Pairs of one step over all workers together. (default: 16384)" in text
+    assert "--micro-batch-tokens INT" in text

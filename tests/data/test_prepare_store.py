@@ -1,0 +1,285 @@
+"""The same pairs give the same bytes, a crash loses nothing that is finished, and bad input is counted."""
+
+import errno
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray.data
+
+from gte_ray.data import prepare_store as preparing
+from gte_ray.data.ids import Ids
+from gte_ray.data.prepare_store import prepare
+from gte_ray.data.sources import SourceSpec
+from gte_ray.data.store import open_store
+from gte_ray.errors import RunError, UsageError
+from gte_ray.runtime.pool import run_tasks
+from tests.data.conftest import PAIRS, make_pairs, write_lines
+
+pytestmark = pytest.mark.usefixtures("ray_local")
+
+
+def small(name: str, folder: Path, count: int = 40) -> SourceSpec:
+    pairs = make_pairs(count, seed=len(name))
+    return SourceSpec(name, str(write_lines(folder / f"{name}.jsonl", pairs)), "others")
+
+
+def files(store) -> dict[str, bytes]:
+    return {str(p.relative_to(store)): p.read_bytes() for p in sorted(Path(store).rglob("*.parquet"))}
+
+
+def pairs_of(table: pa.Table) -> set[tuple[str, str]]:
+    return set(zip(table["query"].to_pylist(), table["document"].to_pylist(), strict=True))
+
+
+def rows_of(store, name: str) -> pa.Table:
+    return store.read_rows(name, 0, store.source(name).rows, ["query", "document"])
+
+
+def phases(calls: list[str]):
+    """A report that keeps the phases."""
+    return lambda phase, pairs: calls.append(phase)
+
+
+def test_order_files_formats_and_workers_do_not_change_a_byte(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "PART_ROWS", 700)
+    expected = files(prepare(str(tmp_path / "one"), [source]).uri)
+    shuffled = random.Random(3).sample(PAIRS, len(PAIRS))
+    write_lines(tmp_path / "split" / "1.jsonl", shuffled[:100])
+    write_lines(tmp_path / "split" / "2.jsonl", [{"query": q, "pos": [d]} for q, d in shuffled[100:900]])
+    queries, documents = zip(*shuffled[900:], strict=True)
+    pq.write_table(pa.table({"query": queries, "document": documents}), tmp_path / "split" / "3.parquet")
+    other = SourceSpec("pairs", f"{tmp_path}/split/*", "code")
+    limits = ray.data.DataContext.get_current().execution_options
+    monkeypatch.setattr(limits, "resource_limits", ray.data.ExecutionResources(cpu=1))
+    assert files(prepare(str(tmp_path / "other"), [other]).uri) == expected
+    assert len(expected) == 6
+
+
+def test_each_pair_once_and_each_query_on_one_side(source, tmp_path):
+    store = prepare(str(tmp_path / "store"), [source], held_out_share=0.2)
+    info = store.source("pairs")
+    train, held_out = pairs_of(rows_of(store, "pairs")), pairs_of(store.read_held_out("pairs", 10**6))
+    assert train | held_out == set(PAIRS)
+    assert info.rows + info.held_out == len(train) + len(held_out) == len(set(PAIRS))
+    assert (info.read, info.dropped) == (len(PAIRS), {"duplicate": 100})
+    assert not {query for query, _ in train} & {query for query, _ in held_out}
+    assert 0.15 < len(held_out) / len(set(PAIRS)) < 0.25
+
+
+def test_a_held_out_query_stays_so_when_pairs_are_added(source, tmp_path):
+    few = SourceSpec("pairs", str(write_lines(tmp_path / "few.jsonl", PAIRS[:500])), "code")
+    before = prepare(str(tmp_path / "few"), [few], held_out_share=0.1)
+    after = prepare(str(tmp_path / "all"), [source], held_out_share=0.1)
+    assert pairs_of(before.read_held_out("pairs", 999)) <= pairs_of(after.read_held_out("pairs", 999))
+
+
+def test_one_query_with_many_documents_is_not_split(tmp_path):
+    rows = [(f"query {i % 10}", f"document {i}") for i in range(300)]
+    source = SourceSpec("few", str(write_lines(tmp_path / "few.jsonl", rows)), "code")
+    store = prepare(str(tmp_path / "store"), [source], held_out_share=0.5)
+    sides = [{q for q, _ in pairs_of(t)} for t in (rows_of(store, "few"), store.read_held_out("few", 999))]
+    assert all(sides)
+    assert not sides[0] & sides[1]
+
+
+def test_fingerprint_is_of_the_pairs_and_their_split(source, tmp_path):
+    store = prepare(str(tmp_path / "a"), [source])
+    again = prepare(str(tmp_path / "b"), [source], ids=Ids(vocabulary=300, max_length=16))
+    assert store.fingerprint == again.fingerprint
+    others = [
+        prepare(str(tmp_path / "c"), [source], held_out_share=0.3),
+        prepare(str(tmp_path / "d"), [source], seed=1),
+        prepare(str(tmp_path / "e"), [SourceSpec("pairs", source.glob, "news")]),
+    ]
+    assert len({store.fingerprint, *(other.fingerprint for other in others)}) == 4
+
+
+KILLED = """
+import os, signal, sys
+import ray
+from gte_ray.data.prepare_store import prepare
+from gte_ray.data.sources import SourceSpec
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+         object_store_memory=128 * 2**20)
+def report(phase, pairs):
+    if phase == "sorting second":
+        os.kill(os.getpid(), signal.SIGKILL)
+prepare(sys.argv[1], [SourceSpec(*line.split("|")) for line in sys.argv[2:]], report=report)
+"""
+
+
+def test_a_killed_run_leaves_nothing_half_visible_and_the_next_finishes_it(tmp_path):
+    sources = [small("first", tmp_path), small("second", tmp_path)]
+    store = tmp_path / "store"
+    lines = [f"{s.name}|{s.glob}|{s.task}" for s in sources]
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(store), *lines], capture_output=True)
+    assert killed.returncode == -9
+    with pytest.raises(RunError, match="not finished"):
+        open_store(str(store))
+    assert [path.parent.name.split("-")[0] for path in store.rglob("source.json")] == ["first"]
+    calls: list[str] = []
+    prepare(str(store), sources, report=phases(calls))
+    assert set(calls) == {"reading second", "sorting second"}
+    assert files(store) == files(prepare(str(tmp_path / "whole"), sources).uri)
+    assert not [path.name for path in store.iterdir() if path.name.startswith(".")]
+
+
+def test_only_what_changed_is_done_again(tmp_path):
+    sources = [small("first", tmp_path), small("second", tmp_path)]
+    uri, calls = str(tmp_path / "store"), []
+    prepare(uri, sources, report=phases(calls))
+    calls.clear()
+    prepare(uri, sources, report=phases(calls))
+    assert calls == []
+    write_lines(tmp_path / "second.jsonl", make_pairs(50, seed=9))
+    store = prepare(uri, sources, report=phases(calls))
+    assert set(calls) == {"reading second", "sorting second"}
+    assert pairs_of(rows_of(store, "second")) <= set(make_pairs(50, seed=9))
+    folders = {path.name.split("-")[0] for path in Path(uri).iterdir() if path.is_dir()}
+    assert (folders, len(list(Path(uri).iterdir()))) == ({"first", "second"}, 3)
+
+
+@pytest.mark.parametrize("ids", [None, Ids(vocabulary=300, max_length=16)], ids=["texts", "ids"])
+def test_files_that_changed_in_time_alone_leave_the_store_in_place(tmp_path, ids):
+    source, uri, calls = small("first", tmp_path), str(tmp_path / "store"), []
+    prepare(uri, [source], ids=ids)
+    before = {path: path.stat().st_mtime_ns for path in Path(uri).rglob("*.parquet")}
+    os.utime(source.glob, ns=(1, 1))
+    prepare(uri, [source], ids=ids, report=phases(calls))
+    assert set(calls) == {"reading first"}
+    assert {path: path.stat().st_mtime_ns for path in Path(uri).rglob("*.parquet")} == before
+
+
+@pytest.mark.parametrize("broken", [1, 2])
+def test_the_old_store_stays_whole_while_a_new_one_is_made(tmp_path, monkeypatch, broken):
+    source, uri = small("first", tmp_path), str(tmp_path / "store")
+    fingerprint = prepare(uri, [source]).fingerprint
+    calls = []
+
+    def failing(units, function):
+        calls.append(function)
+        if len(calls) == broken:
+            raise RuntimeError("the power went")
+        return run_tasks(units, function)
+
+    write_lines(tmp_path / "first.jsonl", make_pairs(60, seed=9))
+    monkeypatch.setattr(preparing, "run_tasks", failing)
+    with pytest.raises(RuntimeError, match="the power went"):
+        prepare(uri, [source])
+    assert open_store(uri).fingerprint == fingerprint
+
+
+def test_a_finished_source_whose_part_is_gone_is_done_again(tmp_path):
+    source, uri = small("first", tmp_path), str(tmp_path / "store")
+    expected = files(prepare(uri, [source]).uri)
+    (part,) = Path(uri).rglob("part-*.parquet")
+    part.unlink()
+    assert files(prepare(uri, [source]).uri) == expected
+
+
+def test_ids_are_added_to_a_store_and_changed(tmp_path):
+    source, uri, calls = small("first", tmp_path), str(tmp_path / "store"), []
+    assert prepare(uri, [source]).manifest.tokenizer is None
+    store = prepare(uri, [source], ids=Ids(vocabulary=300, max_length=16), report=phases(calls))
+    assert set(calls) == {"training the vocabulary", "tokenising first"}
+    assert store.manifest.tokenizer.max_length == 16
+    folder = tmp_path / "tokenizer"
+    store.load_tokenizer().save(str(folder))
+    store = prepare(uri, [source], ids=Ids(str(folder), max_length=8))
+    assert store.manifest.tokenizer.max_length == 8
+    ids = store.read_rows("first", 0, 9, ["document_ids"])["document_ids"].to_pylist()
+    assert max(map(len, ids)) == 6
+    assert len([path for path in Path(uri).iterdir() if path.is_dir()]) == 2
+
+
+def test_sources_of_one_pair(tmp_path):
+    both = [["q", "d"], ["", "d"], ["r", None]]
+    single = SourceSpec("single", str(write_lines(tmp_path / "1.jsonl", both)), "code")
+    ids = Ids(vocabulary=100, max_length=8)
+    store = prepare(str(tmp_path / "store"), [single], held_out_share=0.0, ids=ids)
+    info = store.source("single")
+    assert (info.rows, info.held_out, info.read, info.dropped) == (1, 0, 3, {"empty": 1, "null": 1})
+    assert len(store.read_held_out("single", 5)) == 0
+    assert pairs_of(rows_of(store, "single")) == {("q", "d")}
+    store = prepare(str(tmp_path / "other"), [single], held_out_share=0.999999, ids=ids)
+    assert (store.source("single").rows, store.source("single").held_out) == (0, 1)
+    assert len(store.read_rows("single", 0, 0, ["query"])) == 0
+
+
+def test_documents_of_10_mb(tmp_path):
+    pairs = [(f"query {i}", f"{i}" * 10_000_000) for i in range(3)]
+    source = SourceSpec("large", str(write_lines(tmp_path / "large.jsonl", pairs)), "code")
+    store = prepare(str(tmp_path / "store"), [source], ids=Ids(vocabulary=100, max_length=8))
+    assert pairs_of(rows_of(store, "large")) == set(pairs)
+
+
+def test_bad_files_are_found_before_any_work(tmp_path):
+    good = small("good", tmp_path)
+    pq.write_table(pa.table({"query": ["q"], "document": ["d"]}), tmp_path / "cut.parquet")
+    whole = (tmp_path / "cut.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[:-9])
+    calls: list[str] = []
+    with pytest.raises(RunError, match=r"cut\.parquet: not a whole Parquet file"):
+        prepare(
+            str(tmp_path / "store"),
+            [good, SourceSpec("cut", f"{tmp_path}/cut.parquet", "code")],
+            report=phases(calls),
+        )
+    assert calls == []
+
+
+def test_a_file_that_breaks_off_is_named_and_leaves_no_scratch(tmp_path):
+    pq.write_table(pa.table({"query": ["q"] * 99, "document": ["d"] * 99}), tmp_path / "bad.parquet")
+    content = (tmp_path / "bad.parquet").read_bytes()
+    (tmp_path / "bad.parquet").write_bytes(content[:8] + b"\xff" * 40 + content[48:])
+    store = tmp_path / "store"
+    with pytest.raises(RunError, match=r"bad\.parquet: cannot be read to its end"):
+        prepare(str(store), [SourceSpec("bad", f"{tmp_path}/bad.parquet", "code")])
+    assert not list(store.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"held_out_share": 1.0}, "--held-out is 1.0; allowed is a share from 0"),
+        ({"held_out_share": -0.1}, "--held-out is -0.1"),
+        ({"seed": -1}, "--seed is -1; allowed is a whole number"),
+    ],
+)
+def test_settings_out_of_range(source, tmp_path, changes, message):
+    with pytest.raises(UsageError, match=message):
+        prepare(str(tmp_path / "store"), [source], **changes)
+
+
+def test_sources_given_twice_or_not_at_all(source, tmp_path):
+    with pytest.raises(UsageError, match="name given twice: pairs"):
+        prepare(str(tmp_path / "store"), [source, source])
+    with pytest.raises(UsageError, match="at least one is needed"):
+        prepare(str(tmp_path / "store"), [])
+    with pytest.raises(UsageError, match="task is 'poems'; allowed are web-page, academic-paper"):
+        SourceSpec("pairs", source.glob, "poems")
+
+
+def test_a_full_disk_is_one_sentence(source, tmp_path, monkeypatch):
+    def fill_the_disk(unit):
+        raise OSError(errno.ENOSPC, "No space left on device")
+        yield
+
+    with pytest.raises(RunError, match="no space is left on the device"):
+        list(run_tasks([1], fill_the_disk))
+
+    def full(uri, value):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gte_ray.runtime.storage.write_json", full)
+    store = str(tmp_path / "store")
+    with pytest.raises(RunError, match=f"{store}: no space is left on the device; finished sources are kept"):
+        prepare(store, [source])
+    with pytest.raises(RunError, match="not finished"):
+        open_store(store)

@@ -1,0 +1,65 @@
+"""The table: averages, what is missing, the paper's rows, names of models."""
+
+import pytest
+
+from gte_ray.cli.tables import benchmark_table
+from gte_ray.evaluation.mteb.paper import CATEGORIES, MTEB, PaperRow
+from gte_ray.evaluation.scoreboard import labels, scoreboard, table_csv
+from gte_ray.evaluation.task_results import TaskResult
+from gte_ray.report.benchmark import markdown, plot
+
+
+def results():
+    """Two models on two tasks of one category and one of another; one task of the second model failed."""
+    found = []
+    for model, scores in (("runs/one/model", (0.1, 0.2, 0.6)), ("runs/two/model", (0.3, None, 0.5))):
+        for (task, kind), value in zip((("a", "STS"), ("b", "STS"), ("c", "Retrieval")), scores, strict=True):
+            error = "" if value is not None else "b: away"
+            found.append(TaskResult(model, task, kind, {"main": value} if value is not None else {}, error))
+    return found
+
+
+def test_a_row_for_each_task_beside_the_papers():
+    found = scoreboard("bench", results(), "main", [PaperRow("GTE", {"a": 50.0, "c": 70.0}, 60.0)], False)
+    assert found.columns == ("a", "b", "c")
+    text = markdown(found, "command")
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert lines[0] == "| task | one/model | two/model | paper: GTE |"
+    assert lines[2:] == [
+        "| a | 10.0 | 30.0 | 50.0 |",
+        "| b | 20.0 |  |  |",
+        "| c | 60.0 | 50.0 | 70.0 |",
+        "| average | 30.0 |  | 60.0 |",
+    ]
+    assert "- two/model: b: away" in text
+    assert "`command`" in text
+
+
+def test_a_column_for_each_category_and_the_average_over_tasks():
+    found = scoreboard("mteb", results(), "main", MTEB, True)
+    assert found.columns == tuple(CATEGORIES)
+    one, two = found.rows[:2]
+    assert one.scores == pytest.approx({"STS": 15.0, "Retrieval": 60.0})
+    assert one.average == pytest.approx(30.0)  # of three tasks, not of two categories
+    assert two.scores == pytest.approx({"Retrieval": 50.0})
+    assert two.average != two.average
+    lines = [line for line in markdown(found, "c").splitlines() if line.startswith("|")]
+    assert lines[0] == "|  | Class. | Clust. | Pair. | Rerank | Retr. | STS | Summ. | average |"
+    assert len(lines) == 2 + 2 + len(MTEB)
+    assert benchmark_table(found).row_count == 2 + len(MTEB)
+
+
+def test_files(tmp_path):
+    assert table_csv(results()).splitlines()[:2] == [
+        "model,task,category,metric,score",
+        "runs/one/model,a,STS,main,0.1",
+    ]
+    paths = plot(scoreboard("bench", results(), "main", [], False), str(tmp_path / "plot"))
+    assert all((tmp_path / path.rsplit("/", 1)[-1]).stat().st_size > 1_000 for path in paths)
+
+
+def test_models_are_named_by_the_end_of_their_path_that_differs():
+    assert labels(["/a/runs/x/model", "bm25", "org/name"]) == {
+        "/a/runs/x/model": "x/model", "bm25": "bm25", "org/name": "org/name",
+    }  # fmt: skip
+    assert labels(["/a/x/model", "/b/x/model"]) == {"/a/x/model": "a/x/model", "/b/x/model": "b/x/model"}

@@ -1,0 +1,253 @@
+"""Mining a store, end to end: what is found, what never is, and that a cut-off command goes on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from gte_ray.config import Config, ModelConfig, ObjectiveConfig, PairsConfig, TrainingConfig
+from gte_ray.data.ids import Ids
+from gte_ray.data.prepare_store import prepare
+from gte_ray.data.sources import SourceSpec
+from gte_ray.data.store import Store, open_store
+from gte_ray.errors import RunError, UsageError
+from gte_ray.export.card import ModelCard
+from gte_ray.export.folder import export_model
+from gte_ray.mining import mine_store as module
+from gte_ray.mining import search
+from gte_ray.mining import write as writing
+from gte_ray.mining.choose import Window
+from gte_ray.mining.mine_store import mine
+from gte_ray.model.encoder import build_encoder
+from gte_ray.model.load import load_model
+from gte_ray.runtime import pool
+from tests.data.conftest import make_pairs, write_lines
+from tests.model.folders import copy, edit
+
+WINDOW = Window(first_rank=2, last_rank=8, negatives=3, seed=1)
+
+
+@pytest.fixture(scope="module")
+def store(ray_local, tmp_path_factory) -> Store:
+    """Two sources with token ids; queries with two documents, and documents that are queries too."""
+    folder = tmp_path_factory.mktemp("mining")
+    pairs = [list(pair) for pair in make_pairs(150)]
+    pairs += [[pairs[number][0], f"another {pairs[number][1]}"] for number in range(0, 150, 10)]
+    pairs += [[f"question {number}", pairs[number][0]] for number in range(20)]
+    given = {"query": "given query", "pos": ["given document"], "neg": ["given negative"]}
+    one = write_lines(folder / "one.jsonl", [{"query": q, "pos": [d]} for q, d in pairs] + [given])
+    two = write_lines(folder / "two.jsonl", [list(pair) for pair in make_pairs(30, seed=1)])
+    specs = [SourceSpec("one", str(one), "others"), SourceSpec("two", str(two), "code")]
+    return prepare(str(folder / "store"), specs, held_out_share=0.1, ids=Ids(vocabulary=300, max_length=24))
+
+
+@pytest.fixture(scope="module")
+def model(store, tmp_path_factory) -> str:
+    """A model of random weights, exported as a run exports it."""
+    tokenizer = store.load_tokenizer()
+    shape = ModelConfig("scratch", hidden_size=16, layers=1, heads=2, intermediate_size=24)
+    encoder = build_encoder(shape, tokenizer.vocab_size, tokenizer.pad_id, 24, seed=3)
+    config = Config("tiny", PairsConfig("store", max_length=24), shape, ObjectiveConfig(),
+                    TrainingConfig(steps=1, global_batch=2, learning_rate=1e-3))  # fmt: skip
+    folder = str(tmp_path_factory.mktemp("model") / "model")
+    export_model(encoder, tokenizer, folder, ModelCard("m", config, "0" * 16, "command", ()))
+    return folder
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Actors and tasks in this process: starting them takes longer than what they do here."""
+
+    def run_actors(units, kind, argument, pool):
+        actor = kind(argument)
+        return (row for unit in units for row in actor(unit))
+
+    monkeypatch.setattr(module, "run_actors", run_actors)
+    monkeypatch.setattr(
+        writing, "run_tasks", lambda units, task: (row for unit in units for row in task(unit))
+    )
+
+
+def mined(store, out, model, window=WINDOW, workers=1, **settings):
+    return mine(store, str(out), model, window, pool.Pool(workers), **settings)
+
+
+def rows_of(store, source):
+    info = store.source(source)
+    columns = ["query", "document", "negatives", "negative_hashes", "negative_ids"]
+    return store.read_rows(source, 0, info.rows, columns).to_pylist()
+
+
+def file_bytes(store):
+    return {
+        part.path: Path(store.uri, part.path).read_bytes()
+        for source in store.manifest.sources
+        for part in (*source.parts, *source.held_out_parts)
+    }
+
+
+def candidates(store, source, vectors_of):
+    """For each query, brute force: its candidate documents from the best on."""
+    rows = rows_of(store, source)
+    positives = {}
+    for row in rows:
+        positives.setdefault(row["query"], set()).add(row["document"])
+    documents = list(dict.fromkeys(row["document"] for row in rows))
+    vectors = vectors_of(documents)
+    found = {}
+    for query in positives:
+        scores = vectors @ vectors_of([query])[0]
+        order = [documents[i] for i in np.argsort(-scores, kind="stable")]
+        found[query] = [text for text in order if text not in positives[query] and text != query]
+    return found
+
+
+def test_negatives_are_those_that_brute_force_finds(store, model, in_process, tmp_path):
+    result = mined(store, tmp_path / "out", model)
+    loaded = load_model(model)
+    tokenizer = store.load_tokenizer()
+    for source in ("one", "two"):
+        expected = candidates(store, source, lambda texts: loaded.embed(texts, 4_096))
+        before = {(row["query"], row["document"]): row["negatives"] for row in rows_of(store, source)}
+        for row in rows_of(result, source):
+            given = before[row["query"], row["document"]]
+            window = expected[row["query"]][WINDOW.first_rank - 1 : WINDOW.last_rank]
+            own = set(row["negatives"]) - set(given)
+            assert own <= set(window)
+            assert len(own) == 3 and set(given) <= set(row["negatives"])
+            assert row["negative_hashes"] == sorted(row["negative_hashes"])
+            ids = [tokenizer.content_ids([text], 24).values.tolist() for text in row["negatives"]]
+            assert row["negative_ids"] == ids
+        assert result.source(source).negatives == sum(
+            len(row["negatives"]) for row in rows_of(result, source)
+        )
+        assert result.source(source).held_out == store.source(source).held_out
+    assert result.fingerprint != store.fingerprint
+    assert open_store(result.uri).load_tokenizer().fingerprint == tokenizer.fingerprint
+
+
+def test_queries_and_documents_are_found_with_their_prompts(store, model, in_process, tmp_path):
+    """Against sentence-transformers: which documents are in the window of each query."""
+    prompts = {"query": "river ", "document": "stone cloud "}
+    own = edit(copy(model, tmp_path / "model"), "config_sentence_transformers.json", prompts=prompts)
+    window = Window(first_rank=1, last_rank=2, negatives=2)
+    theirs = SentenceTransformer(own, device="cpu")
+    result, bare = (
+        mined(store, tmp_path / name, name_of, window) for name, name_of in (("a", own), ("b", model))
+    )
+    rows = rows_of(result, "two")
+    documents = list(dict.fromkeys(row["document"] for row in rows))
+    vectors = theirs.encode_document(documents)
+    for row in rows:
+        scores = dict(zip(documents, vectors @ theirs.encode_query([row["query"]])[0], strict=True))
+        positive = {other["document"] for other in rows if other["query"] == row["query"]}
+        best = sorted((text for text in documents if text not in positive), key=lambda text: -scores[text])
+        assert set(row["negatives"]) == set(best[:2])
+    assert rows_of(bare, "two") != rows  # prompts count
+
+
+def test_bytes_do_not_depend_on_workers(store, model, in_process, tmp_path, monkeypatch):
+    one = mined(store, tmp_path / "one", model)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "run_actors", pool.run_actors)
+        patch.setattr(writing, "run_tasks", pool.run_tasks)
+        two = mined(store, tmp_path / "two", model, workers=2)
+    assert file_bytes(one) == file_bytes(two)
+    assert one.fingerprint == two.fingerprint
+    other = mined(store, tmp_path / "other", model, replace(WINDOW, seed=2))
+    assert other.fingerprint != one.fingerprint
+
+
+def test_bm25_finds_a_planted_negative(in_process, ray_local, tmp_path):
+    pairs = [list(pair) for pair in make_pairs(60)]
+    pairs += [["where does the zebra sleep", "a zebra rests in open grassland"],
+              ["an unlike question", "where the zebra does sleep is told by nobody"]]  # fmt: skip
+    path = write_lines(tmp_path / "pairs.jsonl", pairs)
+    store = prepare(str(tmp_path / "store"), [SourceSpec("s", str(path), "others")], held_out_share=0)
+    result = mined(store, tmp_path / "out", "bm25", Window(first_rank=1, last_rank=5, negatives=5))
+    columns = ["query", "document", "negatives"]
+    rows = {row["query"]: row for row in result.read_rows("s", 0, 62, columns).to_pylist()}
+    assert rows["where does the zebra sleep"]["negatives"] == ["where the zebra does sleep is told by nobody"]
+    assert all(row["document"] not in row["negatives"] for row in rows.values())
+
+
+def test_a_cut_off_command_goes_on_where_it_was(store, model, in_process, tmp_path, monkeypatch):
+    whole = mined(store, tmp_path / "whole", model)
+    out, phases, units = tmp_path / "out", [], []
+    actors, write = module.run_actors, module.write_source
+
+    def run_actors(todo, *arguments):
+        units.append(len(todo))
+        return actors(todo, *arguments)
+
+    def cut_off(store, uri, pairs, *arguments):
+        if pairs.source.name == "two":
+            raise RunError("cut off")
+        return write(store, uri, pairs, *arguments)
+
+    monkeypatch.setattr(module, "run_actors", run_actors)
+    with monkeypatch.context() as patch, pytest.raises(RunError, match="cut off"):
+        patch.setattr(module, "write_source", cut_off)
+        mined(store, out, model)
+    assert units == [4, 2]  # queries and documents of two sources, then their queries
+    assert not (out / "manifest.json").exists()
+    units.clear()
+    result = mined(store, out, model, report=lambda phase, done: phases.append(phase))
+    assert units == [0, 0]
+    assert phases == ["writing two"]
+    assert file_bytes(result) == file_bytes(whole)
+    phases.clear()
+    assert (
+        mined(store, out, model, report=lambda phase, done: phases.append(phase)).fingerprint
+        == whole.fingerprint
+    )
+    assert phases == []
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("kind", ["bm25", "model"])
+def test_small_blocks_find_what_one_block_finds(kind, store, model, in_process, tmp_path, monkeypatch):
+    finder = model if kind == "model" else kind
+    whole = mined(store, tmp_path / "whole", finder)
+    for constants in (search, writing):
+        monkeypatch.setattr(constants, "BLOCK_TEXTS", 16)
+    monkeypatch.setattr(search, "BM25_QUERIES", 5)
+    small = mined(store, tmp_path / "small", finder)
+    for name in ("one", "two"):
+        assert rows_of(small, name) == rows_of(whole, name)
+
+
+def test_sources_that_were_mined_before_stay(store, in_process, tmp_path):
+    first = mined(store, tmp_path / "out", "bm25", sources=["two"]).manifest.sources
+    both = mined(store, tmp_path / "out", "bm25", sources=["one"]).manifest
+    assert both.sources[0] == first[0]
+    assert [source.name for source in both.sources] == ["two", "one"]
+    whole = mined(store, tmp_path / "whole", "bm25")
+    assert open_store(str(tmp_path / "out")).fingerprint == whole.fingerprint
+    assert both.tokenizer == whole.manifest.tokenizer is not None
+
+
+def test_wrong_use_is_told_in_one_sentence(store, model, in_process, tmp_path):
+    with pytest.raises(UsageError, match="allowed is another place"):
+        mined(store, store.uri, model)
+    with pytest.raises(RunError, match="there is no source 'three'; there are one, two"):
+        mined(store, tmp_path / "out", model, sources=["three"])
+
+
+def test_scattered_rows_are_read_without_the_row_groups_between_them(ray_local, tiny_store, monkeypatch):
+    store, read = open_store(tiny_store), []
+    whole = store.read_rows("large", 0, 2_300, ["query"]).column(0).to_pylist()
+    rows = np.array([3, 5, 1_030, 2_290])
+    assert search.read_texts(store, "large", rows, "query") == [whole[row] for row in rows]
+    assert search.read_texts(store, "large", rows[:0], "query") == []
+    read_rows = Store.read_rows
+
+    def noted(self, source, start, stop, columns):
+        read.append((start, stop))
+        return read_rows(self, source, start, stop, columns)
+
+    monkeypatch.setattr(Store, "read_rows", noted)
+    search.read_texts(store, "large", np.array([3, 5, 2_290]), "query")
+    assert read == [(3, 6), (2_290, 2_291)]

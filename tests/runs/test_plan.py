@@ -1,0 +1,83 @@
+"""What a run's folder says of it, and what is done to a folder that is another's."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from gte_ray.config import validate
+from gte_ray.errors import UsageError
+from gte_ray.recipes import tiny
+from gte_ray.runs.plan import plan_run, warnings
+from gte_ray.runs.run_folder import open_run, public, run_key
+
+SECRET = "https://user:pw@mlflow.example"
+
+
+@pytest.fixture
+def run(tiny_store, tmp_path):
+    config = tiny(tiny_store)
+    place = replace(config.run, output=str(tmp_path), name="run", tracking_uri=SECRET)
+    return plan_run(replace(config, run=place))
+
+
+def test_no_password_is_in_what_others_see(run, tmp_path):
+    open_run(run, fresh=False)
+    recorded = (tmp_path / "run/config.json").read_text()
+    assert "pw" not in recorded and "https://***@mlflow.example" in recorded
+    assert public(run.config).training == run.config.training
+    assert public(run.config).run == replace(run.config.run, tracking_uri="https://***@mlflow.example")
+
+
+def test_a_fresh_start_deletes_the_folder_of_a_run(run, tmp_path):
+    open_run(run, fresh=False)
+    key = run_key(run)
+    (tmp_path / "run/history.jsonl").write_text("")
+    open_run(run, fresh=False)
+    assert run_key(run) == key
+    open_run(run, fresh=True)
+    assert run_key(run) != key
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "config.json"])
+def test_what_is_no_runs_folder_is_not_deleted(run, tmp_path, file):
+    """A model's folder has a config.json too."""
+    path = tmp_path / "run" / file
+    path.parent.mkdir()
+    path.write_text(json.dumps({"hidden_size": 3}))
+    with pytest.raises(UsageError, match=r"/run(/config.json)? is .*; give another --name or --output"):
+        open_run(run, fresh=True)
+    if file == "config.json":
+        with pytest.raises(UsageError, match=r"/run/config.json is not that of a run"):
+            open_run(run, fresh=False)
+    assert json.loads(path.read_text()) == {"hidden_size": 3}
+
+
+@pytest.mark.parametrize("name", [".", "..", "a/b"])
+def test_a_name_is_that_of_a_folder_in_the_output(name):
+    config = tiny("store")
+    with pytest.raises(UsageError, match=rf"--name is {name!r}; allowed is"):
+        validate(replace(config, run=replace(config.run, name=name)))
+
+
+def test_other_weights_are_told_from_other_settings(run, tiny_store):
+    open_run(run, fresh=False)
+    with pytest.raises(
+        UsageError, match=r"other settings \(the store's pairs or tokenizer, the base model's"
+    ):
+        open_run(replace(run, fingerprint="0" * 16), fresh=False)
+    changed = replace(run.config, seed=7)
+    with pytest.raises(UsageError, match=r"other settings \(seed 42 -> 7\)"):
+        open_run(replace(run, config=changed, fingerprint="0" * 16), fresh=False)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_job_that_writes_into_its_own_folder_is_told(run, tmp_path, monkeypatch, absolute):
+    folder = tmp_path / "_ray_pkg_0123"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    place = {} if absolute else {"output": "runs", "tracking_uri": "sqlite:///mlflow.db"}
+    found = warnings(plan_run(replace(run.config, run=replace(run.config.run, **place))))
+    told = [text for text in found if "give an absolute --output and --tracking-uri" in text]
+    assert len(told) == (not absolute)
