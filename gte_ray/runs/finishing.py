@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray.train
 
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import LOWER_IN_SCORING, RunError, explain
