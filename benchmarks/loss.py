@@ -13,7 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gte_ray.config import IMPROVED
-from gte_ray.model.loss import Columns, contrastive_loss
+from gte_ray.model.contrast import Candidates, Contrast
+from gte_ray.model.duplicates import Duplicates
+from gte_ray.model.loss import JointLoss
+from gte_ray.model.reference import reference_loss
 from gte_ray.recipes import tiny
 
 TEMPERATURE = 0.01
@@ -21,28 +24,18 @@ TEMPERATURE = 0.01
 
 def naive_loss(q: Tensor, d: Tensor) -> Tensor:
     """Eqs. 5 and 6 with whole matrices and autograd."""
-    own = torch.eye(len(q), dtype=torch.bool)
-    q2d = q @ d.T / TEMPERATURE
-    q2q = (q @ q.T / TEMPERATURE).masked_fill(own, -torch.inf)
-    d2d = (d @ d.T / TEMPERATURE).masked_fill(own, -torch.inf)
-    d2q = d @ q.T / TEMPERATURE
-    return (torch.cat([q2d, q2q, d2q, d2d], dim=1).logsumexp(1) - q2d.diagonal()).mean()
+    return reference_loss(_contrast(q, d), TEMPERATURE)
 
 
 def tiled_loss(q: Tensor, d: Tensor, tile: int) -> Tensor:
     """The trainer's, duplicates masked; there is a pair of them."""
+    return JointLoss(TEMPERATURE, IMPROVED, tile, (Duplicates,))(_contrast(q, d)).loss
+
+
+def _contrast(q: Tensor, d: Tensor) -> Contrast:
     hashes = torch.arange(2 * len(q))
     hashes[1] = 0
-    return contrastive_loss(
-        q,
-        d,
-        Columns(q, d, hashes[: len(q)], hashes[len(q) :]),
-        0,
-        temperature=TEMPERATURE,
-        directions=IMPROVED,
-        mask_duplicates=True,
-        tile=tile,
-    ).loss
+    return Contrast(q, d, Candidates(q, d, hashes[: len(q)], hashes[len(q) :]), 0)
 
 
 def best_seconds(functions: list[Callable[[], object]], repeats: int) -> list[float]:

@@ -3,9 +3,12 @@
 import torch
 from torch import Tensor
 
+from gte_ray.model.contrast import Contrast
+from gte_ray.model.loss import Entries, Tile
+
 
 class Duplicates:
-    """Which columns are no negatives of which local pair, found by 64-bit hashes of their texts.
+    """A `Mask`: which columns are no negatives of which local pair, found by 64-bit hashes of their texts.
 
     Pair j shares a text with pair i when q_i = q_j, d_i = d_j, q_i = d_j or d_i = q_j. No negative of pair i is a
     query, a document or a hard negative whose text is one of its own or one of a pair that shares a text with it:
@@ -15,14 +18,14 @@ class Duplicates:
     that do are compared with all columns, a tile at a time.
     """
 
-    def __init__(
-        self, queries: Tensor, documents: Tensor, negatives: Tensor | None, offset: int, n_local: int
-    ):
-        """Hashes of the queries (N,), the documents (N,) and the hard negatives (m,) of all ranks, int64.
-
-        The local pairs are `n_local` from `offset` on.
-        """
-        own = slice(offset, offset + n_local)
+    def __init__(self, contrast: Contrast):
+        candidates, offset = contrast.candidates, contrast.offset
+        queries, documents, negatives = (
+            candidates.query_hashes,
+            candidates.document_hashes,
+            candidates.negative_hashes,
+        )
+        own = slice(offset, offset + len(contrast.queries))
         parts = [queries, documents] + ([] if negatives is None else [negatives])
         # Hashes become small numbers, which compare twice as fast.
         kinds, numbers, counts = torch.unique(torch.cat(parts), return_inverse=True, return_counts=True)
@@ -36,8 +39,12 @@ class Duplicates:
         occurrences = 1 + (q == d).long()  # in the pair itself
         self.shares = ((counts[q] > occurrences) | (counts[d] > occurrences)).cpu()
 
-    def of_rows(self, rows: slice) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """What is no negative of the pairs `rows`: (k,) rows, counted from `rows.start`, and (k,) columns.
+    def __call__(self, tile: Tile) -> Entries:
+        of_kinds = self._of_rows(slice(tile.start, tile.start + len(tile.local)))
+        return {name: of_kinds[column] for name, (_, column) in tile.kinds.items()}
+
+    def _of_rows(self, rows: slice) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """What is no negative of the local pairs `rows`: (k,) rows, counted from the first, and (k,) columns.
 
         Twice: for the columns of queries, N of them, and for those of documents and hard negatives, N + m.
         """

@@ -1,7 +1,7 @@
 """Embeddings of all ranks on every rank, with gradient; and the one place where gradients are scaled.
 
 The algebra. Each rank's loss is the sum over its own rows divided by N, the pairs of all ranks together
-(`contrastive_loss`). The whole loss is the sum of the ranks' losses, so every reduction is a plain sum:
+(`JointLoss`). The whole loss is the sum of the ranks' losses, so every reduction is a plain sum:
 
 - backward of the gather: the gradients that all ranks have for a row, summed, go to the row's owner;
 - parameters: DeepSpeed's "gradient_allreduce_op": "sum" (`Engine`).

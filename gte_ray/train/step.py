@@ -12,10 +12,11 @@ from torch import Tensor
 from gte_ray.config import Config
 from gte_ray.data.batch import PairBatch
 from gte_ray.errors import RunError
+from gte_ray.model.contrast import Candidates, Contrast, Loss
 from gte_ray.model.encoder import Encoder
 from gte_ray.model.gather import Spread, gather, spread, sum_over_ranks
-from gte_ray.model.loss import Columns, Loss, contrastive_loss
 from gte_ray.model.microbatch import MicroBatch, join
+from gte_ray.model.objective import build_objective
 from gte_ray.train.engine import Engine
 from gte_ray.train.optimizer import learning_rate
 from gte_ray.train.step_report import StepMetrics
@@ -55,7 +56,8 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
         embeddings[_index(part, engine.device)] = output.detach()
     graphs = deque(outputs[:kept])
     del outputs, output
-    result = _loss(embeddings.requires_grad_(), batch, rows, config)
+    contrast = _contrast(embeddings.requires_grad_(), batch, rows, config.data.group_size > 1)
+    result = build_objective(config)(contrast)
     totals = _totals(result, batch, parts, encoder)
     if not math.isfinite(totals[0]):
         raise TrainingDiverged("loss", batch.step, batch.source)
@@ -100,36 +102,28 @@ def _index(part: MicroBatch, device: torch.device) -> Tensor:
     return torch.from_numpy(part.rows).to(device)
 
 
-def _loss(embeddings: Tensor, batch: PairBatch, rows: Spread, config: Config) -> Loss:
+def _contrast(embeddings: Tensor, batch: PairBatch, rows: Spread, with_negatives: bool) -> Contrast:
+    """The local texts, from their embeddings in the order of `join`, and those of all ranks."""
     queries, documents, negatives = embeddings.split([rows.local, rows.local, len(batch.negatives)])
 
     def numbers(values: np.ndarray, rows: Spread) -> Tensor:
         return gather(torch.tensor(values.view(np.int64), device=embeddings.device), rows)
 
-    columns = Columns(
+    candidates = Candidates(
         queries=gather(queries, rows),
         documents=gather(documents, rows),
         query_hashes=numbers(batch.query_hashes, rows),
         document_hashes=numbers(batch.document_hashes, rows),
     )
-    if config.data.group_size > 1:
+    if with_negatives:  # of any rank: all take part in what follows
         negative_rows = spread(len(batch.negatives), embeddings.device)
-        columns = replace(
-            columns,
+        candidates = replace(
+            candidates,
             negatives=gather(negatives, negative_rows),
             negative_hashes=numbers(batch.negative_hashes, negative_rows),
             negative_owners=numbers(batch.negative_owners + rows.offset, negative_rows),
         )
-    return contrastive_loss(
-        queries,
-        documents,
-        columns,
-        rows.offset,
-        temperature=config.objective.temperature,
-        directions=config.objective.directions,
-        mask_duplicates=config.objective.mask_duplicates,
-        tile=config.hardware.loss_tile,
-    )
+    return Contrast(queries, documents, candidates, rows.offset)
 
 
 def _totals(result: Loss, batch: PairBatch, parts: list[MicroBatch], encoder: Encoder) -> list[float]:

@@ -1,0 +1,17 @@
+"""From the config to the objective that the training step calls."""
+
+from gte_ray.config import Config
+from gte_ray.model.contrast import Objective
+from gte_ray.model.duplicates import Duplicates
+from gte_ray.model.loss import JointLoss
+
+
+def build_objective(config: Config) -> Objective:
+    """The loss of `config.objective`, in tiles of the size that the hardware has room for."""
+    objective = config.objective
+    return JointLoss(
+        objective.temperature,
+        objective.directions,
+        config.hardware.loss_tile,
+        masks=(Duplicates,) if objective.mask_duplicates else (),
+    )
