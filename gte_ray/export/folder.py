@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
 from gte_ray.export.card import CardSource, Exported, ModelCard, render
-from gte_ray.model.backbone import ENCODER_HALVES
+from gte_ray.model.abilities import abilities
 from gte_ray.model.encoder import Encoder
 from gte_ray.pretrained.identity import ORIGIN_FILE, origin_record
 from gte_ray.runtime import storage
@@ -88,7 +88,7 @@ def write_card(encoder: Encoder, tokenizer: TextTokenizer, folder: str, card: Mo
 
 def _loader(backbone: Any) -> str:
     """The class by which transformers loads the folder: its automatic choice, or the encoder's own for one half."""
-    return type(backbone).__name__ if type(backbone) in ENCODER_HALVES.values() else "AutoModel"
+    return type(backbone).__name__ if abilities(backbone.config.model_type).encoder else "AutoModel"
 
 
 def _has_pooler(encoder: Encoder) -> bool:

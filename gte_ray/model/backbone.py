@@ -19,20 +19,16 @@ from transformers import (
     AutoConfig,
     BertConfig,
     BertModel,
-    MT5EncoderModel,
-    T5EncoderModel,
-    UMT5EncoderModel,
 )
 from transformers.utils import logging as transformers_logging
 
 from gte_ray.config import ModelConfig
 from gte_ray.errors import RunError
+from gte_ray.model.abilities import BACKBONES, abilities
 from gte_ray.pretrained.files import PICKLED_WEIGHTS, SAFE_WEIGHTS
 
 POSITIONS = 512
 """Positions of a backbone from random weights, as of BERT; more where texts are longer."""
-ENCODER_HALVES = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel}
-"""Encoder-decoders of which sentence-transformers, too, takes the encoder alone."""
 DROPOUTS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob"),  # BERT and its kin
     *("dropout", "attention_dropout", "activation_dropout"),  # DistilBERT, XLM, XLNet, BART's kin
@@ -138,12 +134,12 @@ def attention(backbone: Any) -> str:
 
 
 def _class_of(shape: Any, name: str) -> Any:
-    kind: Any = ENCODER_HALVES.get(shape.model_type)
+    kind: Any = abilities(shape.model_type).encoder
     if kind is None:
         if shape.is_encoder_decoder or type(shape) not in MODEL_MAPPING:
             raise RunError(
                 f"{name}: {shape.model_type} is no text encoder; allowed are encoders, decoders alone, "
-                f"and of encoder-decoders {', '.join(ENCODER_HALVES)}"
+                f"and of encoder-decoders {', '.join(name for name, kind in BACKBONES.items() if kind.encoder)}"
             )
         kind = MODEL_MAPPING[type(shape)]
     takes = inspect.signature(kind.forward).parameters

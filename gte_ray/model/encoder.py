@@ -13,18 +13,13 @@ from torch import Tensor, nn
 from gte_ray.config import ModelConfig, Pooling
 from gte_ray.data.batch import TokenLists
 from gte_ray.errors import RunError
+from gte_ray.model.abilities import abilities
 from gte_ray.model.attention import PACKED, packed_layout
 from gte_ray.model.backbone import attention, load_backbone, positions, scratch
 from gte_ray.model.microbatch import MicroBatch, micro_batches
 from gte_ray.model.pooling import pool_packed, pool_padded
 from gte_ray.pretrained.files import model_folder
 from gte_ray.pretrained.settings import read_settings
-
-PACKABLE = ("bert",)
-"""Backbones whose positions enter through `position_ids` alone and count from 0, so that texts can be packed.
-
-RoBERTa counts from its padding id, MPNet adds relative positions inside the attention: these are padded.
-"""
 
 
 class Encoder(nn.Module):
@@ -38,6 +33,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone: Any = backbone
         self.pad_id = pad_id
+        self.abilities = abilities(backbone.config.model_type)
         self.packed = packed
         """Whether texts lie one after another without padding; otherwise side by side, padded on the right."""
         self.pooling: Pooling = pooling
@@ -59,9 +55,10 @@ class Encoder(nn.Module):
         return F.normalize(pooled_nD, dim=-1) if self.normalize else pooled_nD
 
     def _pool_packed(self, batch: MicroBatch) -> Tensor:
-        layout = packed_layout(batch.lengths, self.device)
+        layout = packed_layout(batch.lengths, self.device, self.abilities.causal)
         starts = np.cumsum(batch.lengths) - batch.lengths
-        positions_T = np.arange(batch.tokens) - np.repeat(starts, batch.lengths)
+        first = self.pad_id + 1 if self.abilities.after_padding_id else 0
+        positions_T = first + np.arange(batch.tokens) - np.repeat(starts, batch.lengths)
         states = self.backbone(
             input_ids=self._tensor(batch.values)[None],
             position_ids=self._tensor(positions_T)[None],
@@ -121,7 +118,7 @@ def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, max_length:
 
 def wrap(backbone: Any, pad_id: int, pooling: Pooling) -> Encoder:
     """The encoder around a backbone, packed where that backbone can be."""
-    return Encoder(backbone, pad_id, backbone.config.model_type in PACKABLE, pooling)
+    return Encoder(backbone, pad_id, abilities(backbone.config.model_type).packed, pooling)
 
 
 def check_fit(name: str, backbone: Any, vocab_size: int, max_length: int) -> None:

@@ -6,11 +6,25 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import BertConfig, BertForMaskedLM, RobertaConfig, RobertaModel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    CamembertConfig,
+    CamembertModel,
+    LlamaConfig,
+    LlamaModel,
+    Qwen2Config,
+    Qwen2Model,
+    RobertaConfig,
+    RobertaModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
 
 from gte_ray.config import ModelConfig
 from gte_ray.data.batch import TokenLists
 from gte_ray.errors import RunError
+from gte_ray.model.abilities import BACKBONES, abilities
 from gte_ray.model.encoder import Encoder, build_encoder
 from gte_ray.model.microbatch import join, micro_batches
 
@@ -57,6 +71,27 @@ def test_any_micro_batch_gives_the_embeddings_of_single_texts(encoder, lengths, 
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, one_by_one(encoder, tokens), rtol=0, atol=2e-6)
     torch.testing.assert_close(found.norm(dim=1), torch.ones(len(lengths)))
+
+
+KINDS = {
+    "roberta": (RobertaConfig, RobertaModel),
+    "camembert": (CamembertConfig, CamembertModel),
+    "xlm-roberta": (XLMRobertaConfig, XLMRobertaModel),
+    "qwen2": (Qwen2Config, Qwen2Model),
+    "llama": (LlamaConfig, LlamaModel),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_table_of_abilities_is_right_of_what_is_not_packed_yet(kind):
+    sizes = SHAPE | {"num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": PAD}
+    decoder = {"num_key_value_heads": 2, "use_cache": False} if abilities(kind).causal else {}
+    shape, model = KINDS[kind]
+    backbone = model(shape(**sizes, **decoder)).eval()
+    assert backbone.config.model_type == kind and kind in BACKBONES
+    tokens = texts_of_lengths([9, 3, 9, 17, 1])
+    packed, padded = (Encoder(backbone, PAD, how).encode(tokens, 1000) for how in (True, False))
+    torch.testing.assert_close(packed, padded, rtol=0, atol=2e-6)
 
 
 def test_packed_and_padded_have_the_same_gradients(encoder):
