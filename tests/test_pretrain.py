@@ -160,7 +160,7 @@ def test_a_model_is_there_before_it_is_scored(workplace, here, monkeypatch):
     flags = ["pretrain", "--store", "store", *SMALL, "--name", "unscored"]
     folder = workplace / "runs/unscored"
 
-    def fail(config, tokenizer, checkpoint, model_folder, card):
+    def fail(card, tokenizer, checkpoint, model_folder):
         assert (Path(model_folder) / "model.safetensors").exists()
         raise ValueError("these scores are not to be")
 

@@ -55,6 +55,7 @@ def plan_run(
     storage.check_reachable(config.run.output)
     store = open_store(config.data.store)
     plan = plan_steps(config, store)
+    store = Store(storage.absolute(store.uri), store.manifest)  # for processes in other folders
     contents = store.fingerprint
     if config.model.base == "scratch" and store.manifest.tokenizer is not None:
         contents += store.manifest.tokenizer.fingerprint

@@ -258,7 +258,7 @@ def test_the_real_model_gives_its_authors_embeddings():
 
 
 def test_words_mean_what_they_say_whatever_folders_are_there(run_main, tiny_store, tmp_path, monkeypatch):
-    assert set(evaluate.BENCHMARKS) == {evaluate.HELD_OUT, *tasks.BENCHMARKS}
+    assert set(evaluate.BENCHMARK_WORDS) == {evaluate.HELD_OUT, *tasks.BENCHMARKS}
     monkeypatch.chdir(tmp_path)
     for word in ("heldout", "bm25"):
         (tmp_path / word).mkdir()
