@@ -24,7 +24,8 @@ from benchmarks.loss import best_seconds
 from gte_ray.config import Config, HardwareConfig, ModelConfig, ObjectiveConfig, PairsConfig, TrainingConfig
 from gte_ray.data.batch import PairBatch, TokenLists
 from gte_ray.data.tokenize import train_wordpiece
-from gte_ray.model.encoder import Encoder, build_encoder
+from gte_ray.model.encoder import Encoder
+from gte_ray.model.load import build_encoder
 from gte_ray.model.microbatch import join
 from gte_ray.train import step as step_module
 from gte_ray.train.engine import Engine

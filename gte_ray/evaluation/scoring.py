@@ -17,7 +17,8 @@ from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.evaluation.heldout import Embed, SourceScores, evaluate, evaluate_bm25
 from gte_ray.evaluation.scores import Scores
 from gte_ray.evaluation.seen import seen
-from gte_ray.model.encoder import Encoder, build_encoder
+from gte_ray.model.encoder import Encoder
+from gte_ray.model.load import build_encoder
 from gte_ray.model.weights_file import WEIGHTS_FILE, load_weights
 from gte_ray.runtime import storage
 

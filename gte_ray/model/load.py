@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from gte_ray.config import ModelConfig
+from gte_ray.config import ModelConfig, Pooling
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
-from gte_ray.model.backbone import counts_from_the_left, load_backbone, positions
-from gte_ray.model.encoder import Encoder, build_encoder, check_fit, wrap
+from gte_ray.model.abilities import abilities
+from gte_ray.model.backbone import counts_from_the_left, load_backbone, positions, scratch
+from gte_ray.model.encoder import Encoder
 from gte_ray.pretrained.files import model_folder
 from gte_ray.pretrained.prompts import Prompts
 from gte_ray.pretrained.settings import Settings, read_settings
@@ -85,6 +87,45 @@ def load_model(name: str, device: str = "cpu", half: bool = False) -> TextModel:
     _check_texts(encoder, tokenizer, max_length, name)
     encoder = encoder.to(device, torch.float16 if half else None).eval()
     return TextModel(name, encoder, tokenizer, max_length, (*settings.notes, *notes))
+
+
+def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, max_length: int, seed: int) -> Encoder:
+    """The encoder in float32 on the CPU; `seed` alone decides on random weights.
+
+    It pools as `config` says, and as the base model's folder where that says `base`. Raises RunError when the
+    base model cannot be loaded or followed, or does not fit the tokenizer or the length.
+    """
+    pooling: Pooling = "mean"
+    if config.base == "scratch":
+        backbone = scratch(config, vocab_size, pad_id, max_length, seed)
+    else:
+        with model_folder(config.base) as folder:
+            settings = read_settings(folder, config.base)
+            backbone = load_backbone(folder / settings.transformer, config.base, config.dropout)
+        check_fit(config.base, backbone, vocab_size, max_length)
+        pooling = settings.pooling
+    return wrap(backbone, pad_id, pooling if config.pooling == "base" else config.pooling)
+
+
+def wrap(backbone: Any, pad_id: int, pooling: Pooling) -> Encoder:
+    """The encoder around a backbone, packed where that backbone can be."""
+    return Encoder(backbone, pad_id, abilities(backbone.config.model_type).packed, pooling)
+
+
+def check_fit(name: str, backbone: Any, vocab_size: int, max_length: int) -> None:
+    """RunError where texts of `max_length` tokens, or ids below `vocab_size`, are too much for `backbone`."""
+    most = positions(backbone)
+    if most is not None and max_length > most:
+        raise RunError(f"max_length is {max_length}, but the model {name!r} has {most} positions for tokens")
+    try:
+        known = len(backbone.get_input_embeddings().weight)
+    except NotImplementedError as error:  # transformers' answer for a backbone that takes no token ids
+        raise RunError(f"{name}: {backbone.config.model_type} has no table of tokens") from error
+    if vocab_size > known:
+        raise RunError(
+            f"the tokenizer has {vocab_size} entries, but the model {name!r} knows {known}: "
+            "it is not the tokenizer of that model"
+        )
 
 
 def check_model(name: str) -> tuple[str, ...]:

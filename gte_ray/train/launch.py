@@ -22,6 +22,7 @@ from gte_ray.runtime import storage
 from gte_ray.runtime.reservation import renew
 from gte_ray.train.checkpoints import CHECKPOINTS, delete_orphans, next_step
 from gte_ray.train.mailbox import Follower, Mailbox
+from gte_ray.train.placement import Placement, free_placement, note_placement
 from gte_ray.train.restarts import Restarts
 from gte_ray.train.step_report import Outcome, StepReport
 
@@ -54,12 +55,15 @@ def fit(
     # On the driver's node, so that no other node's loss takes it; and not in the placement group of a Ray Tune
     # trial, which has no room for it.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
+    mailbox, placement = (
+        ray.remote(num_cpus=0, scheduling_strategy=here)(kind).remote() for kind in (Mailbox, Placement)
+    )
     lost: Exception = RuntimeError("nothing was tried")
     with Follower(mailbox, on_reports):
         for _ in range(config.run.max_failures + 1):
             delete_orphans(run_folder)
-            trainer = _trainer(config, stream, run_folder, mailbox, verbose)
+            loop = functools.partial(_train, config, stream, mailbox, placement, verbose)
+            trainer = _trainer(config, stream, run_folder, loop)
             renew(run_folder, trainer.train_run_context.run_id)
             try:
                 return trainer.fit().return_value
@@ -67,7 +71,7 @@ def fit(
                 if not _controller_was_lost(error):
                     raise explain(error, LOWER_IN_TRAINING, FAILED) from error
                 lost = error
-            _vacate(mailbox)
+            _free(placement)
     frame = f"{FAILED}; it was started {config.run.max_failures + 1} time(s), see --max-failures"
     raise explain(lost, LOWER_IN_TRAINING, frame) from lost
 
@@ -81,18 +85,15 @@ def _controller_was_lost(error: Exception) -> bool:
     return isinstance(cause, RayActorError | OutOfMemoryError) and not isinstance(error, WorkerGroupError)
 
 
-def _vacate(mailbox: Any) -> None:
-    """Frees the room that a lost controller had for its workers, which nothing does where there is no dashboard."""
+def _free(placement: Any) -> None:
     try:
-        room = ray.get(mailbox.vacate.remote())
+        free_placement(placement)
     except RayActorError as error:
         raise explain(error, LOWER_IN_TRAINING, FAILED) from error
-    if room is not None:
-        ray.util.remove_placement_group(room)
 
 
 def _trainer(
-    config: Config, stream: StreamConfig, run_folder: str, mailbox: Any, verbose: bool
+    config: Config, stream: StreamConfig, run_folder: str, loop: Callable[[], Outcome]
 ) -> TorchTrainer:
     hardware, run = config.hardware, config.run
     elastic = hardware.fewest_workers < hardware.most_workers
@@ -100,7 +101,7 @@ def _trainer(
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_SECONDS))
     filesystem, path = storage.resolve(run_folder)
     return TorchTrainer(
-        functools.partial(_train, config, stream, mailbox, verbose),
+        loop,
         scaling_config=ScalingConfig(
             num_workers=(hardware.fewest_workers, hardware.most_workers)
             if elastic
@@ -123,10 +124,10 @@ def _trainer(
     )
 
 
-def _train(config: Config, stream: StreamConfig, mailbox: Any, verbose: bool) -> Outcome:
+def _train(config: Config, stream: StreamConfig, mailbox: Any, placement: Any, verbose: bool) -> Outcome:
     # Imported in the workers alone: Ray's own processes load this module too, and torch, transformers and
     # DeepSpeed take seconds.
     from gte_ray.train.loop import train
 
-    ray.get(mailbox.occupy.remote(ray.util.get_current_placement_group()))
+    note_placement(placement)
     return train(config, stream, mailbox, verbose)

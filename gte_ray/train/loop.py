@@ -17,7 +17,7 @@ from gte_ray.data.read import StreamConfig
 from gte_ray.data.stream import Batches
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import LOWER_IN_TRAINING, RunError, explain, is_out_of_memory
-from gte_ray.model.encoder import build_encoder
+from gte_ray.model.load import build_encoder
 from gte_ray.model.weights_file import WEIGHTS_FILE, kept_weights
 from gte_ray.runtime import storage
 from gte_ray.train.engine import Engine

@@ -20,16 +20,6 @@ class Mailbox:
         self.reports: list[StepReport] = []
         self.added = self.kept = 0
         self.changed = asyncio.Condition()
-        self.room: Any = None
-        """Ray's placement group of the workers."""
-
-    async def occupy(self, room: Any) -> None:
-        self.room = room
-
-    async def vacate(self) -> Any:
-        """What was occupied last, if that is not vacated yet."""
-        room, self.room = self.room, None
-        return room
 
     async def push(self, reports: list[StepReport], until_kept: bool) -> None:
         """Adds reports; with `until_kept`, returns when the driver has kept these and all before them."""

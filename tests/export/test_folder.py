@@ -21,8 +21,7 @@ from gte_ray.evaluation.scores import Scores
 from gte_ray.evaluation.seen import Seen
 from gte_ray.export.card import CardSource, ModelCard
 from gte_ray.export.folder import export_model
-from gte_ray.model.encoder import build_encoder
-from gte_ray.model.load import load_model
+from gte_ray.model.load import build_encoder, load_model
 from tests.model.folders import SIZES, T5, bare_folder, edit, model_folder
 
 LENGTH = 12

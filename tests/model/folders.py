@@ -17,8 +17,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from gte_ray.config import ModelConfig
 from gte_ray.data.tokenize import train_wordpiece
 from gte_ray.errors import RunError
-from gte_ray.model.encoder import build_encoder
-from gte_ray.model.load import check_base, check_model, load_model
+from gte_ray.model.load import build_encoder, check_base, check_model, load_model
 
 PROMPTS = "config_sentence_transformers.json"
 TRANSFORMER = "sentence_bert_config.json"

@@ -5,7 +5,8 @@ import torch
 
 from gte_ray.config import ModelConfig
 from gte_ray.errors import RunError
-from gte_ray.model.encoder import Encoder, build_encoder
+from gte_ray.model.encoder import Encoder
+from gte_ray.model.load import build_encoder
 from tests.model.folders import SIZES, T5, XLNET, bare_folder, edit
 from tests.model.test_encoder import texts_of_lengths
 

@@ -25,7 +25,8 @@ from gte_ray.config import ModelConfig
 from gte_ray.data.batch import TokenLists
 from gte_ray.errors import RunError
 from gte_ray.model.abilities import BACKBONES, abilities
-from gte_ray.model.encoder import Encoder, build_encoder
+from gte_ray.model.encoder import Encoder
+from gte_ray.model.load import build_encoder
 from gte_ray.model.microbatch import join, micro_batches
 
 VOCABULARY, PAD, LENGTH = 50, 0, 128

@@ -9,8 +9,7 @@ from sentence_transformers import SentenceTransformer
 
 from gte_ray.config import ModelConfig
 from gte_ray.errors import RunError
-from gte_ray.model.encoder import build_encoder
-from gte_ray.model.load import check_base, check_model, load_model
+from gte_ray.model.load import build_encoder, check_base, check_model, load_model
 from tests.model.folders import (
     POOLING,
     PROMPTS,

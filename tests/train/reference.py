@@ -11,7 +11,7 @@ import torch
 from gte_ray.config import Config
 from gte_ray.data.read import read_batch
 from gte_ray.data.store import open_store
-from gte_ray.model.encoder import build_encoder
+from gte_ray.model.load import build_encoder
 from gte_ray.runs.plan import make_stream, plan_run, resolve_tokenizer
 from gte_ray.train.engine import Engine
 from gte_ray.train.step import train_step

@@ -17,7 +17,8 @@ import torch.multiprocessing as mp
 
 from gte_ray.config import Config, HardwareConfig, ModelConfig, ObjectiveConfig, PairsConfig, TrainingConfig
 from gte_ray.data.batch import PairBatch, TokenLists
-from gte_ray.model.encoder import Encoder, build_encoder
+from gte_ray.model.encoder import Encoder
+from gte_ray.model.load import build_encoder
 
 VOCABULARY, LENGTH = 60, 24
 CPU = torch.device("cpu")

@@ -16,8 +16,7 @@ from gte_ray.evaluation.heldout import score_source, source_task
 from gte_ray.evaluation.scoring import embedders
 from gte_ray.export.card import ModelCard
 from gte_ray.export.folder import export_model
-from gte_ray.model.encoder import build_encoder
-from gte_ray.model.load import load_model
+from gte_ray.model.load import build_encoder, load_model
 from gte_ray.pretrained.identity import of_run
 from gte_ray.recipes import tiny
 from gte_ray.runs.base import check_base
