@@ -7,7 +7,6 @@ Files have a queue and a thread to themselves: metrics never wait for an artifac
 """
 
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gte_ray.runtime.uri import without_password
 from gte_ray.tracking.artifacts import LONGEST_PAUSE_S, ArtifactWriter
+from gte_ray.tracking.keys import Keys
 from gte_ray.tracking.queue import Record, RecordQueue, halves_of
 from gte_ray.tracking.server import reason, resolve_uri
 
@@ -60,7 +60,7 @@ class Tracker:
         self._warn = warn
         self._verbose = verbose
         self._queue = RecordQueue(queue)
-        self._keys: dict[str, str] = {}
+        self._keys = Keys()
         self._artifacts = ArtifactWriter(_artifact_queue(queue), self._store)
         self._mlflow: MlflowRun | None = None
         self._opened = threading.Event()
@@ -80,14 +80,14 @@ class Tracker:
 
     def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
         """Metrics of a step. What MLflow has for the same metric at this or a later step is left as it is."""
-        self._add("metrics", self._keyed({k: float(v) for k, v in metrics.items()}), step)
+        self._add("metrics", self._keys.keyed({k: float(v) for k, v in metrics.items()}), step)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Parameters. One that MLflow holds with another value stays; the new value becomes a tag."""
-        self._add("params", self._keyed({k: str(v) for k, v in params.items()}))
+        self._add("params", self._keys.keyed({k: str(v) for k, v in params.items()}))
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        self._add("tags", self._keyed({k: str(v) for k, v in tags.items()}))
+        self._add("tags", self._keys.keyed({k: str(v) for k, v in tags.items()}))
 
     def log_artifact(self, path: str, folder: str = "") -> None:
         """A file or a folder with all that is in it, copied to `folder` of the run's artifacts later."""
@@ -156,16 +156,6 @@ class Tracker:
             raise ConnectionError("MLflow has not been reached")
         mlflow.store(str(record.values["path"]), str(record.values["folder"]) or None)
 
-    def _keyed(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """`values` by keys that MLflow allows, each of which stands for one name."""
-        for name in values:
-            if name not in self._keys:
-                key, taken = _allowed(name), set(self._keys.values())
-                while key in taken:
-                    key += "_"
-                self._keys[name] = key
-        return {self._keys[name]: value for name, value in values.items()}
-
     def _add(self, kind: Any, values: dict[str, Any], step: int = 0) -> None:
         if values:
             self._queue.add(Record(kind, values, step, time.time_ns() // 1_000_000))
@@ -191,7 +181,7 @@ class Tracker:
         if self.uri.startswith("sqlite:///"):
             os.makedirs(os.path.dirname(self.uri.removeprefix("sqlite:///")), exist_ok=True)
         run = self._run
-        tags = self._keyed({k: str(v) for k, v in run.tags.items()})
+        tags = self._keys.keyed({k: str(v) for k, v in run.tags.items()})
         if run.parent_run_id:
             tags["mlflow.parentRunId"] = run.parent_run_id
         return MlflowRun(self.uri, run.experiment, run.key, run.name, tags, self._warn, self._verbose)
@@ -254,9 +244,3 @@ def unwritten(queue: str) -> bool:
 def _artifact_queue(queue: str) -> str:
     stem, ending = os.path.splitext(queue)
     return f"{stem}-artifacts{ending}"
-
-
-def _allowed(name: str) -> str:
-    """`name` with what MLflow allows in no key replaced: some characters, and parts that a path would lose."""
-    key = re.sub(r"[^\w\-./: ]", "_", name)[:240]
-    return "/".join("_" if part in ("", ".", "..") else part for part in key.split("/"))

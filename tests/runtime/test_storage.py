@@ -6,7 +6,7 @@ import pytest
 from pyarrow import fs
 
 from gte_ray.errors import RunError, UsageError
-from gte_ray.runtime import storage
+from gte_ray.runtime import filesystems, storage
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -72,7 +72,7 @@ def test_a_place_that_does_not_answer_is_told_to_a_command_that_begins(bucket):
 
 def test_a_bucket_whose_region_is_asked_for_in_an_outage(bucket, monkeypatch):
     """Where no endpoint is given, Arrow asks AWS in which region a bucket is, and gives up soon."""
-    found, asked = storage._open, []
+    found, asked = filesystems.open_filesystem, []
 
     def away(uri: str):
         asked.append(uri)
@@ -80,7 +80,7 @@ def test_a_bucket_whose_region_is_asked_for_in_an_outage(bucket, monkeypatch):
             raise OSError("When resolving region for bucket 'bucket': AWS Error NETWORK_CONNECTION")
         return found(uri)
 
-    monkeypatch.setattr(storage, "_open", away)
+    monkeypatch.setattr(filesystems, "open_filesystem", away)
     with pytest.raises(RunError, match=r"s3://bucket/a: cannot be reached \(.*NETWORK_CONNECTION"):
         storage.check_reachable("s3://bucket/a")
     assert storage.resolve("s3://bucket/a")[1] == "bucket/a"
@@ -91,7 +91,7 @@ def test_a_bucket_that_is_none_is_told_at_once(monkeypatch):
     def none(uri: str):
         raise OSError("Bucket 'none' not found")
 
-    monkeypatch.setattr(storage, "_open", none)
+    monkeypatch.setattr(filesystems, "open_filesystem", none)
     with pytest.raises(OSError, match=r"s3://none/a: cannot be reached \(Bucket 'none' not found\)"):
         storage.resolve("s3://none/a")
 

@@ -1,0 +1,110 @@
+"""The file system of a path or URI: Arrow's, with patience for S3 and whole files on local disks."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from pyarrow import NativeFile, fs
+
+from gte_ray.errors import RunError, UsageError
+from gte_ray.runtime.uri import parse
+
+S3_ATTEMPTS = 10
+"""Times that a request to S3 is made before it fails: about 90 s. Clients of other stores wait by themselves."""
+REGION_ATTEMPTS = 15
+"""The same for the question in which region a bucket is, which Arrow gives up after 6 s."""
+
+
+class _RetryingS3(fs.S3FileSystem):
+    """S3 that a short outage does not disturb, also in the processes that it is sent to."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _with_retries, (super().__reduce__()[1][0],)
+
+
+def _with_retries(options: dict[str, Any]) -> fs.S3FileSystem:
+    return _RetryingS3(**options, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS))
+
+
+class _WholeFiles(fs.LocalFileSystem):
+    """Files are written whole or not at all, as object stores do; also in the processes that it is sent to."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _WholeFiles, ()
+
+    @contextmanager
+    def open_output_stream(self, path: str, **options: Any) -> Iterator[NativeFile]:
+        with (
+            written_aside(self, path) as temporary,
+            super().open_output_stream(temporary, **options) as stream,
+        ):
+            yield stream
+
+
+@contextmanager
+def written_aside(filesystem: fs.FileSystem, path: str) -> Iterator[str]:
+    """A path beside `path` to write to: moved into its place at the end, deleted where that is not reached."""
+    temporary = f"{path}.tmp{os.getpid()}"
+    try:
+        yield temporary
+        filesystem.move(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            filesystem.delete_file(temporary)
+        raise
+
+
+def whole_files(filesystem: fs.FileSystem) -> fs.FileSystem:
+    """`filesystem` for one that writes over files of its own: what it wrote before stays where that fails."""
+    return _WholeFiles() if isinstance(filesystem, fs.LocalFileSystem) else filesystem
+
+
+def check_reachable(uri: str) -> None:
+    """Asks S3 for `uri` without patience, so that a command with a wrong place ends at once.
+
+    Raises RunError where nothing answers. Other places are not asked: they tell it themselves.
+    """
+    try:
+        filesystem, path = open_filesystem(uri)
+        if isinstance(filesystem, fs.S3FileSystem):
+            filesystem.get_file_info(path)
+    except OSError as error:
+        raise RunError(_unreachable(uri, error)) from error
+
+
+def resolve(uri: str) -> tuple[fs.FileSystem, str]:
+    """The file system of `uri` and the path inside it; local paths are made absolute.
+
+    Raises UsageError for what is no place, OSError for one that cannot be reached.
+    """
+    for attempt in range(1, REGION_ATTEMPTS + 1):
+        try:
+            filesystem, path = open_filesystem(uri)
+            break
+        except OSError as error:
+            if "NETWORK_CONNECTION" not in str(error) or attempt == REGION_ATTEMPTS:
+                raise OSError(_unreachable(uri, error)) from error
+    if isinstance(filesystem, fs.S3FileSystem):
+        filesystem = _with_retries(filesystem.__reduce__()[1][0])
+    return filesystem, path
+
+
+def _unreachable(uri: str, error: OSError) -> str:
+    return f"{uri}: cannot be reached ({str(error).splitlines()[0]})"
+
+
+def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    if "://" not in uri:
+        return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
+    if uri.startswith("hf://"):
+        from huggingface_hub import HfFileSystem
+
+        return fs.PyFileSystem(fs.FSSpecHandler(HfFileSystem())), uri.removeprefix("hf://").strip("/")
+    try:
+        return fs.FileSystem.from_uri(str(parse(uri)))
+    except ValueError as error:
+        raise UsageError(
+            f"{uri}: not a location that can be opened ({error}); "
+            "a local path, or a file://, s3://, gs://, hdfs:// or hf:// URI is allowed"
+        ) from error
