@@ -62,9 +62,9 @@ class Loss(NamedTuple):
 
     loss: Tensor
     """Scalar with gradient: the sum over local pairs, divided by N."""
-    correct: Tensor
+    accuracy: Tensor
     """Scalar: local queries that no candidate document is closer to than the positive, divided by N."""
-    masked: Tensor
+    masked_share: Tensor
     """Scalar: documents and hard negatives that are masked for local pairs, divided by all of the batch's,
     N (N - 1 + m)."""
 

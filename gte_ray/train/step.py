@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections import deque
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
     contrast = _contrast(embeddings.requires_grad_(), batch, rows, config.data.group_size > 1)
     result = build_objective(config)(contrast)
     totals = _totals(result, batch, parts, encoder)
-    if not math.isfinite(totals[0]):
+    if not math.isfinite(totals["loss"]):
         raise TrainingDiverged("loss", batch.step, batch.source)
     (gradient,) = torch.autograd.grad(result.loss, embeddings)
 
@@ -73,12 +74,13 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
     info = engine.step(rate)
     if info.overflow and info.loss_scale <= 1:  # no fp16, or nothing left to lower
         raise TrainingDiverged("gradient", batch.step, batch.source)
-    loss, accuracy, masked_share, *counts = totals
-    tokens, computed_tokens, pairs, digest = (round(count) for count in counts)
     return StepMetrics(
-        loss, accuracy, masked_share, info.grad_norm, rate, info.overflow, info.loss_scale,
-        tokens, computed_tokens, pairs, digest,
-    )  # fmt: skip
+        **totals,
+        grad_norm=info.grad_norm,
+        learning_rate=rate,
+        overflow=info.overflow,
+        loss_scale=info.loss_scale,
+    )
 
 
 def _seed(seed: int, step: int, ranks: int, rank: int, part: int) -> int:
@@ -126,10 +128,15 @@ def _contrast(embeddings: Tensor, batch: PairBatch, rows: Spread, with_negatives
     return Contrast(queries, documents, candidates, rows.offset)
 
 
-def _totals(result: Loss, batch: PairBatch, parts: list[MicroBatch], encoder: Encoder) -> list[float]:
-    """Loss, accuracy, masked share, tokens, computed tokens, pairs and digest of all ranks, in one reduction."""
-    tokens = sum(part.tokens for part in parts)
-    computed = sum(encoder.computed_tokens(part) for part in parts)
-    counts = [tokens, computed, len(batch.queries), batch.digest]
+def _totals(result: Loss, batch: PairBatch, parts: list[MicroBatch], encoder: Encoder) -> dict[str, Any]:
+    """The fields of `Loss` and the counts of all ranks, in one reduction, by their names in `StepMetrics`."""
+    counts = {
+        "tokens": sum(part.tokens for part in parts),
+        "computed_tokens": sum(encoder.computed_tokens(part) for part in parts),
+        "pairs": len(batch.queries),
+        "digest": batch.digest,
+    }
     shares = torch.stack([share.detach().double() for share in result])
-    return sum_over_ranks(torch.cat([shares, shares.new_tensor(counts)])).tolist()
+    sums = sum_over_ranks(torch.cat([shares, shares.new_tensor(list(counts.values()))])).tolist()
+    figures = dict(zip(Loss._fields, sums, strict=False))
+    return figures | {name: round(value) for name, value in zip(counts, sums[len(figures) :], strict=True)}

@@ -113,7 +113,7 @@ def test_local_rows_of_a_larger_batch_add_up_to_the_whole():
     parts = [loss_of(c, start, stop) for start, stop in ((0, 3), (3, 4), (4, 7))]
     whole = loss_of(c)
     assert sum(p.loss for p in parts).item() == pytest.approx(whole.loss.item(), rel=1e-12)
-    assert sum(p.correct for p in parts).item() == pytest.approx(whole.correct.item())
+    assert sum(p.accuracy for p in parts).item() == pytest.approx(whole.accuracy.item())
 
 
 @pytest.mark.parametrize("directions", [IMPROVED, VANILLA, ("q2d", "d2q")])
@@ -171,16 +171,16 @@ def test_pairs_that_share_a_text_are_no_negatives_of_each_other():
         found = loss_of(c, i, i + 1, mask=True)
         assert found.loss.item() * 8 == pytest.approx(expected, rel=1e-12)
         count = len(masked.get(i, ())) + len(negatives.get(i, ()))
-        assert found.masked.item() == pytest.approx(count / (8 * (7 + 3)))
+        assert found.masked_share.item() == pytest.approx(count / (8 * (7 + 3)))
     unmasked = loss_of(c, 0, 1, mask=False)
     assert unmasked.loss.item() * 8 == pytest.approx(formula(c, 0, 0.1, IMPROVED), rel=1e-12)
-    assert unmasked.masked == 0
+    assert unmasked.masked_share == 0
 
 
 def test_batch_of_one_text_masks_everything():
     same = torch.zeros(5, dtype=torch.int64)
     found = loss_of(candidates_of(unit(5, 1), unit(5, 2), query_hashes=same), mask=True)
-    assert found.masked == 1
+    assert found.masked_share == 1
     assert found.loss.item() == pytest.approx(math.log(2))  # the positive, twice
 
 
@@ -210,7 +210,7 @@ def test_half_precision_is_computed_in_float32():
 def test_accuracy_counts_queries_whose_document_is_the_closest():
     eye = torch.eye(4, 6, dtype=torch.float64)
     documents = eye[[0, 1, 3, 2]]  # the last two are closest to each other's
-    assert loss_of(candidates_of(eye, documents)).correct.item() == 0.5
+    assert loss_of(candidates_of(eye, documents)).accuracy.item() == 0.5
 
 
 @settings(max_examples=25, deadline=None)
@@ -254,4 +254,4 @@ def test_no_known_positive_is_a_negative_wherever_it_stands(n, m, data):
         found = loss_of(c, i, i + 1, mask=True)
         assert found.loss.item() * n == pytest.approx(expected.item(), rel=1e-10)
         taken = sum(ds[j] in related for j in range(n) if j != i) + m - len(kept)
-        assert found.masked.item() == pytest.approx(taken / (n * max(n - 1 + m, 1)))
+        assert found.masked_share.item() == pytest.approx(taken / (n * max(n - 1 + m, 1)))
