@@ -1,4 +1,4 @@
-"""What travels from the stream to the training step."""
+"""The batch that the stream hands to the training step, and its form as an Arrow table."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,21 +8,21 @@ import pyarrow as pa
 
 TEXTS = ("queries", "documents", "negatives")
 NUMBERS = ("query_hashes", "document_hashes", "negative_hashes", "negative_owners")
-"""The fields of a batch, and columns of the dataset."""
+"""Array fields of a batch; the columns of the dataset have the same names."""
 
 
 @dataclass(frozen=True)
 class TokenLists:
-    """n texts as token ids, special tokens included, one after another."""
+    """Concatenated token ids of n texts, special tokens included."""
 
     values: np.ndarray
-    """(T,) int32, the ids of all texts."""
+    """(T,) int32, token ids of all texts."""
     offsets: np.ndarray
     """(n + 1,) int64: text i is values[offsets[i]:offsets[i + 1]]."""
 
     @property
     def lengths(self) -> np.ndarray:
-        """(n,) int64, tokens of each text."""
+        """(n,) int64, number of tokens in each text."""
         return np.diff(self.offsets)
 
     def __len__(self) -> int:
@@ -49,28 +49,29 @@ class PairBatch:
     negative_hashes: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
     """(m,) uint64, equal for equal texts."""
     negative_owners: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    """(m,) int64, ascending: the pair among the n that each hard negative belongs to."""
+    """(m,) int64, ascending: index of the pair that each hard negative belongs to, 0 to n - 1."""
 
     @property
     def digest(self) -> int:
-        """A number for what is contrasted with what; those of the shards of a step sum up to that of the step.
+        """Checksum of which texts are contrasted with which.
 
-        Below 2^53 for 2^18 texts, so that it is exact in float64.
+        The digests of a step's shards add up to the step's digest. It is below 2^53 for 2^18 texts, so it is
+        exact in float64.
         """
         pairs = _mixed(self.query_hashes, self.document_hashes)
         negatives = _mixed(self.query_hashes[self.negative_owners], self.negative_hashes)
         return int(pairs.sum() + negatives.sum())
 
 
-def _mixed(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(n,) uint64 below 2^35 from two hashes each, whose order counts."""
-    mixed = (one * np.uint64(0x9E3779B97F4A7C15)) ^ other
+def _mixed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Mixes pairs of hashes into (n,) uint64 below 2^35. The order within a pair matters."""
+    mixed = (first * np.uint64(0x9E3779B97F4A7C15)) ^ second
     mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
     return mixed >> np.uint64(29)
 
 
 def to_table(batches: list[PairBatch]) -> pa.Table:
-    """A row for each batch."""
+    """Returns the batches as a table with one row each."""
     columns: dict[str, Any] = {
         "step": pa.array([batch.step for batch in batches], pa.int64()),
         "source": pa.array([batch.source for batch in batches], pa.string()),
@@ -97,7 +98,7 @@ def _offsets(lengths: list[int]) -> pa.Array:
 
 
 def from_table(row: pa.Table) -> PairBatch:
-    """The batch of a table of one row."""
+    """Returns the batch in a table of one row."""
 
     def tokens(name: str) -> TokenLists:
         lists = row.column(name).combine_chunks().flatten()

@@ -1,6 +1,6 @@
-"""The built-in corpus: real text pairs from what is installed on every machine that has gte_ray.
+"""The built-in corpus: real text pairs available on every machine with gte_ray.
 
-Sources are read from the standard library and from the installed distributions: their code is parsed, never
+They are extracted from the standard library and the installed distributions, whose code is parsed but never
 imported. The same environment gives the same pairs.
 """
 
@@ -38,23 +38,23 @@ TASK_OF = {
     "references": "hyperlink",
     "help": "others",
 }
-"""The sources and the task type of Table 1 that each is closest to."""
+"""The closest task type of Table 1 for each source."""
 BUILTIN_HELD_OUT_SHARE = 0.05
-"""Share of the queries for evaluation: the sources are small."""
+"""Share of the queries held out for evaluation. It is large because the sources are small."""
 PACKAGE_FILES = 50
-"""Most files of one package, so that the largest do not outweigh all others."""
+"""Maximum number of files per package, so that the largest packages do not dominate."""
 TASK_FILES = 150
-"""Files that one task reads."""
+"""Files read by one task."""
 LARGEST_FILE = 400_000
-"""Bytes above which a file is taken to be generated."""
+"""Size in bytes above which a file is assumed to be generated, and is skipped."""
 
 
 def prepare_builtin(
     uri: str, ids: Ids | None, report: Report, seed: int = 0, held_out_share: float = BUILTIN_HELD_OUT_SHARE
 ) -> Store:
-    """Extracts the built-in corpus and prepares it into the store at `uri`, where that is not yet done.
+    """Extracts the built-in corpus and prepares it into the store at `uri`, unless that is already done.
 
-    Ray must be initialised. Raises what `prepare` raises.
+    Ray must be initialised. Raises the errors of `prepare`.
     """
     raw = storage.join(uri, ".builtin")
     stamp = environment_stamp()
@@ -66,22 +66,22 @@ def prepare_builtin(
         storage.delete(raw)
         files = [file for group in package_files() for file in group]
         units = [["metadata"], *(files[i : i + TASK_FILES] for i in range(0, len(files), TASK_FILES))]
-        for found in run_tasks(list(enumerate(units)), partial(_extract, folder=raw)):
-            report("reading installed packages", found["pairs"])
+        for extracted in run_tasks(list(enumerate(units)), partial(_extract, folder=raw)):
+            report("reading installed packages", extracted["pairs"])
     store = prepare(uri, sources, seed=seed, held_out_share=held_out_share, ids=ids, report=report)
     storage.delete(raw)
     return store
 
 
 def environment_stamp() -> str:
-    """16 hex digits of all that the corpus is made of: Python, the packages, and the code that reads them."""
+    """16 hex digits of all that determines the corpus: Python, the packages, and the code that reads them."""
     packages = sorted({(d.metadata["Name"], d.version) for d in distributions()})
     code = [hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in (__file__, builtin_text.__file__)]
     return digest(sys.version, packages, code)
 
 
 def package_files() -> list[list[str]]:
-    """The Python files of the standard library and of each installed package, in a fixed order."""
+    """Python files of the standard library and of each installed package, one list each, in a fixed order."""
     groups: dict[str, set[Path]] = defaultdict(set)
     library = Path(sysconfig.get_paths()["stdlib"])
     groups["python"] = {path for path in library.rglob("*.py") if "site-packages" not in path.parts}
@@ -93,8 +93,8 @@ def package_files() -> list[list[str]]:
     chosen = []
     for name in sorted(groups):
         files = sorted(str(path) for path in groups[name] if not _is_test(path))
-        # By a hash of the name: the same files whatever order the file system lists them in.
-        files.sort(key=lambda path: hashlib.blake2b(_place(path).encode(), digest_size=8).digest())
+        # Ordered by a hash of the path inside the environment, so that every machine picks the same files.
+        files.sort(key=lambda path: hashlib.blake2b(_inner_path(path).encode(), digest_size=8).digest())
         chosen.append(sorted(files[:PACKAGE_FILES]))
     return [files for files in chosen if files]
 
@@ -105,8 +105,8 @@ def _is_test(path: Path) -> bool:
     )
 
 
-def _place(path: str) -> str:
-    """The path without what differs between two machines with the same packages."""
+def _inner_path(path: str) -> str:
+    """The path without its prefix, which differs between machines with the same packages."""
     return path.split("site-packages/")[-1].split("/lib/python")[-1]
 
 
@@ -115,10 +115,10 @@ def _extract(unit: tuple[int, list[str]], folder: str) -> Iterator[dict]:
     pairs: dict[str, list[SourcePair]] = defaultdict(list)
     for pair in _metadata_pairs() if files == ["metadata"] else _code_pairs(files):
         pairs[pair.source].append(pair)
-    for source, found in pairs.items():
+    for source, source_pairs in pairs.items():
         columns = {
-            "query": pa.array([pair.query for pair in found], pa.large_string()),
-            "document": pa.array([pair.document for pair in found], pa.large_string()),
+            "query": pa.array([pair.query for pair in source_pairs], pa.large_string()),
+            "document": pa.array([pair.document for pair in source_pairs], pa.large_string()),
         }
         path = storage.join(folder, f"{source}-{number:05}.parquet")
         write_parquet(pa.table(columns), path, ROW_GROUP_ROWS)

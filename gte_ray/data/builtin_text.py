@@ -1,4 +1,4 @@
-"""Text pairs out of Python files, package metadata and Python's help topics."""
+"""Extracts text pairs from Python files, package metadata and Python's help topics."""
 
 import ast
 import io
@@ -11,16 +11,16 @@ from inspect import cleandoc
 from typing import NamedTuple
 
 LONGEST_DOCUMENT = 4_000
-"""Characters of a document; the rest is cut off."""
+"""Maximum characters of a query or document; the rest is cut off."""
 SHORTEST = 40
-"""Characters below which a document says too little."""
+"""Minimum characters of a document; shorter ones carry too little content."""
 SHORTEST_QUERY = 12
 
 Documented = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 class SourcePair(NamedTuple):
-    """A pair and the source that it belongs to."""
+    """A pair and its source."""
 
     source: str
     query: str
@@ -33,7 +33,7 @@ _HEADING = re.compile(r"^#{1,4} +(.+?)[ #]*$")
 
 
 def file_pairs(text: str) -> Iterator[SourcePair]:
-    """All pairs of one Python file; none of a file that does not parse."""
+    """Yields all pairs of one Python file; none if it does not parse."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in other people's code
@@ -95,7 +95,7 @@ def _code_without_docstring(node: Documented, lines: list[str]) -> str:
 
 
 def _parameters(body: str) -> Iterator[tuple[str, str]]:
-    """Names and descriptions in the Sphinx, Google and NumPy styles."""
+    """Parameter names and descriptions in Sphinx, Google or NumPy style."""
     lines = body.splitlines()
     for number, line in enumerate(lines):
         match = _PARAMETER.match(line.strip())
@@ -111,7 +111,7 @@ def _parameters(body: str) -> Iterator[tuple[str, str]]:
 
 
 def _comment_pairs(text: str, lines: list[str]) -> Iterator[SourcePair]:
-    """A block of comments of its own and the code that follows it at the same indentation."""
+    """A block of comment lines, paired with the code directly below it."""
     comments: dict[int, str] = {}
     try:
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -135,7 +135,7 @@ def _comment_pairs(text: str, lines: list[str]) -> Iterator[SourcePair]:
 
 
 def distribution_pairs(distribution: Distribution) -> Iterator[SourcePair]:
-    """Pairs of a package's metadata: summary and description, headings and sections of its README."""
+    """Pairs from a package's metadata: its summary and description, its README's headings and sections."""
     name, summary = distribution.metadata["Name"], distribution.metadata["Summary"] or ""
     description = distribution.metadata.get_payload() or distribution.metadata["Description"] or ""  # type: ignore[attr-defined]
     sections = list(_sections(description))
@@ -148,7 +148,7 @@ def distribution_pairs(distribution: Distribution) -> Iterator[SourcePair]:
 
 
 def _sections(description: str) -> Iterator[tuple[str, str]]:
-    """Headings of Markdown and reStructuredText with the text below each."""
+    """Markdown and reStructuredText headings, each with the text below it."""
     heading = ""
     body: list[str] = []
     lines = description.replace("\r", "").splitlines()
@@ -165,7 +165,7 @@ def _sections(description: str) -> Iterator[tuple[str, str]]:
 
 
 def topic_pairs() -> Iterator[SourcePair]:
-    """Python's help topics: heading or first sentence and the text below it."""
+    """Pairs from Python's help topics: a heading or first sentence, and the text after it."""
     from pydoc_data.topics import topics
 
     for name in sorted(topics):
@@ -186,7 +186,7 @@ def _split(docstring: str) -> tuple[str, str]:
 
 def _pair(source: str, query: str, document: str) -> Iterable[SourcePair]:
     query, document = query.strip()[:LONGEST_DOCUMENT], document.strip()[:LONGEST_DOCUMENT]
-    # A document that holds its query word for word would teach copying.
+    # A document that contains its query verbatim would teach copying.
     if len(query) >= SHORTEST_QUERY and len(document) >= SHORTEST and query not in document:
         yield SourcePair(source, query, document)
 

@@ -1,4 +1,4 @@
-"""Which columns of a file hold queries, documents and hard negatives: told by their names, or refused."""
+"""Chooses the columns of queries, documents and hard negatives by name, or refuses the file."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ LIST_COLUMNS = (
     ("query", "positive_passages"),
     ("question", "positive_passages"),
 )
-"""Names that no other columns are mistaken for: of FlagEmbedding and MEDI, DPR and BERRI, Tevatron."""
+"""Unambiguous (query, documents) columns: of FlagEmbedding and MEDI, DPR and BERRI, Tevatron."""
 KNOWN_COLUMNS = (
     ("query", "document"),
     ("query", "passage"),
@@ -62,13 +62,13 @@ KNOWN_COLUMNS = (
     ("post1", "post2"),
     ("sent0", "sent1"),
 )
-"""(query, document) columns that are taken without being named, in whatever order they stand."""
+"""(query, document) columns recognised without being named by the user, in any order."""
 SET_COLUMN = "set"
-"""Texts that all say the same."""
+"""Column of lists of texts with the same meaning."""
 RIVAL_SHARE = 0.1
-"""Share of the rows with the best known columns from which on others that are known make it unclear."""
+"""The choice is ambiguous if more than this share of the best pair's row count has another known pair."""
 SHOWN = 20
-"""Most columns that a sentence lists."""
+"""Maximum number of columns listed in a message."""
 _NEGATIVES = re.compile(r"(hard_)?neg(ative)?s?(_?\d+|_ctxs|_passages|_docs|_documents|_texts)?", re.I)
 _VERDICTS = re.compile(
     r"(?!(pos|neg|positive|negative|language|title)_score)(\w+_)?(label|score)s?(_\w+|\.\d+)?"
@@ -77,15 +77,15 @@ _VERDICTS = re.compile(
     r"|(is_|if_)?(duplicates?|match|paraphrase|relevant|similar|same|related|correct)"
     r"|is_(positive|negative|answer|answerable|impossible|pair|true|valid)"
 )
-"""Columns, as in snake case, that say of a row whether, or how well, its two texts belong together."""
+"""Names, in snake case, of columns that record whether, or how well, a row's two texts belong together."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that are read."""
+    """The columns to read."""
 
     query: str
-    """Of the queries; of the sets where there is no `document`."""
+    """Column of the queries, or of the sets if `document` is empty."""
     document: str
     negatives: tuple[str, ...] = ()
 
@@ -101,10 +101,11 @@ def choose_columns(
     lists: frozenset[str],
     where: str,
 ) -> Columns:
-    """The columns to read among all `names`; `rows` are counted by the names of the columns that they have.
+    """Chooses the columns to read among `names`.
 
-    `lists` are columns that hold lists, `given` those that a person named. RunError that lists the columns where
-    it is not clear, and where some say that rows may be no pairs.
+    `rows` counts the rows by the names of their columns. `lists` are the columns that hold lists, `given` the
+    (query, document) columns that the user named. Raises RunError, with the columns listed, if a given column
+    is missing, if the choice is ambiguous, or if a column may mark rows as not a pair.
     """
     negatives = tuple(dict.fromkeys(name for name in names if is_negative(name)))
     if given:
@@ -125,18 +126,18 @@ def choose_columns(
 
 
 def is_negative(name: str) -> bool:
-    """Whether a column of that name holds hard negatives: a text or a list of texts in each row."""
+    """Whether a column of this name holds hard negatives: a text or a list of texts per row."""
     return _NEGATIVES.fullmatch(name) is not None
 
 
 def is_verdict(name: str) -> bool:
-    """Whether a column of that name may say that a row is no pair."""
+    """Whether a column of this name may mark a row as not a pair."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip()).lower()
     return _VERDICTS.fullmatch(re.sub(r"[ -]+", "_", words)) is not None
 
 
 def has_known(names: Sequence[str]) -> bool:
-    """Whether a query and a document column are among `names`."""
+    """Whether `names` include a known pair of query and document columns."""
     plain = {_plain(name) for name in names}
     return any(plain.issuperset(pair) for pair in (*LIST_COLUMNS, *KNOWN_COLUMNS))
 
@@ -144,23 +145,26 @@ def has_known(names: Sequence[str]) -> bool:
 def _known(
     names: Sequence[str], rows: Mapping[tuple[str, ...], int], lists: frozenset[str], where: str
 ) -> tuple[str, str]:
-    """The known columns that most rows have; there must be no others that many of them have, too."""
+    """The known (query, document) columns that the most rows have, or the set column and "".
+
+    Raises RunError if there are none, or if another known pair is common too.
+    """
     counted = [({_plain(name) for name in row}, count) for row, count in rows.items()]
 
     def support(pair: Collection[str]) -> int:
         return sum(count for row, count in counted if row.issuperset(pair))
 
     if not any(support(pair) for pair in (*LIST_COLUMNS, *KNOWN_COLUMNS, (SET_COLUMN,))):
-        counted = [({_plain(name) for name in names}, 1)]  # those that are there are null
-    lower = {_plain(name): name for name in names}
-    sets = support([SET_COLUMN]) if lower.get(SET_COLUMN) in lists else 0
+        counted = [({_plain(name) for name in names}, 1)]  # the known columns may hold only nulls
+    originals = {_plain(name): name for name in names}
+    sets = support([SET_COLUMN]) if originals.get(SET_COLUMN) in lists else 0
     tiers = [{pair: support(pair) for pair in known} for known in (LIST_COLUMNS, KNOWN_COLUMNS)]
-    found = max(tiers, key=lambda tier: max(tier.values()))  # the first where both have as many
-    best = max(found, key=lambda pair: found[pair])
-    if sets > found[best]:
-        return lower[SET_COLUMN], ""
-    if found[best] and sum(count > RIVAL_SHARE * found[best] for count in found.values()) == 1:
-        return lower[best[0]], lower[best[1]]
+    supports = max(tiers, key=lambda tier: max(tier.values()))  # the first of equals
+    best = max(supports, key=lambda pair: supports[pair])
+    if sets > supports[best]:
+        return originals[SET_COLUMN], ""
+    if supports[best] and sum(count > RIVAL_SHARE * supports[best] for count in supports.values()) == 1:
+        return originals[best[0]], originals[best[1]]
     raise RunError(
         f"{where}: cannot tell queries from documents among the columns {shown(names)}; "
         "name them as NAME=GLOB:TASK:QUERY_COLUMN,DOCUMENT_COLUMN (a CSV or TSV file needs a line of names first)"
@@ -184,8 +188,8 @@ def _refuse_verdicts(names: Sequence[str], query: str, document: str, where: str
 
 
 def shown(names: Iterable[str], quote: str = "'") -> str:
-    """Names for a sentence: quoted, on one line, whatever characters are in them; at most SHOWN of them."""
+    """Names for a message: quoted, on one line, unprintable characters escaped, at most SHOWN of them."""
     listed = list(names)
     safe = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in name) for name in listed[:SHOWN]]
-    more = [f"and {len(listed) - SHOWN} others"] if len(listed) > SHOWN else []
-    return ", ".join([*(f"{quote}{name[:80]}{quote}" for name in safe), *more])
+    rest = [f"and {len(listed) - SHOWN} others"] if len(listed) > SHOWN else []
+    return ", ".join([*(f"{quote}{name[:80]}{quote}" for name in safe), *rest])

@@ -1,4 +1,4 @@
-"""CSV and TSV, whose delimiter and way of quoting the head of the file decides."""
+"""Reads CSV and TSV files. Delimiter and quoting are detected from the first lines."""
 
 import csv
 import io
@@ -13,34 +13,34 @@ from gte_ray.data.values import NOT_A_PAIR, Item
 from gte_ray.errors import RunError
 
 HEAD_LINES = 1_000
-"""Lines that decide about the dialect."""
+"""Lines from which the dialect is detected."""
 DELIMITERS = (",", "\t", ";", "|")
 LARGEST_FIELD = 2**28
-"""Characters after which a quote is taken not to have been closed."""
+"""Maximum characters of a field; in a longer one, a quote is assumed not to be closed."""
 
 
 _BACKSLASH = re.compile(r'\\(["\\]?)')
 
 
 def _doubled(backslash: re.Match[str]) -> str:
-    """One that is before a quote or another as it is; any other twice, as it stands for itself."""
+    """Keeps a backslash before a quote or another backslash; doubles any other, as it is literal."""
     return backslash[0] if backslash[1] else "\\\\"
 
 
 class Dialect(NamedTuple):
-    """How fields are told apart."""
+    """How fields are delimited and quoted."""
 
     delimiter: str
     quoted: bool = True
-    """Whether quotes are around fields; otherwise they are characters as others."""
+    """Whether quotes enclose fields; otherwise they are ordinary characters."""
     escaped: bool = False
-    """Whether a quote inside a quoted field comes after a backslash; otherwise it is doubled."""
+    """Whether a backslash escapes a quote inside a quoted field; otherwise the quote is doubled."""
     quote: str = '"'
     spaced: bool = False
-    """Whether a space comes after each delimiter."""
+    """Whether a space follows each delimiter."""
 
     def reader(self, lines: Iterator[str]) -> Iterator[list[str]]:
-        """Rows of fields; csv.Error where a quote is neither doubled nor closed."""
+        """Yields rows as lists of fields. Raises csv.Error for a quote that is neither doubled nor closed."""
         csv.field_size_limit(LARGEST_FIELD)
         if not self.quoted:
             return (line.rstrip("\r\n").split(self.delimiter) for line in lines if line.strip("\r\n"))
@@ -58,16 +58,16 @@ class Dialect(NamedTuple):
 def delimited_rows(
     text: io.TextIOWrapper, delimiter: str, columns: tuple[str, str] | None, uri: str
 ) -> Iterator[Item]:
-    """The pairs of a file with a line of names; `delimiter` is what its ending stands for.
+    """Yields the pairs of a file with a header line. `delimiter` is the one that its suffix implies.
 
-    RunError where there are no such names, or where a quote is not closed.
+    Raises RunError if the header does not determine the columns, or if a quote is not closed.
     """
     lines = iter(text)
     head = list(islice(lines, HEAD_LINES))
     complete = len(head) < HEAD_LINES
     read = len(head)
     head = list(dropwhile(lambda line: not line.strip("\ufeff \t\r\n"), head))
-    # There is a mark for each file that was put behind another.
+    # Each of several concatenated files has a byte order mark.
     head[:1] = [line.lstrip("\ufeff") for line in head[:1]]
     if head and head[0][:4].lower() == "sep=" and len(head[0].rstrip("\r\n")) == 5:  # as Excel writes it
         delimiter = head.pop(0)[4]
@@ -98,7 +98,7 @@ def _values(reader: Iterator[list[str]], header: list[str]) -> Iterator[Any]:
 
 
 class _Counted:
-    """Lines, and the number of the last one."""
+    """Iterates over lines and keeps the number of the last one."""
 
     def __init__(self, lines: Iterator[str], before: int = 0):
         self.lines = lines
@@ -114,9 +114,9 @@ class _Counted:
 
 
 def _dialect(head: list[str], delimiter: str, complete: bool) -> Dialect:
-    """That of the file whose first lines are `head`, all of it if `complete`."""
+    """The dialect of a file with the first lines `head`. `complete` means that there are no others."""
     if delimiter == "\t" and not _is_quoted(head, complete):
-        # Most tab-separated files carry quotes as they are: read as quoting, one could swallow many lines.
+        # In most TSV files a quote is an ordinary character: read as quoting, it could swallow many lines.
         return Dialect(delimiter, quoted=False)
     spaced = head[0].count(f"{delimiter} ") == head[0].count(delimiter) or (
         any(f'{delimiter} "' in line for line in head) and not any(f'{delimiter}"' in line for line in head)
@@ -128,7 +128,10 @@ def _dialect(head: list[str], delimiter: str, complete: bool) -> Dialect:
 
 
 def _delimiter(header: str, usual: str, columns: tuple[str, str] | None) -> str:
-    """The one by which a line of names falls into `columns`, or into known ones; else the usual or most frequent one."""
+    """The delimiter that splits `header` into `columns`, or into known names if `columns` is None.
+
+    Falls back to `usual`, or to the most frequent delimiter if the header has others but not `usual`.
+    """
     others = [delimiter for delimiter in DELIMITERS if delimiter != usual and delimiter in header]
     for delimiter in [usual, *others]:
         rows = _rows(Dialect(delimiter, spaced=True), [header], complete=True)
@@ -143,7 +146,7 @@ def _in_single_quotes(line: str) -> bool:
 
 
 def _is_quoted(head: list[str], complete: bool) -> bool:
-    """Whether quotes of a tab-separated file are around fields: all names have them, or fields that need them."""
+    """Whether quotes enclose fields in a TSV file: around all names, or around a field that needs them."""
     rows = _rows(Dialect("\t"), head, complete)
     if not rows or any(len(row) != len(rows[0]) for row in rows):
         return False
@@ -153,7 +156,7 @@ def _is_quoted(head: list[str], complete: bool) -> bool:
 
 
 def _rows(dialect: Dialect, head: list[str], complete: bool) -> list[list[str]] | None:
-    """The rows of `head`, whose last may be cut off; None where they are not of the dialect."""
+    """The rows of `head`, of which the last may be cut off. Returns None if they do not fit the dialect."""
     lines, rows = _Counted(iter(head)), []
     try:
         for row in dialect.reader(lines):

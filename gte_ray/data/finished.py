@@ -1,4 +1,4 @@
-"""What earlier calls of prepare left in a store: finished sources, and what no longer belongs there."""
+"""What earlier calls of prepare left in a store: finished sources to reuse, obsolete folders to delete."""
 
 from collections.abc import Callable, Collection
 
@@ -7,36 +7,42 @@ from gte_ray.runtime import storage
 
 
 def of_input(fingerprint: str) -> Callable[[SourceInfo], bool]:
-    """Tells a source that was made of just this input and these settings."""
+    """Returns a predicate: whether a source was made from exactly this input and these settings."""
     return lambda info: info.input_fingerprint == fingerprint
 
 
 def finished_source(uri: str, name: str, wanted: Callable[[SourceInfo], bool]) -> SourceInfo | None:
-    """A whole source that is `wanted`; one that the manifest names comes first. None where there is none."""
-    found = []
+    """A complete source `name` that satisfies `wanted`, preferably one that the manifest names.
+
+    Returns None if there is none.
+    """
+    matches = []
     for folder in storage.folders(uri):
         if folder.rsplit("-", 1)[0] == name:
             info = _record(uri, folder)
             if info is not None and wanted(info) and _is_whole(uri, info):
-                found.append(info)
+                matches.append(info)
     named = _named_folders(uri)
-    return min(found, key=lambda info: info.folder not in named, default=None)
+    return min(matches, key=lambda info: info.folder not in named, default=None)
 
 
 def delete_folder(uri: str, folder: str) -> None:
-    """Deletes the folder of a source, its record first: half of one is never taken for a finished one."""
+    """Deletes a source's folder, its record first, so that a partly deleted source never looks finished."""
     storage.delete(storage.join(uri, folder, SOURCE_FILE))
     storage.delete(storage.join(uri, folder))
 
 
 def write_manifest(uri: str, manifest: Manifest, removed: Collection[str] = ()) -> None:
-    """Makes the store visible as `manifest` says, then deletes what no longer belongs to it."""
+    """Writes the manifest, which makes the store visible, then deletes obsolete folders.
+
+    These are unused folders of tokenizers, of the manifest's sources and of `removed` ones.
+    """
     storage.write_json(storage.join(uri, MANIFEST), manifest.to_dict())
     used = {source.folder for source in manifest.sources}
     used |= {manifest.tokenizer.folder} if manifest.tokenizer else set()
-    known = {source.name for source in manifest.sources} | {"tokenizer", *removed}
+    names = {source.name for source in manifest.sources} | {"tokenizer", *removed}
     for folder in storage.folders(uri):
-        if folder not in used and folder.rsplit("-", 1)[0] in known:
+        if folder not in used and folder.rsplit("-", 1)[0] in names:
             delete_folder(uri, folder)
 
 
@@ -47,13 +53,13 @@ def _record(uri: str, folder: str) -> SourceInfo | None:
     try:
         return source_from_dict(storage.read_json(path))
     except (ValueError, TypeError, KeyError):
-        return None  # of another version: the source is prepared again
+        return None  # written by another version: the source is prepared again
 
 
 def _is_whole(uri: str, info: SourceInfo) -> bool:
     parts = (*info.parts, *info.held_out_parts)
-    found = storage.stamps([storage.join(uri, part.path) for part in parts])
-    return [size for _, size, _ in found] == [part.bytes for part in parts]
+    stamps = storage.stamps([storage.join(uri, part.path) for part in parts])
+    return [size for _, size, _ in stamps] == [part.bytes for part in parts]
 
 
 def _named_folders(uri: str) -> set[str]:

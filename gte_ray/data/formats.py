@@ -1,4 +1,4 @@
-"""Files of each format as rows: Parquet, JSON Lines, CSV and TSV, text files also compressed."""
+"""Reads the rows of Parquet, JSON, CSV and TSV files. Text files may be compressed."""
 
 import codecs
 import io
@@ -18,7 +18,7 @@ from gte_ray.runtime import storage
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv")
 BATCH_ROWS = 512
-"""Rows of a Parquet file that are in memory at a time, besides its compressed row group."""
+"""Rows of a Parquet file held in memory at a time, besides its compressed row group."""
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 _HEAD_BYTES = 256
 _BUFFER_BYTES = 2**20
@@ -31,18 +31,18 @@ _FOREIGN = {
     b"7z\xbc\xaf": "is a 7z archive; unpack it",
     b"PAR1": "is a Parquet file; its name has to end with .parquet",
 }
-"""What a text file may begin with when it is none, and what to say then."""
+"""First bytes of files that only pass for text files, and the reason to report for each."""
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""Byte order marks; without one a file is UTF-8."""
+"""Byte order marks. A file without one is UTF-8."""
 
 
 def file_kind(uri: str) -> str:
-    """`parquet`, `json`, `csv`, `tsv`, or empty for a file that is none of them."""
+    """The format by file name: `parquet`, `json`, `csv` or `tsv`; empty for any other."""
     name = storage.name(uri).lower()
     bare = name.removesuffix(".gz").removesuffix(".zst")
     if name.endswith(".parquet"):
@@ -53,7 +53,7 @@ def file_kind(uri: str) -> str:
 
 
 def read_items(uri: str, columns: tuple[str, str] | None) -> Iterator[Item]:
-    """The pairs of a file one by one; RunError where it cannot be read to its end."""
+    """Yields the pairs of a file one by one. Raises RunError if it cannot be read to its end."""
     kind = file_kind(uri)
     try:
         if kind == "parquet":
@@ -62,7 +62,7 @@ def read_items(uri: str, columns: tuple[str, str] | None) -> Iterator[Item]:
         raw = _decompressed(uri)
         encoding = _encoding(raw, uri)
         head = raw.peek(_HEAD_BYTES)[:_HEAD_BYTES].decode(encoding, "ignore")
-        # A carriage return alone ends a line only in files that have no other ends.
+        # A lone carriage return ends a line only in files without other line ends.
         newline = "\n" if b"\n" in raw.peek(_HEAD_BYTES) else ""
         with io.TextIOWrapper(raw, encoding, errors="surrogateescape", newline=newline) as text:
             if kind != "json":
@@ -76,7 +76,7 @@ def read_items(uri: str, columns: tuple[str, str] | None) -> Iterator[Item]:
 
 
 def _decompressed(uri: str) -> io.BufferedReader:
-    """The bytes of a text file, which is compressed where its name or its first bytes say so."""
+    """The bytes of a text file, decompressed if its name or its first bytes call for it."""
     filesystem, path = storage.resolve(uri)
     raw = io.BufferedReader(filesystem.open_input_stream(path, compression=None), _BUFFER_BYTES)
     head = raw.peek(_HEAD_BYTES)
@@ -95,7 +95,10 @@ def _decompressed(uri: str) -> io.BufferedReader:
 
 
 def _encoding(raw: io.BufferedReader, uri: str) -> str:
-    """By the byte order mark. In UTF-8, bytes that are none are counted later, row by row."""
+    """The encoding by byte order mark, UTF-8 without one. Raises RunError for an unmarked UTF-16 file.
+
+    Invalid UTF-8 is not an error: the rows that have it are dropped and counted later.
+    """
     head = raw.peek(_HEAD_BYTES)[:_HEAD_BYTES]
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):
@@ -105,9 +108,9 @@ def _encoding(raw: io.BufferedReader, uri: str) -> str:
     return "utf-8-sig"
 
 
-def _parquet_rows(uri: str, given: tuple[str, str] | None) -> Iterator[Item]:
+def _parquet_rows(uri: str, columns: tuple[str, str] | None) -> Iterator[Item]:
     with open_parquet(uri) as file:
-        schema, rows = file.schema_arrow, RowReader(given, uri)
+        schema, rows = file.schema_arrow, RowReader(columns, uri)
         lists = frozenset(field.name for field in schema if _is_list(field.type))
         chosen = rows.choose(schema.names, lists)
         for name in (chosen.query, chosen.document):
@@ -139,7 +142,7 @@ def _may_hold_texts(kind: pa.DataType) -> bool:
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """Python values; bytes that are no UTF-8 become lone surrogates, which the check for text finds."""
+    """Python values. Invalid UTF-8 becomes lone surrogates, which `reason_to_drop` detects."""
     try:
         return [_text(value) for value in column.to_pylist()]
     except UnicodeDecodeError:
@@ -155,7 +158,7 @@ def _text(value: Any) -> Any:
 
 
 def _python(value: pa.Scalar) -> Any:
-    """What `as_py` gives, without its error at bytes that are no UTF-8."""
+    """Like `as_py`, but invalid UTF-8 does not raise an error."""
     if not value.is_valid:
         return None
     if isinstance(value, pa.DictionaryScalar):

@@ -1,4 +1,4 @@
-"""What preparing a store is to do, found out before the work: its split, the input, the sources that stay."""
+"""What preparing a store will do, determined beforehand: its split, its input, the sources that stay."""
 
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -14,16 +14,16 @@ from gte_ray.errors import UsageError
 from gte_ray.runtime import storage
 
 READING_VERSION = 3
-"""Of what is read and written; a finished source of another version is done again."""
+"""Version of the reading and writing code. A source finished by another version is prepared again."""
 CHECKS_AT_ONCE = 16
-"""Input files that are looked at together before the work: remote ones answer slowly."""
+"""Input files checked concurrently before the work, because remote storage is slow to respond."""
 HELD_OUT_SHARE = 0.02
-"""Of the queries of a new store, where nothing else is said."""
+"""Default share of the queries that a new store holds out."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """What shapes a store besides its pairs."""
+    """Settings that shape a store besides its pairs. Raises UsageError if one is out of range."""
 
     seed: int
     held_out_share: float
@@ -38,7 +38,7 @@ class Split:
 
 
 def choose_split(uri: str, seed: int | None, held_out_share: float | None) -> Split:
-    """The split that is asked for; where nothing is, that of the store at `uri`, or the usual one."""
+    """The requested split. None means the value of the store at `uri`, or the default for a new store."""
     manifest = _manifest(uri)
     if seed is None:
         seed = manifest.seed if manifest else 0
@@ -48,63 +48,64 @@ def choose_split(uri: str, seed: int | None, held_out_share: float | None) -> Sp
 
 
 def _manifest(uri: str) -> Manifest | None:
-    """That of a finished store, None where there is none."""
+    """The manifest of a finished store, or None."""
     return open_store(uri, check=False).manifest if storage.exists(storage.join(uri, MANIFEST)) else None
 
 
 def staying_sources(
     uri: str, names: Collection[str], remove: Collection[str], split: Split
 ) -> list[SourceInfo]:
-    """The sources of the store at `uri` that are neither prepared again, being among `names`, nor removed.
+    """The sources of the store at `uri` that stay as they are.
 
-    UsageError where one of `remove` is not there, or where they were split otherwise.
+    These are neither in `names`, which are prepared again, nor in `remove`. Raises UsageError if a source in
+    `remove` is missing, or if the sources that stay have another split.
     """
     manifest = _manifest(uri)
     infos = manifest.sources if manifest else ()
-    known = [info.name for info in infos]
+    existing = [info.name for info in infos]
     kept = [info for info in infos if info.name not in names and info.name not in remove]
     if manifest and kept and (manifest.seed, manifest.held_out_share) != (split.seed, split.held_out_share):
         raise UsageError(
             f"{uri}: was prepared with --seed {manifest.seed} and --held-out {manifest.held_out_share:g}, and keeps "
             f"{', '.join(info.name for info in kept)}; give the same, or another store"
         )
-    missing = [name for name in remove if name not in known]
+    missing = [name for name in remove if name not in existing]
     if missing:
         raise UsageError(
-            f"--remove {missing[0]}: the store has no such source; it has {', '.join(known) or 'none'}"
+            f"--remove {missing[0]}: the store has no such source; it has {', '.join(existing) or 'none'}"
         )
     return kept
 
 
 @dataclass(frozen=True)
 class Input:
-    """The input of a source."""
+    """The input of a source, and the result if it is finished."""
 
     source: SourceSpec
     files: list[str]
     skipped: dict[str, int]
-    """Files of other kinds that match the pattern, by the endings of their names."""
+    """Number of files of other formats that match the pattern, by file name suffix."""
     fingerprint: str
-    """Of the files and of all settings that shape the output."""
+    """Identifies the files and all settings that shape the output."""
     finished: SourceInfo | None
-    """What an earlier call made of just this; None where it is still to be done."""
+    """The source as an earlier call prepared it from the same input, or None."""
 
 
 def list_input(uri: str, source: SourceSpec, split: Split) -> Input:
-    """The files of a source; those of one that is not finished are checked."""
+    """Lists the files of a source, and checks them unless the source is finished."""
     files, skipped = ([], {}) if source.stamp else source.listed()
-    known_by = fingerprint(source, files, split)
-    finished = finished_source(uri, source.name, of_input(known_by))
+    input_fingerprint = fingerprint(source, files, split)
+    finished = finished_source(uri, source.name, of_input(input_fingerprint))
     if finished is None:
         files = files or source.files()
         with ThreadPoolExecutor(CHECKS_AT_ONCE) as pool:
             list(pool.map(partial(check_file, columns=source.columns), files))
-    return Input(source, files, skipped, known_by, finished)
+    return Input(source, files, skipped, input_fingerprint, finished)
 
 
 def fingerprint(source: SourceSpec, files: list[str], split: Split) -> str:
-    """Of the files of a source and of all settings that shape the output."""
+    """Identifies the files of a source and all settings that shape the output."""
     identity: dict[str, Any] = asdict(source)
     if source.stamp:
-        del identity["glob"]  # the stamp stands for the files, wherever they are
+        del identity["glob"]  # the stamp identifies the files, wherever they are
     return digest(READING_VERSION, identity, storage.stamps(files), asdict(split))

@@ -1,4 +1,4 @@
-"""JSON files as values: one in each line, or all in one array, which is never in memory as a whole."""
+"""Reads the values of JSON files: one per line, or one array, which is never in memory as a whole."""
 
 import io
 import json
@@ -11,29 +11,29 @@ from gte_ray.data.values import NAME_TWICE, NOT_JSON
 from gte_ray.errors import RunError
 
 ARRAY = re.compile(r"\s*\[\s*[\[{]")
-"""How a file that is one JSON array of objects or lists begins."""
+"""Beginning of a file that is one JSON array of objects or lists."""
 ARRAY_CHARACTERS = 2**20
-"""Characters of a JSON array that are read at a time."""
+"""Characters of a JSON array read at a time."""
 LARGEST_ROW = 2**26
-"""Characters after which what should be one row of a JSON array is taken to be broken."""
+"""Maximum characters of one row of a JSON array; a longer one is assumed to be broken."""
 LONGEST_INTEGER = 400
-"""Digits from which on a number is read as a float."""
+"""Integers of at least this many digits are read as floats."""
 _BETWEEN = re.compile(r"[\s,]*")
 
 
 class _NameTwiceError(Exception):
-    """An object has a name twice: which of the values is meant?"""
+    """An object has the same name twice, so its value is ambiguous."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         raise _NameTwiceError
-    return found
+    return members
 
 
 def _integer(digits: str) -> float:
-    """Python refuses to read an integer of thousands of digits, which no text is anyway."""
+    """Python refuses to parse integers of thousands of digits; a number is not a text anyway."""
     return int(digits) if len(digits) < LONGEST_INTEGER else float(digits)
 
 
@@ -41,10 +41,13 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
 
 
 def line_values(lines: io.TextIOWrapper, uri: str) -> Iterator[Any]:
-    """The value of each line that is not empty, or why it is dropped; RunError where the first begins a larger one."""
+    """Yields the value of each line that is not empty, or the reason to drop it.
+
+    Raises RunError if the first line is the start of a value that spans several lines.
+    """
     first = True
     for line in lines:
-        line = line.strip().strip("\ufeff")  # of each file that was put behind another
+        line = line.strip().strip("\ufeff")  # byte order marks of concatenated files
         if not line:
             continue
         if first and line in ("[", "{"):
@@ -59,32 +62,35 @@ def line_values(lines: io.TextIOWrapper, uri: str) -> Iterator[Any]:
 
 
 def array_values(text: io.TextIOWrapper, uri: str) -> Iterator[Any]:
-    """The items of a JSON array, or why one is dropped; RunError where it is cut off or broken."""
+    """Yields the items of a JSON array, or the reason to drop one.
+
+    Raises RunError if the array is cut off or broken.
+    """
     buffer = text.read(ARRAY_CHARACTERS)
-    place = buffer.index("[") + 1
+    position = buffer.index("[") + 1
     while True:
-        place += len(_BETWEEN.match(buffer, place)[0])  # type: ignore[index]
-        if buffer.startswith("]", place):
-            rest = chain([buffer[place + 1 :]], iter(lambda: text.read(ARRAY_CHARACTERS), ""))
+        position += len(_BETWEEN.match(buffer, position)[0])  # type: ignore[index]
+        if buffer.startswith("]", position):
+            rest = chain([buffer[position + 1 :]], iter(lambda: text.read(ARRAY_CHARACTERS), ""))
             if any(part.strip() for part in rest):
                 raise RunError(
                     f"{uri}: holds more behind its JSON array; allowed is one array, or one row in each line"
                 )
             return
         try:
-            value, place = _item(buffer, place)
+            value, position = _item(buffer, position)
         except (ValueError, RecursionError) as error:
-            added = text.read(ARRAY_CHARACTERS) if len(buffer) - place < LARGEST_ROW else ""
+            added = text.read(ARRAY_CHARACTERS) if len(buffer) - position < LARGEST_ROW else ""
             if not added:
                 raise RunError(f"{uri}: is a JSON array that is cut off or broken ({error})") from error
-            buffer, place = buffer[place:] + added, 0
+            buffer, position = buffer[position:] + added, 0
         else:
             yield value
 
 
-def _item(buffer: str, place: int) -> tuple[Any, int]:
-    """The value that begins at `place`, and where it ends."""
+def _item(buffer: str, position: int) -> tuple[Any, int]:
+    """The value that begins at `position`, or NAME_TWICE, and the position of its end."""
     try:
-        return _DECODER.raw_decode(buffer, place)
+        return _DECODER.raw_decode(buffer, position)
     except _NameTwiceError:
-        return NAME_TWICE, json.JSONDecoder(parse_int=_integer).raw_decode(buffer, place)[1]
+        return NAME_TWICE, json.JSONDecoder(parse_int=_integer).raw_decode(buffer, position)[1]

@@ -1,7 +1,7 @@
 """Layouts: which texts of a row are the query, the documents and the negatives.
 
-The first rows of a file decide together which columns are read and whether documents are lists. A row that
-is different is dropped and counted; no row ends the file.
+The first rows of a file together decide which columns are read and whether documents are lists. A row that
+does not fit is dropped and counted; it never stops the reading.
 """
 
 import re
@@ -28,23 +28,23 @@ from gte_ray.data.values import (
 from gte_ray.errors import RunError
 
 HEAD_ROWS = 1_000
-"""Rows that decide about the layout of a file."""
+"""Number of first rows that decide the layout of a file."""
 HEAD_CHARACTERS = 2**24
-"""Characters after which fewer rows decide."""
+"""Maximum characters of these rows; beyond it, fewer rows decide."""
 MOST_UNUSED = 1_000
-"""Columns of a file that are kept account of."""
+"""Maximum number of unread columns of a file that are counted."""
 MEDI = ("query", "pos")
-"""Columns that hold [instruction, text] in MEDI."""
+"""Columns of [instruction, text] in MEDI."""
 _SEPARATOR = "[SEP]"
-"""Between instruction and question in BERRI."""
+"""Separates instruction and question in BERRI."""
 INSTRUCTION = "instruction"
-"""What instructions are called among what is not used."""
+"""The name under which instructions are counted as unused."""
 _NUMBER = re.compile(r"\s*[-+]?\d+(\.\d+)?\s*")
 _PRINTED_LIST = re.compile(r"\s*\[\s*((['\"]).*\2)?\s*\]\s*", re.DOTALL)
 
 
 class RowReader:
-    """The pairs of the rows of one file."""
+    """Turns the rows of one file into pairs."""
 
     def __init__(self, given: tuple[str, str] | None, uri: str):
         self.given = given
@@ -53,17 +53,17 @@ class RowReader:
         self.lists = False
         """Whether documents come in lists."""
         self.layout = ""
-        """What the layout is called."""
+        """Name of the layout."""
         self.rows: Counter[tuple[str, ...]] = Counter()
-        """By the names of their columns."""
+        """Number of rows by the names of their columns."""
         self.judged: set[tuple[str, ...]] = set()
-        """Those rows that have a column which may say that they are no pair."""
+        """Column names of the rows that have a column which may mark them as not a pair."""
         self.unused: Counter[str] = Counter()
 
     def read(self, values: Iterator[Any]) -> Iterator[Item]:
-        """Pairs of JSON values (objects, lists, or what was dropped already), one by one.
+        """Yields the pairs of JSON values: objects, lists, or values that were already dropped.
 
-        RunError where the objects among the first of them do not tell which columns to read.
+        Raises RunError if the objects among the first values do not determine which columns to read.
         """
         head, size = [], 0
         for value in values:
@@ -100,7 +100,10 @@ class RowReader:
     def choose(
         self, names: Sequence[str], lists: frozenset[str], rows: Mapping[tuple[str, ...], int] | None = None
     ) -> Columns:
-        """The columns to read among `names`, of which `lists` hold lists; all rows have them, or as `rows` counts."""
+        """Chooses the columns to read among `names`. `lists` are the columns that hold lists.
+
+        `rows` counts the rows by the names of their columns; without it, all rows have all columns.
+        """
         self.columns = choose_columns(names, rows or {tuple(names): 1}, self.given, lists, self.uri)
         self.lists = self.columns.document in lists
         names = shown(self.columns.names[:3] if self.lists else self.columns.names[:2], quote="")
@@ -108,45 +111,48 @@ class RowReader:
         return self.columns
 
     def _decide(self, objects: list[dict[str, Any]]) -> None:
-        kinds: defaultdict[str, Counter[type]] = defaultdict(Counter)
+        types: defaultdict[str, Counter[type]] = defaultdict(Counter)
         for value in objects:
             for name, item in value.items():
-                kinds[name][type(item)] += 1
+                types[name][type(item)] += 1
         rows = Counter(tuple(name for name, item in value.items() if item is not None) for value in objects)
-        lists = frozenset(name for name, kind in kinds.items() if kind[list] >= max(kind[str], 1))
-        self.choose(list(kinds), lists, rows)
+        lists = frozenset(name for name, counts in types.items() if counts[list] >= max(counts[str], 1))
+        self.choose(list(types), lists, rows)
 
     def _refuse_other_values(self, objects: list[dict[str, Any]]) -> None:
-        """RunError where what is in the columns of the first rows are numbers, or lists as Python prints them."""
+        """Raises RunError if all texts of a column are numbers, or lists as Python prints them."""
         assert self.columns is not None
         for name in (self.columns.query, self.columns.document):
-            found = [
+            texts = [
                 value[name] for value in objects if isinstance(value.get(name), str) and value[name].strip()
             ]
             for kind, pattern in (
                 ("numbers alone", _NUMBER),
                 ("lists that are written as texts", _PRINTED_LIST),
             ):
-                if found and all(map(pattern.fullmatch, found)):
+                if texts and all(map(pattern.fullmatch, texts)):
                     raise RunError(
-                        f"{self.uri}: the column {shown([name])} holds {kind}, such as {shown(found[:1])}; name columns "
+                        f"{self.uri}: the column {shown([name])} holds {kind}, such as {shown(texts[:1])}; name columns "
                         "of texts as NAME=GLOB:TASK:QUERY_COLUMN,DOCUMENT_COLUMN"
                     )
 
     def _meet(self, names: tuple[str, ...]) -> None:
-        """Takes up what only later rows have: more hard negatives, or what may say that a row is no pair."""
+        """Handles rows with new columns.
+
+        Adds their hard negatives, and notes columns that may mark these rows as not a pair.
+        """
         assert self.columns is not None
         if len(self.rows) > MOST_UNUSED:
             self._count()
         new = [name for name in names if name not in self.columns.names]
         if self.columns.document:
-            more = tuple(name for name in new if is_negative(name))
-            self.columns = replace(self.columns, negatives=self.columns.negatives + more)
+            negatives = tuple(name for name in new if is_negative(name))
+            self.columns = replace(self.columns, negatives=self.columns.negatives + negatives)
         if not self.given and any(map(is_verdict, new)):
             self.judged.add(names)
 
     def _pairs(self, value: dict[str, Any]) -> Sequence[Item]:
-        """Those of one row."""
+        """The pairs of one row, or the reason to drop it."""
         assert self.columns is not None
         columns = self.columns
         query, document = value.get(columns.query), value.get(columns.document)
@@ -165,9 +171,9 @@ class RowReader:
         return [Pair(query, text, negatives, self.layout) for text in self._texts(value, columns.document)]
 
     def _instructed(self, query: list[Any], document: Any, value: dict[str, Any]) -> Sequence[Item]:
-        """A row of MEDI (Su et al., 2023) or MEDI 2: texts come as [instruction, text], or several such lists."""
+        """Pairs of a MEDI (Su et al., 2023) or MEDI 2 row. Texts are [instruction, text], or lists of it."""
         assert self.columns is not None
-        # Beside a query without an instruction stand lists of plain texts.
+        # If the query has no instruction, the other columns are lists of plain texts.
         texts_of = listed if len(query) == 1 else without_instruction
         queries, documents = without_instruction(query), texts_of(document)
         negatives = [text for name in self.columns.negatives for text in texts_of(value.get(name))]
@@ -178,10 +184,10 @@ class RowReader:
         return [Pair(queries[0], text, negatives, layout) for text in documents]
 
     def _texts(self, value: dict[str, Any], name: str) -> list[Any]:
-        """A column's texts: one, a list, or objects with a `text`, whose other fields are noted as not used."""
-        found = value.get(name)
+        """A column's texts: one, a list, or objects with a `text`, whose other fields count as unused."""
+        content = value.get(name)
         texts = []
-        for item in listed(found):
+        for item in listed(content):
             if isinstance(item, dict) and "text" in item:
                 for field in item:
                     if field != "text":
@@ -191,7 +197,7 @@ class RowReader:
         return texts
 
     def _count(self) -> None:
-        """Adds the columns that are not read of all rows since the last call."""
+        """Counts the unread columns of all rows since the last call."""
         assert self.columns is not None or not self.rows
         for names, count in self.rows.items():
             for name in names:

@@ -1,6 +1,6 @@
-"""Hard negatives: kept with their pairs in the store, chosen anew for each step, made up to full groups.
+"""Hard negatives: stored with their pairs, chosen anew for each step, filled up to full groups.
 
-n pairs of a batch; k negatives that a pair needs (a group of k + 1 documents, section 3.4).
+Legend: n pairs of a batch, k negatives that a pair needs (a group has k + 1 documents, section 3.4).
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from gte_ray.data.hashing import pair_hashes
 
 
 def list_array(offsets: np.ndarray, values: pa.Array) -> pa.ListArray:
-    """Lists of `values` between (n + 1,) offsets."""
+    """Array of n lists: `values` split at the (n + 1,) `offsets`."""
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
 def flat(lists: pa.ListArray) -> tuple[pa.Array, np.ndarray]:
-    """The items of all lists one after another, and the (n + 1,) offsets of the lists among them."""
+    """Concatenates n lists. Returns their items and the (n + 1,) offsets of the lists."""
     offsets = lists.offsets.to_numpy()
     return lists.values.slice(offsets[0], offsets[-1] - offsets[0]), offsets - offsets[0]
 
@@ -25,11 +25,12 @@ def flat(lists: pa.ListArray) -> tuple[pa.Array, np.ndarray]:
 def unite_negatives(
     hashes: np.ndarray, owners: np.ndarray, query_hashes: np.ndarray, document_hashes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which of c texts are whose negatives: (kept,) places among them, and (pairs + 1,) offsets of the pairs.
+    """Assigns c candidate texts to their pairs as negatives.
 
-    In the order of the pairs, and for a pair in that of the hashes; each text once for a pair, and none that
-    is the pair's own query or document. `hashes` (c,) are those of the texts, `owners` (c,) the numbers of
-    their pairs, whose own texts have the (pairs,) hashes.
+    `hashes` (c,) are the hashes of the candidates, `owners` (c,) the indices of their pairs. `query_hashes`
+    and `document_hashes` (pairs,) are the hashes of the pairs' own texts. A pair keeps each text once, and
+    never its own query or document. Returns the (kept,) indices of the kept candidates, ordered by pair and
+    then by hash, and the (pairs + 1,) offsets of the pairs among them.
     """
     order = np.lexsort((hashes, owners))
     owners, hashes = owners[order], hashes[order]
@@ -42,7 +43,10 @@ def unite_negatives(
 
 @dataclass(frozen=True)
 class Picks:
-    """Items of lists that are chosen: item `positions[c]` of the list of pair `owners[c]`."""
+    """A choice of c texts: text i goes to pair `owners[i]`.
+
+    `positions[i]` is its position in that pair's list (`rotate`) or in the pool (`fill`).
+    """
 
     owners: np.ndarray
     """(c,) int64, ascending."""
@@ -54,28 +58,28 @@ def rotate(
     lengths: np.ndarray, epochs: np.ndarray, query_hashes: np.ndarray, document_hashes: np.ndarray,
     k: int, seed: int,
 ) -> Picks:  # fmt: skip
-    """At most k of each pair's stored negatives: each epoch goes on in the list where the last one stopped.
+    """Chooses at most k of each pair's stored negatives.
 
+    Each epoch continues in the list where the last one stopped; `seed` draws where the first one starts.
     `lengths` (n,) are the numbers of stored negatives, `epochs` (n,) how often each pair was seen before.
-    A pair's first place in its list is drawn by `seed`.
     """
     size = np.maximum(lengths, 1).astype(np.uint64)
     drawn = pair_hashes(query_hashes, document_hashes, seed) % size
     first = (drawn + epochs.astype(np.uint64) * np.uint64(k) % size) % size
     slots = np.arange(k)
-    places = (first.astype(np.int64)[:, None] + slots) % size.astype(np.int64)[:, None]
+    positions = (first.astype(np.int64)[:, None] + slots) % size.astype(np.int64)[:, None]
     owners, columns = np.nonzero(slots < np.minimum(lengths, k)[:, None])
-    return Picks(owners, places[owners, columns])
+    return Picks(owners, positions[owners, columns])
 
 
 def fill(missing: np.ndarray, document_hashes: np.ndarray, pool_hashes: np.ndarray, k: int) -> Picks:
-    """Random documents for pairs that have too few negatives: none that is the pair's own document.
+    """Chooses random documents for pairs with too few negatives, never a pair's own document.
 
-    `missing` (n,) are the numbers wanted; pair i takes them from rows i (k + 1) to (i + 1)(k + 1) of the
-    pool, (n (k + 1),) hashes of random documents of the source. Where these are nearly all the pair's own
-    document, it gets fewer.
+    `missing` (n,) are the numbers of documents needed. `pool_hashes` (n (k + 1),) are the hashes of random
+    documents of the source; pair i takes its documents from rows i (k + 1) to (i + 1)(k + 1). It gets fewer
+    if nearly all of these are its own document.
     """
     others = pool_hashes.reshape(len(missing), k + 1) != document_hashes[:, None]
-    wanted = others & (np.cumsum(others, axis=1) <= missing[:, None])
-    owners, columns = np.nonzero(wanted)
+    chosen = others & (np.cumsum(others, axis=1) <= missing[:, None])
+    owners, columns = np.nonzero(chosen)
     return Picks(owners, owners * (k + 1) + columns)

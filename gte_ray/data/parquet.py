@@ -1,4 +1,4 @@
-"""Parquet files, read with a sentence for what is wrong with them and written with the same bytes for the same rows."""
+"""Parquet files: read with one-sentence errors, written with the same bytes for the same rows."""
 
 from contextlib import suppress
 
@@ -9,11 +9,14 @@ from gte_ray.errors import RunError
 from gte_ray.runtime import storage
 
 LFS_POINTER = b"version https://git-lfs"
-"""What a file begins with that Git LFS has not fetched."""
+"""First bytes of a file that Git LFS has not fetched."""
 
 
 def open_parquet(uri: str) -> pq.ParquetFile:
-    """The file with its footer read; RunError that names it where it is missing, cut off or not Parquet."""
+    """Opens a file and reads its footer.
+
+    Raises RunError, with the file's name, if it is missing, cut off or not Parquet.
+    """
     filesystem, path = storage.resolve(uri)
     try:
         return pq.ParquetFile(filesystem.open_input_file(path))
@@ -28,7 +31,7 @@ def open_parquet(uri: str) -> pq.ParquetFile:
 
 
 def write_parquet(table: pa.Table, uri: str, row_group_rows: int) -> int:
-    """Writes the table, whose bytes depend on its rows alone, and gives their number."""
+    """Writes the table and returns the number of bytes, which depend on its rows alone."""
     filesystem, path = storage.resolve(uri)
     filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
     with filesystem.open_output_stream(path) as stream:

@@ -1,4 +1,4 @@
-"""Batches of the plan read from the store: their texts as token ids, with the negatives that are theirs."""
+"""Reads batches of the plan from the store: texts as token ids, with their negatives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,18 +14,18 @@ from gte_ray.data.store import Store, open_store
 from gte_ray.data.tokenize import TextTokenizer
 
 BLOCK_BYTES = 32 * 2**20
-"""Size that a block of token ids is kept under, where one step is not larger by itself."""
+"""Maximum size of a block of token ids, unless a single step is larger."""
 MOST_STEPS_PER_BLOCK = 16
-"""A block is read by one task: few steps make the first batch come early, unless ..."""
+"""Maximum number of steps per block. One task reads a block, so few steps make the first batch come early."""
 PAIRS_PER_BLOCK = 8_192
-"""... they have fewer pairs than this together, as those of many ranks have: tasks have a cost of their own."""
+"""Up to this many pairs, a block may have more steps, as with many ranks: each task has a fixed cost."""
 PASS_BLOCKS = 2_000
-"""Most blocks of one pass over the dataset; the cost of a block grows with their number."""
+"""Maximum number of blocks in one pass over the dataset. The cost of a block grows with their number."""
 
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """All that a Ray task needs to make any batch of a run."""
+    """Everything that a Ray task needs to build any batch of a run."""
 
     store: str
     sources: tuple[PlanSource, ...]
@@ -36,12 +36,12 @@ class StreamConfig:
     max_length: int
     tokenizer: TextTokenizer
     stored_ids: bool
-    """Whether the token ids in the store are used; otherwise the texts are tokenised on the fly, with the
-    tokenizer's prompts in front."""
+    """Whether the token ids in the store are used. Otherwise texts are tokenised on the fly, after the
+    tokenizer's prompts."""
     group_size: int = 1
-    """Documents of a pair: its own and group_size - 1 negatives."""
+    """Documents per pair: its own and group_size - 1 negatives."""
     pass_steps: int | None = None
-    """Most steps of one pass over the dataset, where they are to be fewer than PASS_BLOCKS allow."""
+    """Maximum number of steps in one pass over the dataset, if it should be lower than PASS_BLOCKS allows."""
 
     def plan(self) -> StepPlan:
         return StepPlan(
@@ -53,7 +53,7 @@ class StreamConfig:
         )
 
     def columns(self) -> tuple[str, str, str]:
-        """Columns of the store that queries, documents and negatives are read from."""
+        """Columns of the store for queries, documents and negatives."""
         if self.stored_ids:
             return "query_ids", "document_ids", "negative_ids"
         return "query", "document", "negatives"
@@ -71,7 +71,7 @@ class StreamConfig:
 
 
 def read_batch(stream: StreamConfig, store: Store, batch: Batch) -> PairBatch:
-    """The texts of `batch` (a shard or a whole global batch) as token ids, in plan order."""
+    """Reads the texts of `batch` (a shard or a whole global batch) as token ids, in plan order."""
     columns = stream.columns()
     rows = _SourceRows(store, batch.source, batch.spans, [*columns[:2], "query_hash", "document_hash"])
     pairs = PairBatch(
@@ -86,16 +86,16 @@ def read_batch(stream: StreamConfig, store: Store, batch: Batch) -> PairBatch:
 
 
 def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: PairBatch) -> PairBatch:
-    """`pairs` with the negatives that are theirs in this epoch, and random documents for those that lack."""
+    """`pairs` with their negatives for this epoch. Random documents make up for missing ones."""
     k, (_, documents, negatives) = stream.group_size - 1, stream.columns()
     hashes = pairs.query_hashes, pairs.document_hashes
     stored = _SourceRows(store, batch.source, batch.spans, [negatives, "negative_hashes"])
     texts, offsets = flat(stored.column(negatives))
     epochs = np.repeat([s.epoch for s in batch.spans], [s.stop - s.start for s in batch.spans])
     own = rotate(np.diff(offsets), epochs, *hashes, k, stream.seed)
-    places = pa.array(offsets[own.owners] + own.positions)
-    owners, chosen = own.owners, [texts.take(places)]
-    chosen_hashes = [flat(stored.column("negative_hashes"))[0].take(places)]
+    indices = pa.array(offsets[own.owners] + own.positions)
+    owners, chosen = own.owners, [texts.take(indices)]
+    chosen_hashes = [flat(stored.column("negative_hashes"))[0].take(indices)]
     missing = k - np.bincount(own.owners, minlength=batch.rows)
     if missing.any():
         plan = cached_plan(stream)
@@ -117,7 +117,7 @@ def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: Pai
 
 
 class _SourceRows:
-    """Columns of the rows of several spans, one after another."""
+    """Columns of the rows of several spans, concatenated."""
 
     def __init__(self, store: Store, source: str, spans: Sequence[Span], columns: Sequence[str]):
         self.table = pa.concat_tables(
@@ -129,7 +129,7 @@ class _SourceRows:
 
 
 def _tokens(stream: StreamConfig, array: pa.Array, prompt: str) -> TokenLists:
-    if stream.stored_ids:  # they are without prompts: see `make_stream`
+    if stream.stored_ids:  # stored ids have no prompts: see `make_stream`
         values, offsets = flat(array)
         content = TokenLists(values.to_numpy(), offsets.astype(np.int64))
         return stream.tokenizer.with_specials(content, stream.max_length)
@@ -137,7 +137,7 @@ def _tokens(stream: StreamConfig, array: pa.Array, prompt: str) -> TokenLists:
 
 
 class _PlanKey:
-    """A StreamConfig that hashes without its tokenizer."""
+    """A StreamConfig hashed only by the fields that determine its plan, so without its tokenizer."""
 
     def __init__(self, stream: StreamConfig):
         self.stream = stream

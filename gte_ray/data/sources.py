@@ -1,4 +1,4 @@
-"""Sources as a person names them, and their files as tables of (query, document, negatives)."""
+"""Sources as the user specifies them, and their files as tables of (query, document, negatives)."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from gte_ray.errors import RunError, UsageError
 from gte_ray.runtime import storage
 
 CHUNK_CHARACTERS = 32 * 2**20
-"""Text that a reader gathers into one table."""
+"""Characters of text that a reader gathers into one table."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _SOURCE = re.compile(
@@ -25,16 +25,16 @@ _SOURCE = re.compile(
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """A source as a person names it. Raises UsageError for a name, task or column that is not allowed."""
+    """A source as the user specifies it. Raises UsageError for an invalid name, task or column."""
 
     name: str
     glob: str
     task: str
     query: str = ""
-    """Column of the queries; empty to tell by the names that are there."""
+    """Column of the queries; empty to choose it by the names of the columns."""
     document: str = ""
     stamp: str = ""
-    """What the input is known by, instead of by the sizes and times of its files."""
+    """If set, identifies the input in place of the sizes and times of its files."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -55,52 +55,52 @@ class SourceSpec:
         return (self.query, self.document) if self.query else None
 
     def files(self) -> list[str]:
-        """The files of the source; RunError where there are none, or where they cannot be listed."""
+        """The files of the source. Raises RunError if there are none, or if they cannot be listed."""
         return self.listed()[0]
 
     def listed(self) -> tuple[list[str], dict[str, int]]:
-        """The files of the source, and how many others match its pattern, by the endings of their names."""
+        """Like `files`, with the number of matching files of other formats by file name suffix."""
         try:
             storage.check_reachable(self.glob)
-            found = storage.glob(self.glob)
-            is_folder = not found and storage.exists(self.glob)
+            uris = storage.glob(self.glob)
+            is_folder = not uris and storage.exists(self.glob)
         except RunError:
             raise
-        except Exception as error:  # each remote file system raises its own
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise RunError(f"source {self.name}: {self.glob} cannot be listed ({first})") from error
+        except Exception as error:  # each remote file system raises its own errors
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise RunError(f"source {self.name}: {self.glob} cannot be listed ({reason})") from error
         if is_folder:
             raise RunError(
                 f"source {self.name}: {self.glob} is a folder; name its files, as by {self.glob}/*"
             )
-        files = [uri for uri in found if file_kind(uri)]
+        files = [uri for uri in uris if file_kind(uri)]
         if not files:
             raise RunError(
                 f"source {self.name}: no file matches {self.glob}; allowed are {', '.join(SUFFIXES)}, "
                 "text files also with .gz or .zst"
             )
         others = Counter(
-            os.path.splitext(storage.name(uri))[1] or storage.name(uri) for uri in found if not file_kind(uri)
+            os.path.splitext(storage.name(uri))[1] or storage.name(uri) for uri in uris if not file_kind(uri)
         )
         return files, dict(others)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some of a source's pairs, and what was dropped on the way to them."""
+    """Some of a source's pairs, and what was dropped while reading them."""
 
     table: pa.Table
     """query, document (large_string), negatives (list of large_string)."""
     dropped: dict[str, int]
     layout: str
     unused: dict[str, int]
-    """Columns that are not read, and in how many rows they are."""
+    """Number of rows with each of the columns that are not read."""
     lost_negatives: dict[str, int]
-    """Hard negatives of pairs that are kept which are no texts, by reason."""
+    """Number of the pairs' hard negatives that are not texts, by reason."""
 
 
 def parse_source(text: str) -> SourceSpec:
-    """`NAME=GLOB:TASK` or `NAME=GLOB:TASK:QUERY,DOCUMENT`; UsageError where it is not that."""
+    """Parses `NAME=GLOB:TASK` or `NAME=GLOB:TASK:QUERY,DOCUMENT`. Raises UsageError for anything else."""
     match = _SOURCE.fullmatch(text)
     if not match:
         raise UsageError(
@@ -112,12 +112,12 @@ def parse_source(text: str) -> SourceSpec:
 
 
 def check_file(uri: str, columns: tuple[str, str] | None) -> None:
-    """Finds what can be found before all work: a cut-off Parquet file, columns that are not there or not clear."""
+    """Raises RunError for what shows at the start: a cut-off Parquet file, missing or ambiguous columns."""
     next(read_items(uri, columns), None)
 
 
 def read_file(uri: str, columns: tuple[str, str] | None) -> Iterator[Chunk]:
-    """The pairs of a file in chunks of bounded size; RunError that names it where it cannot be read."""
+    """Yields the pairs of a file in chunks of bounded size. Raises RunError, with its name, if unreadable."""
     return _chunks(read_items(uri, columns))
 
 
@@ -129,7 +129,7 @@ def _chunks(items: Iterator[Item]) -> Iterator[Chunk]:
 
 
 def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
-    """The next chunk, and whether it is full, so that there may be more."""
+    """The next chunk, and whether it is full, so that more may follow."""
     queries: list[str] = []
     documents: list[str] = []
     negatives: list[list[str]] = []
@@ -145,16 +145,16 @@ def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
         if isinstance(item, Unused):
             unused.update(item.columns)
             continue
-        query, document, others, layout = item
+        query, document, candidates, layout = item
         reason = reason_to_drop(query) or reason_to_drop(document)
         if reason:
             dropped[reason] += 1
             continue
         queries.append(query)
         documents.append(document)
-        negatives.append([text for text in others if not reason_to_drop(text)])
-        if len(negatives[-1]) < len(others):
-            lost.update(reason for reason in map(reason_to_drop, others) if reason not in ("", "null"))
+        negatives.append([text for text in candidates if not reason_to_drop(text)])
+        if len(negatives[-1]) < len(candidates):
+            lost.update(reason for reason in map(reason_to_drop, candidates) if reason not in ("", "null"))
         layouts.add(layout)
         size += len(query) + len(document) + sum(map(len, negatives[-1]))
         if size > CHUNK_CHARACTERS:

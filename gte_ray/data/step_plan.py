@@ -1,10 +1,12 @@
 """The step plan: which pairs make up global batch t, as a pure function of sizes, alpha, batch and seed.
 
-Nothing here knows of workers, files or Ray. Each step draws one source by eq. 4; the k-th draw of a source
-takes the next `global_batch` rows of that source's endless sequence, in which epoch e visits runs of rows in a
+The plan does not depend on workers, files or Ray. Each step draws one source by eq. 4. The k-th draw of a
+source takes the next `global_batch` rows of its endless sequence, in which epoch e visits runs of rows in a
 permutation seeded by (seed, source, e). Rows of a store are in hash order, so a run is itself a random sample.
-In the first epoch runs are whole row groups, which are read but once. Later ones have shorter runs where a batch
-would otherwise be of the same few row groups again. Small sources repeat; they never drop out.
+
+In the first epoch, runs are whole row groups, each of which is read only once. Later epochs have shorter runs
+where a batch would otherwise consist of the same few row groups again. Small sources repeat; they never drop
+out.
 """
 
 import hashlib
@@ -16,15 +18,15 @@ from typing import NamedTuple
 import numpy as np
 
 ROW_GROUP_ROWS = 1_024
-"""Rows that are visited together in the first epoch: a row group of the store."""
+"""Rows that the first epoch visits together: a row group of the store."""
 RUNS_PER_BATCH = 8
-"""Runs that a batch is made of, at least, after the first epoch: it shares some of them with any earlier batch, and
-reads about eight row groups."""
+"""Minimum number of runs in a batch after the first epoch. The batch shares some of them with any earlier
+batch, and reads about eight row groups."""
 
 
 @dataclass(frozen=True)
 class PlanSource:
-    """A source as far as the plan needs to know it."""
+    """The part of a source that the plan depends on."""
 
     name: str
     rows: int
@@ -36,32 +38,32 @@ class Span(NamedTuple):
     start: int
     stop: int
     epoch: int
-    """How many times the source was gone through before."""
+    """Number of passes over the source before this one."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Global batch of one step: the rows of `spans` one after another."""
+    """The global batch of one step, or a shard of it: the rows of `spans` in order."""
 
     step: int
     source: str
     spans: tuple[Span, ...]
     first: int = 0
-    """Where in the global batch of the step its rows begin."""
+    """Offset of the first row in the global batch of the step."""
 
     @property
     def rows(self) -> int:
         return sum(span.stop - span.start for span in self.spans)
 
     def shard(self, rank: int, world_size: int) -> "Batch":
-        """The part of `rank`: consecutive rows, sizes differing by at most one row over the ranks."""
+        """The shard of `rank`: consecutive rows. Shard sizes differ by at most one row."""
         first, last = rank * self.rows // world_size, (rank + 1) * self.rows // world_size
         return Batch(self.step, self.source, tuple(_cut(self.spans, first, last)), self.first + first)
 
 
 def probabilities(rows: Sequence[int], alpha: float) -> np.ndarray:
-    """Share of the steps that each source gets (eq. 4), shape (sources,)."""
-    logs = alpha * np.log(np.asarray(rows, dtype=np.float64))  # in logs: 327M ** alpha may be any size
+    """(sources,) float64, the share of the steps that each source gets (eq. 4)."""
+    logs = alpha * np.log(np.asarray(rows, dtype=np.float64))  # in logs, as 327M ** alpha may be any size
     weights = np.exp(logs - logs.max())
     return weights / weights.sum()
 
@@ -72,13 +74,13 @@ class StepPlan:
     def __init__(
         self, sources: Sequence[PlanSource], *, alpha: float, global_batch: int, seed: int, steps: int
     ):
-        """Raises ValueError where there is no source, or a source has no rows."""
+        """Raises ValueError if there is no source, or if a source has no rows."""
         if not sources:
             raise ValueError("a plan needs at least one source")
         empty = [source.name for source in sources if source.rows < 1]
         if empty:
             raise ValueError(f"sources without rows: {', '.join(empty)}")
-        # By name, so that the order in which a store lists its sources does not count.
+        # By name, so that the order in which a store lists its sources does not matter.
         self.sources = tuple(sorted(sources, key=lambda source: source.name))
         self.global_batch = global_batch
         self.seed = seed
@@ -99,9 +101,9 @@ class StepPlan:
         return Batch(step, source.name, tuple(self._rows(source, first, first + self.global_batch)))
 
     def random_rows(self, batch: Batch, per_row: int) -> list[Span]:
-        """`per_row` random rows of the source for each row of `batch`, the same in whatever shard it is.
+        """Draws `per_row` random rows of the source for each row of `batch`, regardless of how it is sharded.
 
-        Rows of a store are in hash order, so consecutive ones from a drawn place are a random sample.
+        Rows of a store are in hash order, so consecutive rows from a random start are a random sample.
         """
         rows = self._sizes[batch.source]
         drawn = np.random.Generator(np.random.Philox(key=_key(self.seed, f"random rows of {batch.step}")))
@@ -109,15 +111,16 @@ class StepPlan:
         return _cycle(rows, first, first + batch.rows * per_row)
 
     def source_steps(self) -> np.ndarray:
-        """(sources,) int64, how many steps each source gets, in the order of `sources`."""
+        """(sources,) int64, the number of steps of each source, in the order of `sources`."""
         return np.bincount(self._drawn, minlength=len(self.sources))
 
     def source_epochs(self) -> np.ndarray:
-        """(sources,) float64, how many times each source is gone through."""
+        """(sources,) float64, the number of passes over each source."""
         return self.source_steps() * self.global_batch / np.array([source.rows for source in self.sources])
 
     def _draw_sources(self) -> np.ndarray:
-        # Philox counts: draw t depends on (seed, t) alone, so a longer run begins with the shorter one.
+        # Philox is counter-based: draw t depends only on (seed, t), so a longer run begins with the draws of
+        # a shorter one.
         uniform = np.random.Generator(np.random.Philox(key=_key(self.seed, "sources"))).random(self.steps)
         edges = np.cumsum(self.probabilities)
         return np.minimum(np.searchsorted(edges, uniform, side="right"), len(self.sources) - 1)
@@ -136,22 +139,22 @@ class StepPlan:
 
 
 def run_length(global_batch: int, epoch: int) -> int:
-    """Rows that epoch `epoch` visits together: a power of 2 up to ROW_GROUP_ROWS, so that a run is in one row group."""
+    """Rows per run in `epoch`: a power of 2 up to ROW_GROUP_ROWS, so that a run lies in one row group."""
     most = max(1, global_batch // RUNS_PER_BATCH)
     return ROW_GROUP_ROWS if epoch == 0 else min(ROW_GROUP_ROWS, 2 ** (most.bit_length() - 1))
 
 
 @lru_cache(maxsize=64)
 def epoch_order(seed: int, source: PlanSource, epoch: int, length: int) -> np.ndarray:
-    """(runs,) the order in which epoch `epoch` visits the runs of `length` rows of `source`."""
+    """(runs,) int64, the order in which `epoch` visits the runs of `length` rows of `source`."""
     generator = np.random.Generator(np.random.Philox(key=_key(seed, f"epoch {epoch} of {source.name}")))
     return generator.permutation(-(-source.rows // length))
 
 
 def _epoch_rows(order: np.ndarray, length: int, rows: int, positions: Span) -> list[Span]:
-    """`positions` of an epoch over `rows` rows as spans of rows. Only the last run may be short."""
+    """Converts `positions` in an epoch over `rows` rows to spans of rows. Only the last run may be short."""
     first, last, epoch = positions
-    short = int(np.flatnonzero(order == len(order) - 1)[0])  # where in the epoch the short run comes
+    short = int(np.flatnonzero(order == len(order) - 1)[0])  # position of the short run in the epoch
     missing = len(order) * length - rows
     spans = []
     while first < last:
@@ -196,10 +199,10 @@ def _cut(spans: tuple[Span, ...], first: int, last: int) -> list[Span]:
     return cut
 
 
-def _running_count(values: np.ndarray, kinds: int) -> np.ndarray:
-    """(n,) how many earlier entries equal each entry."""
+def _running_count(values: np.ndarray, distinct: int) -> np.ndarray:
+    """(n,) int64, the number of earlier entries that equal each entry. `values` are below `distinct`."""
     order = np.argsort(values, kind="stable")
-    starts = np.concatenate(([0], np.cumsum(np.bincount(values, minlength=kinds))[:-1]))
+    starts = np.concatenate(([0], np.cumsum(np.bincount(values, minlength=distinct))[:-1]))
     counts = np.empty(len(values), dtype=np.int64)
     counts[order] = np.arange(len(values)) - starts[values[order]]
     return counts

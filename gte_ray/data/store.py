@@ -1,7 +1,7 @@
-"""The pair store: a folder of Parquet files and, written last, a manifest.
+"""The pair store: a folder of Parquet files and a manifest, which is written last.
 
-Rows of a source are in ascending order of a seeded hash of the pair, over all its parts, so that any run of
-consecutive rows is a random sample of the source.
+Rows of a source are in ascending order of a seeded hash of the pair, across all its parts. Any run of
+consecutive rows is therefore a random sample of the source.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from gte_ray.runtime import storage
 STORE_VERSION = 1
 MANIFEST = "manifest.json"
 SOURCE_FILE = "source.json"
-"""In the folder of a source, once all its parts are whole."""
+"""Record in the folder of a source, written once all its parts are complete."""
 
 TASKS = (
     "web-page",
@@ -54,9 +54,9 @@ class TokenizerInfo:
 
     fingerprint: str
     max_length: int
-    """Tokens of a text, special tokens included, that ids are kept for."""
+    """Maximum tokens of a text in the stored ids, special tokens included."""
     vocabulary: int
-    """Entries asked for when it was trained on the store; 0 for a tokenizer from elsewhere."""
+    """Entries requested when it was trained on the store; 0 for a tokenizer from elsewhere."""
 
     @property
     def folder(self) -> str:
@@ -66,7 +66,7 @@ class TokenizerInfo:
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """What the manifest says of one source."""
+    """One source in the manifest."""
 
     name: str
     task: str
@@ -75,29 +75,29 @@ class SourceInfo:
     held_out: int
     """Pairs set aside for evaluation."""
     read: int
-    """Pairs read from the input, with those dropped."""
+    """Pairs read from the input, dropped ones included."""
     dropped: dict[str, int]
-    """How many pairs were dropped, by reason."""
+    """Number of dropped pairs, by reason."""
     reader: str
     """The layout in which the input was read."""
     input_fingerprint: str
-    """Of the input files and of all settings that shape the output."""
+    """Identifies the input files and all settings that shape the output."""
     content: str
-    """Of the pairs alone: equal for equal pairs."""
+    """Digest of the pairs alone: equal for equal pairs."""
     parts: tuple[Part, ...]
     held_out_parts: tuple[Part, ...]
     tokenizer: TokenizerInfo | None = None
-    """Whose ids the parts hold, in columns `query_ids`, `document_ids` and `negative_ids`; None where they hold none."""
+    """Tokenizer of the columns `query_ids`, `document_ids` and `negative_ids`; None if there are none."""
     negatives: int = 0
-    """Hard negatives of all pairs to train on."""
+    """Number of hard negatives of all pairs to train on."""
     input_pairs: str = ""
-    """Of the pairs as they were read, with duplicates, and of the seed and the held-out share."""
+    """Digest of the pairs as they were read, duplicates included, the seed and the held-out share."""
     skipped_files: dict[str, int] = field(default_factory=dict)
-    """Files that the pattern matched and that are of no kind that is read, by the endings of their names."""
+    """Number of files of other formats that matched the pattern, by file name suffix."""
     unused: dict[str, int] = field(default_factory=dict)
-    """Columns of the input that were not read, and in how many rows they are."""
+    """Number of rows with each of the input columns that were not read."""
     lost_negatives: dict[str, int] = field(default_factory=dict)
-    """How many hard negatives of the pairs read were left out as no texts, by reason."""
+    """Number of hard negatives left out because they are not texts, by reason."""
 
     @property
     def folder(self) -> str:
@@ -118,9 +118,9 @@ class Manifest:
 
     @property
     def tokenizer(self) -> TokenizerInfo | None:
-        """The tokenizer that all sources have ids of, None where they do not agree on one."""
-        known = {source.tokenizer for source in self.sources}
-        return known.pop() if len(known) == 1 else None
+        """The tokenizer whose ids all sources have; None if there is no common one."""
+        tokenizers = {source.tokenizer for source in self.sources}
+        return tokenizers.pop() if len(tokenizers) == 1 else None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -142,7 +142,7 @@ def source_from_dict(value: dict[str, Any]) -> SourceInfo:
 
 @dataclass(frozen=True)
 class Store:
-    """An opened store. Files are opened when they are first read and stay open in this process."""
+    """An open store. Files are opened when first read and stay open in this process."""
 
     uri: str
     manifest: Manifest
@@ -153,7 +153,7 @@ class Store:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits, equal for equal pairs wherever they are stored and however they were tokenised."""
+        """16 hex digits: equal for equal pairs, wherever they are stored and however they were tokenised."""
         contents = sorted((source.name, source.task, source.content) for source in self.manifest.sources)
         return hashlib.sha256(json.dumps(contents).encode()).hexdigest()[:16]
 
@@ -161,11 +161,11 @@ class Store:
         for source in self.manifest.sources:
             if source.name == name:
                 return source
-        known = ", ".join(source.name for source in self.manifest.sources)
-        raise RunError(f"{self.uri}: there is no source {name!r}; there are {known}")
+        names = ", ".join(source.name for source in self.manifest.sources)
+        raise RunError(f"{self.uri}: there is no source {name!r}; there are {names}")
 
     def read_rows(self, source: str, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
-        """Rows start <= r < stop of the training pairs in store order; reads only their row groups."""
+        """Rows start <= r < stop of the training pairs, in store order. Reads only their row groups."""
         return self._rows(self.source(source).parts, start, stop, columns)
 
     def read_held_out(self, source: str, limit: int) -> pa.Table:
@@ -187,7 +187,7 @@ class Store:
         return pa.concat_tables(tables) if tables else self._read(parts[0].path, 0, 0, columns)
 
     def load_tokenizer(self) -> TextTokenizer:
-        """The tokenizer that came with tokenisation; RunError where the store has none."""
+        """Loads the tokenizer of the stored ids. Raises RunError if the store has none."""
         if self.manifest.tokenizer is None:
             raise RunError(f"{self.uri}: has no tokenizer; prepare it with --tokenizer or --vocabulary")
         return load_tokenizer(storage.join(self.uri, self.manifest.tokenizer.folder))
@@ -198,8 +198,8 @@ class Store:
         try:
             table = file.read_row_groups(list(groups), columns=list(columns), use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
-            place = storage.join(self.uri, path)
-            raise RunError(f"{place}: cannot be read ({str(error).splitlines()[0]})") from error
+            location = storage.join(self.uri, path)
+            raise RunError(f"{location}: cannot be read ({str(error).splitlines()[0]})") from error
         return table.slice(first - groups.start * ROW_GROUP_ROWS, last - first).select(list(columns))
 
     def _open(self, path: str) -> pq.ParquetFile:
@@ -209,15 +209,15 @@ class Store:
 
 
 def open_store(uri: str, check: bool = True) -> Store:
-    """Opens a finished store; `check` reads the footer of each part. Raises RunError in one sentence."""
+    """Opens a finished store. `check` reads the footer of each part. Raises a one-sentence RunError."""
     path = storage.join(uri, MANIFEST)
     if check:
         storage.check_reachable(path)
     try:
         value = storage.read_json(path)
     except FileNotFoundError as error:
-        found = "is not finished: run the same prepare command again" if storage.exists(uri) else "is missing"
-        raise RunError(f"{uri}: the pair store {found} (no {MANIFEST})") from error
+        state = "is not finished: run the same prepare command again" if storage.exists(uri) else "is missing"
+        raise RunError(f"{uri}: the pair store {state} (no {MANIFEST})") from error
     except ValueError as error:
         raise RunError(f"{path}: not a manifest ({error})") from error
     if not isinstance(value, dict) or not isinstance(value.get("version"), int):
@@ -237,7 +237,7 @@ def open_store(uri: str, check: bool = True) -> Store:
 
 def _check(store: Store, source: SourceInfo) -> None:
     for part in (*source.parts, *source.held_out_parts):
-        found = store._open(part.path).metadata.num_rows
-        if found != part.rows:
+        rows = store._open(part.path).metadata.num_rows
+        if rows != part.rows:
             path = storage.join(store.uri, part.path)
-            raise RunError(f"{path}: has {found} rows where the manifest says {part.rows}")
+            raise RunError(f"{path}: has {rows} rows where the manifest says {part.rows}")

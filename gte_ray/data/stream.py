@@ -1,13 +1,13 @@
 """The stream: Ray Data turns entries of the step plan into each rank's shard of each step.
 
-One row of the dataset is one rank's whole shard of one step, and one block holds `steps_per_block` such
-rows. Blocks come in the order (steps 0..K of rank 0, the same of rank 1, ..., then the next K steps), so that
-`streaming_split(W, equal=True)`, which deals blocks of equal row counts in turn, gives block k to rank
-k mod W: all ranks see the same step of the same source at the same time. As a row is a step, whatever its
-number of pairs, any W works, also one that does not divide the batch.
+One row of the dataset is one rank's whole shard of one step, and one block holds `steps_per_block` such rows.
+Blocks are in the order (K steps of rank 0, the same K steps of rank 1, ..., then the next K steps).
+`streaming_split(W, equal=True)` deals out blocks of equal row counts in turn, so block k goes to rank
+k mod W. All ranks therefore see the same step of the same source at the same time. A row is one step however
+many pairs it has, so any number of ranks W works, even one that does not divide the batch.
 
-A pass of Ray Data grows slower with its number of blocks, so a long run is several passes: datasets named
-`pass-0`, `pass-1`, ..., built when the workers ask for them.
+A pass of Ray Data gets slower with its number of blocks, so a long run is split into several passes: datasets
+named `pass-0`, `pass-1`, ..., built when the workers request them.
 """
 
 import queue
@@ -27,7 +27,7 @@ from gte_ray.runtime.pool import LOST_TASK_RETRIES, without_deprecations
 
 
 def _read_block(block: dict[str, np.ndarray], stream: StreamConfig) -> pa.Table:
-    """A Ray task: one plan entry (first step, steps, rank, world size) to one row for each step."""
+    """A Ray task: turns one plan entry (first step, steps, rank, world size) into one row per step."""
     first, steps, rank, world_size = (int(block[k][0]) for k in ("first", "steps", "rank", "world_size"))
     plan, store = cached_plan(stream), cached_store(stream.store)
     return to_table(
@@ -39,14 +39,14 @@ def _read_block(block: dict[str, np.ndarray], stream: StreamConfig) -> pa.Table:
 
 
 def build_dataset(stream: StreamConfig, world_size: int, first: int, last: int) -> ray.data.Dataset:
-    """Shards of steps first <= t < last for all ranks, in the order in which they are dealt out."""
+    """Dataset of all ranks' shards of steps first <= t < last, in the order in which they are dealt out."""
     size = stream.steps_per_block(world_size)
     entries = [
         {"first": step, "steps": min(size, last - step), "rank": rank, "world_size": world_size}
         for step in range(first, last, size)
         for rank in range(world_size)
     ]
-    # Tasks rather than an actor pool: an actor pool holds CPUs for ever and comes up later.
+    # Tasks rather than an actor pool: an actor pool starts later and holds its CPUs for ever.
     dataset = ray.data.from_items(entries, override_num_blocks=len(entries))
     with without_deprecations():
         return dataset.map_batches(
@@ -61,7 +61,7 @@ def build_dataset(stream: StreamConfig, world_size: int, first: int, last: int) 
 class PlanDataConfig(ray.train.DataConfig):
     """Builds a pass for the actual number of workers each time a worker group starts or grows.
 
-    `start_step` is called then, and gives the first step that is not yet in a checkpoint.
+    `start_step` is called then, and returns the first step that is not yet in a checkpoint.
     """
 
     def __init__(self, stream: StreamConfig, start_step: Callable[[], int]):
@@ -81,7 +81,7 @@ class PlanDataConfig(ray.train.DataConfig):
 
 
 def placeholders(stream: StreamConfig, most_workers: int) -> dict[str, Callable[[], ray.data.Dataset]]:
-    """The `datasets` of a TorchTrainer: a name for each pass that up to `most_workers` workers need."""
+    """The `datasets` of a TorchTrainer: one name for each pass that up to `most_workers` workers need."""
     shortest = min(stream.steps_per_pass(workers) for workers in range(1, most_workers + 1))
     passes = -(-stream.steps // shortest)
     return {f"pass-{number}": _nothing for number in range(passes)}
@@ -92,15 +92,15 @@ def _nothing() -> ray.data.Dataset:
 
 
 class Batches:
-    """Inside a Ray Train worker: this rank's shards of steps start, start + 1, ... to the last.
+    """Inside a Ray Train worker: iterates over this rank's shards of steps `start` to the last.
 
-    A thread begins to read at once, while the worker still builds its model, and stays two steps ahead.
-    Iterating raises RuntimeError when a step does not come in its turn: it would train on another order.
+    A thread starts reading at once, while the worker still builds its model, and stays two steps ahead.
+    Iterating raises RuntimeError if a step is missing or out of order: training would follow another order.
     """
 
     def __init__(self, stream: StreamConfig, world_size: int, start: int):
         self.waited = 0.0
-        """Seconds that the worker has waited for the last batch."""
+        """Seconds that the worker waited for the last batch."""
         self._ready: queue.Queue[PairBatch | BaseException | None] = queue.Queue(maxsize=2)
         self._source = _batches(stream, world_size, start)
         threading.Thread(target=self._fill, name="stream", daemon=True).start()

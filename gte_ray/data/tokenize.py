@@ -1,4 +1,4 @@
-"""Texts to token ids, the same whether while preparing a store or while training."""
+"""Converts texts to token ids, in the same way when preparing a store and when training."""
 
 import hashlib
 import json
@@ -26,27 +26,29 @@ from gte_ray.errors import RunError
 from gte_ray.pretrained.prompts import Prompts
 
 CHARACTERS_PER_TOKEN = 6
-"""Characters of a text that are looked at first for each token that is kept."""
+"""Characters of a text that are tokenised at first for each token to keep."""
 MOST_CHARACTERS = 100_000
-"""Characters beyond which a text does not count, also where these give too few tokens: ten megabytes without a
-space are one word, and would take a minute."""
+"""Maximum characters of a text that are used, even if they give too few tokens. Ten megabytes without a space
+are one word, and would take a minute."""
 ALPHABET = 1_000
-"""Characters that a trained vocabulary has at least, if there are as many."""
+"""Minimum number of characters in a trained vocabulary, if the texts have that many."""
 RARE_SHARE = 1e-4
-"""Share of the text's characters that may be unknown to it; for Chinese this takes some thousand characters."""
+"""Share of the texts' characters that may be unknown to the vocabulary. For Chinese, this needs some thousand
+characters."""
 ALPHABET_SHARE = 0.25
-"""Share of its entries that may be characters, where more than ALPHABET are needed."""
+"""Maximum share of the vocabulary's entries that are characters, if more than ALPHABET are needed."""
 NO_PROMPTS = Prompts()
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 class TextTokenizer:
-    """A fast tokenizer and the special tokens that it puts around a text. Small to send, cheap to rebuild."""
+    """A fast tokenizer and the special tokens that it puts around a text. Cheap to send and to rebuild."""
 
     def __init__(self, definition: str, files: dict[str, bytes], pad_id: int, prompts: Prompts = NO_PROMPTS):
-        """`definition` is the content of tokenizer.json, `files` those of the whole folder.
+        """`definition` is the content of tokenizer.json, `files` the contents of the folder by file name.
 
-        `prompts` are those of the model that the tokenizer came with; ids have them where it is asked for.
+        `prompts` are the prompts of the tokenizer's model; ids include them only on request. Raises RunError
+        if the special tokens cannot be determined.
         """
         self.definition = definition
         self.files = files
@@ -61,35 +63,35 @@ class TextTokenizer:
         if not bare or not starts:
             raise RunError("the tokenizer makes nothing of 'a', so that its special tokens cannot be told")
         start = starts[0]
-        # An added token such as [SEP] is several words where a cut goes through it.
+        # A cut through an added token such as [SEP] splits it into several words.
         added = self._tokenizer.get_added_tokens_decoder().values()
         self._open_words = 1 + max((len(token.content) for token in added), default=0)
         self.prefix = wrapped[:start]
         self.suffix = wrapped[start + len(bare) :]
         self.unknown_id = _unknown_id(self._tokenizer, definition)
-        """The token of what the vocabulary does not have; None where it has everything, as one of bytes."""
+        """The id of the unknown token; None if the vocabulary covers everything, as a byte-level one does."""
 
     def __reduce__(self):
         return TextTokenizer, (self.definition, self.files, self.pad_id, self.prompts)
 
     @property
     def pads_left(self) -> bool:
-        """Whether transformers pads with it on the left; here padding never comes before a text."""
+        """Whether transformers pads on the left with this tokenizer. gte_ray never pads before a text."""
         return json.loads(self.files.get("tokenizer_config.json", b"{}")).get("padding_side") == "left"
 
     @cached_property
     def largest_id(self) -> int:
-        """The largest id of an entry."""
+        """The largest id in the vocabulary."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     def content_ids(self, texts: Sequence[str] | pa.Array, max_length: int, prompt: str = "") -> TokenLists:
-        """Ids without special tokens, as many as leave room for them in `max_length` tokens.
+        """Ids without special tokens, cut to leave room for them in `max_length` tokens.
 
-        `prompt` is put in front of each text, and counts.
+        `prompt` is prepended to each text and counts towards the limit.
         """
         limit = max_length - len(self.prefix) - len(self.suffix)
-        given = texts.to_pylist() if isinstance(texts, pa.Array) else texts
-        whole = [(prompt + text)[:MOST_CHARACTERS] for text in given]
+        strings = texts.to_pylist() if isinstance(texts, pa.Array) else texts
+        whole = [(prompt + text)[:MOST_CHARACTERS] for text in strings]
         ids: list[list[int]] = [[] for _ in whole]
         open_texts, characters = list(range(len(whole))), CHARACTERS_PER_TOKEN * limit
         while open_texts:
@@ -98,7 +100,7 @@ class TextTokenizer:
             encodings = self._tokenizer.encode_batch_fast([whole[i] for i in uncut], add_special_tokens=False)
             for i, encoding in zip(uncut, encodings, strict=True):
                 ids[i] = encoding.ids[:limit]
-            # The fast variant leaves out which word each token is of.
+            # The fast variant does not report which word each token belongs to.
             encodings = self._tokenizer.encode_batch(
                 [whole[i][:characters] for i in cut], add_special_tokens=False
             )
@@ -118,18 +120,18 @@ class TextTokenizer:
         kept = np.minimum(content.lengths, max_length - before - after)
         offsets = np.concatenate(([0], np.cumsum(kept + before + after)))
         values = np.empty(offsets[-1], np.int32)
-        for place, token in enumerate(self.prefix):
-            values[offsets[:-1] + place] = token
-        for place, token in enumerate(self.suffix):
-            values[offsets[1:] - after + place] = token
-        # Position of each kept token within its text, then where it comes from and where it goes.
+        for position, token in enumerate(self.prefix):
+            values[offsets[:-1] + position] = token
+        for position, token in enumerate(self.suffix):
+            values[offsets[1:] - after + position] = token
+        # Position of each kept token within its text, then its source and target positions.
         within = np.arange(kept.sum()) - np.repeat(np.cumsum(kept) - kept, kept)
         source = np.repeat(content.offsets[:-1], kept) + within
         values[np.repeat(offsets[:-1] + before, kept) + within] = content.values[source]
         return TokenLists(values, offsets)
 
     def encode(self, texts: Sequence[str] | pa.Array, max_length: int, prompt: str = "") -> TokenLists:
-        """Ids of each text, after the `prompt`, with its special tokens, at most `max_length`."""
+        """Ids of each text with `prompt` prepended and special tokens around it, at most `max_length`."""
         return self.with_specials(self.content_ids(texts, max_length, prompt), max_length)
 
     def save(self, folder: str) -> None:
@@ -140,9 +142,9 @@ class TextTokenizer:
 
 
 def _whole_tokens(words: Sequence[int | None], open_words: int) -> int:
-    """Tokens before the last words, which the whole text may have otherwise."""
-    known = [word for word in words if word is not None]
-    return sum(word <= known[-1] - open_words for word in known)
+    """Number of tokens before the last `open_words` words, which may differ in the whole text."""
+    indices = [word for word in words if word is not None]
+    return sum(word <= indices[-1] - open_words for word in indices)
 
 
 @lru_cache(maxsize=4)
@@ -154,10 +156,10 @@ def _cached_tokenizer(definition: str) -> Tokenizer:
 
 
 def load_tokenizer(name: str) -> TextTokenizer:
-    """The tokenizer of a Hugging Face id, a folder, or a folder at a URI, with the prompts of a model there.
+    """Loads the tokenizer of a Hugging Face id, a folder, or a folder at a URI, with its model's prompts.
 
-    It lower-cases where the model's settings say so. RunError where there is none, or where it does something
-    that `TextTokenizer` does not.
+    It lower-cases if the model's settings say so. Raises RunError if there is no tokenizer, or if it does
+    something that `TextTokenizer` does not.
     """
     loaded, prompts = load_pretrained(name)
     with tempfile.TemporaryDirectory() as saved:
@@ -167,14 +169,14 @@ def load_tokenizer(name: str) -> TextTokenizer:
 
 
 def _definition(content: bytes) -> str:
-    """tokenizer.json without what a run sets itself, so that it does not count in the fingerprint."""
+    """tokenizer.json without what a run sets itself, so that the fingerprint does not depend on it."""
     value = json.loads(content)
     value.update(truncation=None, padding=None)
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def train_wordpiece(texts: Sequence[str], vocab_size: int, folder: str) -> TextTokenizer:
-    """Trains a lower-casing WordPiece vocabulary as BERT's and saves it as a transformers folder.
+    """Trains a lower-casing WordPiece vocabulary like BERT's and saves it as a transformers folder.
 
     The same texts give the same vocabulary.
     """
@@ -190,8 +192,8 @@ def train_wordpiece(texts: Sequence[str], vocab_size: int, folder: str) -> TextT
         min_frequency=2,
         initial_alphabet=alphabet,
         limit_alphabet=len(alphabet),
-        # The trainer numbers continuing characters in the order of a hash table, which differs from run to
-        # run and decides between equally frequent merges; named as special tokens they have fixed numbers.
+        # The trainer numbers continuing characters in hash table order, which differs from run to run and
+        # decides between equally frequent merges. Listed as special tokens, they get fixed numbers.
         special_tokens=[*SPECIAL_TOKENS, *(f"##{character}" for character in alphabet)],
         show_progress=False,
     )

@@ -1,4 +1,4 @@
-"""Tokenizers as transformers loads them, and what `TextTokenizer` needs of them."""
+"""Loads tokenizers with transformers, and checks what `TextTokenizer` requires of them."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from gte_ray.pretrained.settings import read_settings
 
 
 def load_pretrained(name: str) -> tuple[Any, Prompts]:
-    """transformers' fast tokenizer of a Hugging Face id, a folder or a folder at a URI, and the model's prompts.
+    """Loads the fast tokenizer of a Hugging Face id, a folder or a folder at a URI, and the model's prompts.
 
-    It lower-cases where the model's settings say so, as sentence-transformers has it do. RunError where there
-    is none, or where its ids would be others than those of `TextTokenizer`.
+    It lower-cases if the model's settings say so, as in sentence-transformers. Raises RunError if there is no
+    tokenizer, or if its ids would differ from those of `TextTokenizer`.
     """
     try:
         with model_folder(name, weights=False) as folder:
@@ -31,11 +31,11 @@ def load_pretrained(name: str) -> tuple[Any, Prompts]:
 
 
 def _load(folder: str, name: str) -> Any:
-    import transformers  # seconds: only the driver needs it, not the tasks that tokenise
+    import transformers  # takes seconds; only the driver needs it, not the tasks that tokenise
 
     try:
         return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # whatever the tokenizers library makes of a file of a newer release
+    except Exception as error:  # the tokenizers library may raise anything for a file of a newer release
         raise _not_loaded(name, error) from error
 
 

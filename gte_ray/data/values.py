@@ -1,4 +1,4 @@
-"""What the values of a row hold: pairs in lists, texts behind instructions, and what is no text."""
+"""Values of a row: pairs in lists, texts after instructions, and values that are not texts."""
 
 import re
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ _CLASS = re.compile(
     r"[-+]?\d+(\.\d+)?|entailment|neutral|contradiction|true|false|yes|no|(not[_ ])?\w*(duplicate|relevant)",
     re.I,
 )
-"""What stands as a third text in a row that is no triple but a pair with a label."""
+"""Third values that are labels: their rows are labelled pairs, not triples."""
 
 
 class Pair(NamedTuple):
-    """A row, or a part of it, before its values are known to be texts."""
+    """A row, or a part of one, whose values are not yet checked to be texts."""
 
     query: Any
     document: Any
@@ -22,13 +22,13 @@ class Pair(NamedTuple):
 
 
 class Dropped(NamedTuple):
-    """A row that is no pair."""
+    """A row that is not a pair."""
 
     reason: str
 
 
 class Unused(NamedTuple):
-    """Columns of a file that are not read, and in how many of its rows they are."""
+    """Columns of a file that are not read, and the number of rows that have each."""
 
     columns: dict[str, int]
 
@@ -41,7 +41,10 @@ NAME_TWICE = Dropped("a name twice")
 
 
 def list_pair(value: list[Any]) -> Item:
-    """`[query, document]` or `[query, document, negative]`; a third value that is no text may be a label."""
+    """The pair in `[query, document]` or `[query, document, negative]`.
+
+    A row with any other third value is dropped, as the value may be a label.
+    """
     third = value[2] if len(value) == 3 else None
     is_text = isinstance(third, str) and not _CLASS.fullmatch(third.strip())
     if len(value) == 2 or (len(value) == 3 and (third is None or is_text)):
@@ -50,19 +53,19 @@ def list_pair(value: list[Any]) -> Item:
 
 
 def set_pairs(texts: Any) -> Sequence[Item]:
-    """Neighbours in a list of texts that all say the same."""
+    """Pairs of neighbours in a list of texts with the same meaning."""
     if not isinstance(texts, list) or len(texts) < 2:
         return (NOT_A_PAIR,)
     return [Pair(query, document, (), "{set}") for query, document in pairwise(texts)]
 
 
 def listed(value: Any) -> list[Any]:
-    """The items of a list, a single value as one of them, none of null."""
+    """The items of a list; a single value becomes a list of one, null an empty list."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def without_instruction(value: Any) -> list[Any]:
-    """The texts of [instruction, text], of [text], of a list of such lists, or of a plain text."""
+    """The texts in [instruction, text], [text], a list of such lists, or a plain text."""
     if not isinstance(value, list):
         return [] if value is None else [value]
     if value and all(isinstance(item, list) for item in value):
@@ -71,22 +74,22 @@ def without_instruction(value: Any) -> list[Any]:
 
 
 def characters(value: Any) -> int:
-    """Roughly those of a JSON value."""
-    characters, waiting = 0, [value]
+    """Approximate number of characters in a JSON value."""
+    total, waiting = 0, [value]
     while waiting:
         item = waiting.pop()
         if isinstance(item, str):
-            characters += len(item)
+            total += len(item)
         elif isinstance(item, dict):
             waiting += item.values()
         elif isinstance(item, list):
             waiting += item
-        characters += 1
-    return characters
+        total += 1
+    return total
 
 
 def reason_to_drop(text: Any) -> str:
-    """Why `text` cannot be trained on; empty when it can."""
+    """Why `text` cannot be trained on; empty if it can."""
     if text is None:
         return "null"
     if not isinstance(text, str):

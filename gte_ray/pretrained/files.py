@@ -1,4 +1,4 @@
-"""Where the files of a model are: a folder, a folder at a URI, or a snapshot from the Hugging Face hub."""
+"""Locates a model's files: a folder, a folder at a URI, or a snapshot from the Hugging Face hub."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,27 +12,27 @@ from gte_ray.errors import RunError
 from gte_ray.runtime import storage
 
 SETTINGS = ("*.json", "*.txt", "*.model")
-"""Files of a model that are no weights: settings and vocabularies; never code."""
+"""Files of a model other than weights: settings and vocabularies, never code."""
 SAFE_WEIGHTS = "*.safetensors"
 PICKLED_WEIGHTS = "pytorch_model*.bin"
-"""Weights in torch's own format, for models that have no others. They are loaded by `torch.load` with
-`weights_only=True`, which makes tensors and runs no code."""
+"""Weights in torch's own format, for models without safetensors. `torch.load` reads them with
+`weights_only=True`, which builds tensors and runs no code."""
 
 
 class ModelNotFound(RunError):
-    """There is no model of that name, or it cannot be reached."""
+    """There is no model with this name, or it cannot be reached."""
 
 
 def is_folder(name: str) -> bool:
-    """Whether `name` is a place of its own rather than an id of the hub."""
+    """Whether `name` is a URI or a local folder rather than a hub id."""
     return "://" in name or Path(name).is_dir()
 
 
 @contextmanager
 def model_folder(name: str, weights: bool = True) -> Iterator[Path]:
-    """A local path of the model `name`, its weights only where they are asked for.
+    """Yields a local path of the model `name`. Its weights are fetched only if `weights` is true.
 
-    Of an id of the hub, pickled weights are fetched only where there are no safetensors. Raises ModelNotFound.
+    For a hub id, pickled weights are fetched only if there are no safetensors. Raises ModelNotFound.
     """
     if is_folder(name):
         if not storage.files(name):
@@ -48,7 +48,7 @@ def model_folder(name: str, weights: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def _without_weights(name: str) -> Iterator[str]:
-    """A path of the folder at `name`; where that is elsewhere, of a copy of its settings alone."""
+    """Yields the path of the folder `name`, or for a URI the path of a local copy of its settings alone."""
     if "://" not in name:
         yield name
         return
@@ -61,7 +61,7 @@ def _without_weights(name: str) -> Iterator[str]:
 
 
 def commit(name: str) -> str:
-    """The commit of an id of the hub, 40 hex digits; empty where it cannot be found out."""
+    """The commit of a hub id, 40 hex digits; empty if it cannot be determined."""
     try:
         return _snapshot(name, ["config.json"]).name
     except ModelNotFound:
@@ -71,7 +71,7 @@ def commit(name: str) -> str:
 def _snapshot(name: str, patterns: Sequence[str]) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(patterns)))
-    except (OSError, ValueError) as error:  # ValueError: no id at all, such as a path
+    except (OSError, ValueError) as error:  # ValueError: not an id at all, such as a path
         reason = f" ({str(error).splitlines()[0]})" if isinstance(error, OSError) else ""
         raise ModelNotFound(
             f"{name}: no such folder here, and the Hugging Face hub gives no such model{reason}; a folder, a folder at a URI, or an id that HF_HOME holds or "

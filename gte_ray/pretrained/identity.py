@@ -1,4 +1,4 @@
-"""What a model is, for the fingerprint of a run that starts from it and for scores that are kept."""
+"""The identity of a model, for the fingerprint of a run that starts from it and for stored scores."""
 
 import hashlib
 import json
@@ -11,26 +11,26 @@ from gte_ray.pretrained.files import PICKLED_WEIGHTS, SAFE_WEIGHTS, SETTINGS, co
 from gte_ray.runtime import storage
 
 ORIGIN_FILE = "gte_ray.json"
-"""In a model folder: the run that made the model, and the digest of its files."""
+"""File in a model folder with the run that made the model and the digest of its files."""
 WORDS = ("scratch", "bm25")
-"""What stands in the place of a model and is none."""
+"""Names that may be given in place of a model."""
 SETTLED_NS = 2_000_000_000
-"""Time after its last change from which a file's digest is kept."""
+"""Age of a file's last change, in nanoseconds, above which its digest is cached."""
 _CHUNK_BYTES = 2**22
 
 
 def identity(base: str) -> str:
-    """What stands for a model: equal where its files are, wherever they lie, and another after any change to them.
+    """Identifies a model: equal for equal files, wherever they are, and different after any change to them.
 
-    For a folder that a run wrote and nobody changed, the run; for another folder, a digest of its files; for a
-    Hugging Face id, that with the commit; for `scratch`, `bm25` and what is no model, that word itself, whatever
-    folders are there.
+    For a folder that a run wrote and that has not changed since, the identity names the run. For any other
+    folder, it is a digest of the files. For a Hugging Face id, it is the id with the commit. `scratch` and
+    `bm25` are returned as they are, even if folders have these names; so is a name without a model.
     """
     if base in WORDS:
         return base
     if not is_folder(base):
-        found = commit(base)
-        return f"{base}@{found}" if found else base
+        revision = commit(base)
+        return f"{base}@{revision}" if revision else base
     content = content_digest(base)
     if not content:
         return base
@@ -40,7 +40,7 @@ def identity(base: str) -> str:
 
 
 def of_run(fingerprint: str) -> str:
-    """The identity of the model that the run of this fingerprint makes."""
+    """The identity of the model made by the run with this fingerprint."""
     return f"model of run {fingerprint}"
 
 
@@ -50,13 +50,13 @@ def origin_record(folder: str, run: str) -> dict[str, Any]:
 
 
 def content_digest(folder: str) -> str:
-    """64 hex digits of all files of a model folder that its vectors depend on; empty where there is no model.
+    """64 hex digits of all files in a model folder that its vectors depend on; empty if there is no model.
 
-    Those are weights, configs, vocabularies and the settings of modules, in the folder and in those of its modules;
-    not cards, code, checkpoints, nor weights in formats that are not loaded.
+    These are weights, configs, vocabularies and module settings, in the folder and in its modules' folders.
+    Model cards, code, checkpoints and weights in formats that are not loaded do not count.
     """
-    places = _places(folder)
-    names = [name for name in storage.files(folder) if name.rpartition("/")[0] in places and _counts(name)]
+    folders = _model_folders(folder)
+    names = [name for name in storage.files(folder) if name.rpartition("/")[0] in folders and _counts(name)]
     safe = [name for name in names if fnmatchcase(name, SAFE_WEIGHTS)]
     pickled = [name for name in names if fnmatchcase(storage.name(name), PICKLED_WEIGHTS)]
     if not (safe or pickled) or not any(storage.name(name) == "config.json" for name in names):
@@ -72,8 +72,8 @@ def _counts(name: str) -> bool:
     return base != ORIGIN_FILE and any(fnmatchcase(base, pattern) for pattern in patterns)
 
 
-def _places(folder: str) -> set[str]:
-    """Folders in a model's that hold a part of it, and itself as an empty name."""
+def _model_folders(folder: str) -> set[str]:
+    """Folders that hold parts of the model, relative to `folder`, which itself is the empty name."""
     path = storage.join(folder, "modules.json")
     modules = storage.read_json(path) if storage.exists(path) else []
     paths = [module.get("path", "") for module in modules if isinstance(module, dict)]
@@ -83,7 +83,7 @@ def _places(folder: str) -> set[str]:
 def _file_digest(folder: str, name: str) -> str:
     filesystem, path = storage.resolve(folder)
     info = filesystem.get_file_info(f"{path.rstrip('/')}/{name}")
-    # The time of a change is coarse, so that a file of a moment ago may change again without it.
+    # Modification times are coarse: a file changed a moment ago may change again with the same time.
     settled = info.mtime_ns is not None and time.time_ns() - info.mtime_ns > SETTLED_NS
     read = _digest_of if settled else _digest_of.__wrapped__
     return read(folder, name, info.size, info.mtime_ns)
@@ -91,7 +91,7 @@ def _file_digest(folder: str, name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _digest_of(folder: str, name: str, size: int, mtime_ns: int) -> str:
-    """Read once in a process while size and time of change stay."""
+    """SHA-256 of a file, read once per process while its size and modification time stay the same."""
     filesystem, path = storage.resolve(folder)
     digest = hashlib.sha256()
     with filesystem.open_input_stream(f"{path.rstrip('/')}/{name}") as stream:

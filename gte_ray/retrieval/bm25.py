@@ -1,7 +1,7 @@
-"""BM25 on the same queries and candidates as the model: the line that an embedding has to pass.
+"""BM25 on the same queries and candidates as the model: the baseline that an embedding has to beat.
 
-The bm25s library with Lucene's formula. Words are runs of two or more letters, digits or underscores,
-in lower case and without English stop words; there is no stemming.
+Uses the bm25s library with Lucene's formula. Words are runs of two or more letters, digits or underscores, in
+lower case, without English stop words. There is no stemming.
 """
 
 from collections.abc import Sequence
@@ -10,28 +10,28 @@ import bm25s
 import numpy as np
 
 BM25 = "bm25"
-"""Its name where a model is named."""
+"""The name of BM25 in place of a model's name."""
 BM25_QUERIES = 64
-"""Queries whose scores of all documents exist at one time."""
+"""Queries scored against all documents at a time."""
 K1 = 1.5
-"""How soon more occurrences of a word stop to count; the library's default."""
+"""How fast further occurrences of a word stop counting; the library's default."""
 B = 0.75
-"""How far long documents are marked down; the library's default, and Lucene's."""
+"""How strongly long documents are penalised; the library's default, and Lucene's."""
 
 
 class Bm25:
-    """An index of documents."""
+    """A BM25 index of documents."""
 
     def __init__(self, documents: Sequence[str]):
         self.documents = len(documents)
         corpus = bm25s.tokenize(list(documents), stopwords="english", show_progress=False)
         self.index = bm25s.BM25(k1=K1, b=B, method="lucene", backend="numpy", auto_compile=False)
-        self.has_words = bool(corpus.vocab)  # the library cannot index documents without any
+        self.has_words = bool(corpus.vocab)  # the library cannot index documents without words
         if self.has_words:
             self.index.index(corpus, show_progress=False)
 
     def scores(self, queries: Sequence[str]) -> np.ndarray:
-        """(queries, documents) float32; 0 for a document that shares no word with the query."""
+        """(queries, documents) float32 scores; 0 for a document that shares no word with the query."""
         if not self.has_words:
             return np.zeros((len(queries), self.documents), np.float32)
         ids = [self.index.get_tokens_ids(words) for words in _words(queries)]

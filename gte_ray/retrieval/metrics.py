@@ -1,6 +1,6 @@
-"""Retrieval metrics with binary relevance, from the ranks of the relevant documents alone.
+"""Retrieval metrics with binary relevance, computed from the ranks of the relevant documents alone.
 
-Q queries, N documents, P relevant (query, document) pairs.
+Legend: Q queries, N documents, P relevant (query, document) pairs.
 """
 
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 CUT = 10
-"""Ranks that count in nDCG@10, MRR@10 and recall@10."""
+"""The cutoff rank of nDCG@10, MRR@10 and recall@10."""
 NOT_FOUND = np.iinfo(np.int64).max
 """Rank of a document that is not retrieved at all."""
 TILE_CELLS = 4_000_000
-"""Cells of the similarity matrix that exist at one time."""
+"""Cells of the similarity matrix that are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -33,35 +33,35 @@ def ranks(
     pair_documents: np.ndarray,
     above: float = -np.inf,
 ) -> np.ndarray:
-    """(P,) int64, the rank from 1 of each relevant document among all N documents of its query.
+    """(P,) int64, the rank, from 1, of each relevant document among all N documents for its query.
 
-    score(start, stop) gives the (stop - start, N) similarities of these queries. The search is exact; equal
-    similarities rank in order of documents, and a document that is not above `above` is not found.
-    `pair_queries` ascends and has each query.
+    `score(start, stop)` returns the (stop - start, N) similarities of these queries. The search is exact.
+    Equal similarities rank in document order. A document whose similarity is not above `above` has the rank
+    NOT_FOUND. `pair_queries` (P,) is ascending and contains every query.
     """
-    found = np.empty(len(pair_queries), np.int64)
+    pair_ranks = np.empty(len(pair_queries), np.int64)
     rows = max(1, TILE_CELLS // max(documents, 1))
     queries = int(pair_queries[-1]) + 1 if len(pair_queries) else 0
     for start in range(0, queries, rows):
         stop = min(start + rows, queries)
         tile = score(start, stop)
         first, last = np.searchsorted(pair_queries, [start, stop])
-        for p in range(first, last, rows):  # a query with many relevant documents takes a row for each
+        for p in range(first, last, rows):  # a query with many relevant documents needs a row for each
             pairs = slice(p, min(p + rows, last))
             document = pair_documents[pairs, None]
             scores = tile[pair_queries[pairs] - start]
             own = np.take_along_axis(scores, document, axis=1)
             better = (scores > own).sum(axis=1)
             equal_before = ((scores == own) & (np.arange(documents) < document)).sum(axis=1)
-            found[pairs] = np.where(own[:, 0] > above, 1 + better + equal_before, NOT_FOUND)
-    return found
+            pair_ranks[pairs] = np.where(own[:, 0] > above, 1 + better + equal_before, NOT_FOUND)
+    return pair_ranks
 
 
 def retrieval(pair_ranks: np.ndarray, pair_queries: np.ndarray) -> Retrieval:
     """nDCG@10 (gain 1, discount log2(rank + 1), ideal with min(relevant, 10) hits), MRR@10 and recall.
 
-    `pair_queries` (P,) numbers the queries from 0 and has each of them. Recall is the share of a query's
-    relevant documents that is found.
+    `pair_queries` (P,) are query numbers from 0 and contain every query. Recall is the share of a query's
+    relevant documents that are found.
     """
     relevant = np.bincount(pair_queries)
     hit = pair_ranks <= CUT
