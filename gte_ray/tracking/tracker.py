@@ -99,7 +99,7 @@ class Tracker:
         return self._mlflow.run_id if self._mlflow is not None else None
 
     def reached(self, timeout_s: float) -> str | None:
-        """Waits for MLflow's id of the run. Returns None at the first failure, which training would survive."""
+        """Waits for MLflow's run id. Returns None at the first failure, which training would survive."""
         deadline = time.monotonic() + timeout_s
         while not (self._warned or self._opened.wait(0.1)) and time.monotonic() < deadline:
             pass
