@@ -124,9 +124,9 @@ FINETUNING_BATCH = 128
 
 
 def finetuning(name: str, store: str, model: str, pairs: int, global_batch: int = FINETUNING_BATCH) -> Config:
-    """Fine-tunes `model`, which recipe `name` pre-trained, for one epoch of `pairs` pairs (section 3.4).
+    """The config that fine-tunes `model`, pre-trained by recipe `name`, for one epoch of `pairs` pairs.
 
-    Raises UsageError if there is no recipe of that name.
+    Fine-tuning is the second stage (section 3.4). Raises UsageError if there is no recipe of that name.
     """
     pretraining = recipe(name, store)
     if name == "tiny":

@@ -21,7 +21,7 @@ def needs(config: Config, other_cpus: float = 0.0) -> dict[str, float]:
 
 
 def side_by_side(config: Config, other_cpus: float = 0.0) -> int:
-    """Number of such runs that fit into Ray's cluster resources at the same time, at least 1."""
+    """Number of such runs that fit into Ray's present resources at the same time, at least 1."""
     cluster = ray.cluster_resources()
     return max(1, int(min(cluster.get(name, 0) // n for name, n in needs(config, other_cpus).items())))
 

@@ -74,8 +74,8 @@ def execute(
     """Trains the opened `run` from its last checkpoint, exports and scores the model, and records all of it.
 
     `tracked` is what MLflow shows of it, by default `tracked_run(run)`. `verbose` lets DeepSpeed, MLflow and
-    Ray write their logs. Ray must be initialised. An interrupted run is marked as killed. Raises RunError with
-    one sentence; the last good checkpoint stays.
+    Ray write their logs. Ray must be initialised. An interrupted run is marked as killed. Raises RunError;
+    the last good checkpoint stays.
     """
     tracker = Tracker(
         run.config.run.tracking_uri, tracked or tracked_run(run), queue_path(run), display.warn, verbose
