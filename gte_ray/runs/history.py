@@ -16,7 +16,7 @@ KEEP_SECONDS = 30.0
 
 
 class History:
-    """Step, source, loss and batch digest of each step, as JSON lines. If a step repeats, its last line counts.
+    """Step, source, loss and batch digest of each step as JSON lines. If a step repeats, its last line counts.
 
     Lines are appended to a local file. If the run's folder is remote, the file is copied there in the
     background and by `keep`. A disk that rejects writes does not stop the run: lines wait in memory until it
@@ -40,7 +40,7 @@ class History:
                 os.replace(before, path)
 
     def keep(self) -> None:
-        """Retries waiting lines, then copies the file to the run's folder. Raises OSError if the copy fails."""
+        """Retries waiting lines, then uploads the file to the run's folder. Raises OSError if that fails."""
         if self._waiting:
             self.append([])
         if self._copying is not None:
