@@ -78,7 +78,7 @@ def _explained(error: BaseException, remedy: str) -> RunError:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """Unwraps Ray's exceptions: returns that of the task, actor or worker that failed first."""
+    """Unwraps Ray's errors: returns the exception of the task, actor or worker that failed first."""
     seen: list[BaseException] = []
     while error not in seen:
         seen.append(error)

@@ -27,7 +27,7 @@ class Arguments:
     last_rank: int = 100
     """Rank of the last candidate."""
     margin: float = float("-inf")
-    """Least difference by which the score of a negative is below that of the pair itself."""
+    """The score of a negative has to be at least this much lower than the score of the pair itself."""
     sources: tuple[str, ...] = ()
     """Names of the sources to mine; empty for all. Other sources in the new store stay."""
     seed: int = 0

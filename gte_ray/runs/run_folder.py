@@ -44,7 +44,7 @@ def open_run(run: Run, fresh: bool) -> None:
 
 
 def _recorded(run: Run) -> dict[str, Any] | None:
-    """The content of the folder's config file, or None. Raises UsageError if it is not that of a run."""
+    """The content of the folder's config file, or None. Raises UsageError if it is not a run's."""
     path = storage.join(run.folder, CONFIG_FILE)
     if not storage.exists(path):
         return None

@@ -79,7 +79,7 @@ class Tracker:
         self._thread.start()
 
     def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Logs the metrics of a step, except those that MLflow already has at this or a later step."""
+        """Logs the metrics of a step, except any that MLflow already has at this or a later step."""
         self._add("metrics", self._keys.keyed({k: float(v) for k, v in metrics.items()}), step)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
