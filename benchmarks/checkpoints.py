@@ -1,4 +1,7 @@
-"""What checkpoints cost a run of `make pretrain`'s size at its default interval, from the times of its steps in MLflow."""
+"""The cost of checkpoints in a run of `make pretrain`'s size at its default interval.
+
+It is computed from the times of the run's steps in MLflow.
+"""
 
 import json
 import statistics
@@ -13,11 +16,11 @@ from mlflow import MlflowClient
 from gte_ray.recipes import tiny
 
 AFTER = 5
-"""Steps after a checkpoint that it may slow: the first waits for it, the others run beside its upload."""
+"""Steps after a checkpoint that it may slow: the first waits for it, the others run during its upload."""
 
 
 def measure() -> list[dict[str, str]]:
-    """Share of the time between the first and the last step that the steps after checkpoints take longer."""
+    """Extra time of the steps after checkpoints, as a share of the time from the first to the last step."""
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{folder}/mlflow.db"
         command = [sys.executable, "-m", "gte_ray.pretrain", "--name", "run", "--output", folder]
@@ -34,7 +37,7 @@ def measure() -> list[dict[str, str]]:
 
 
 def cost(run_folder: str, uri: str) -> tuple[float, float]:
-    """Share of the run and seconds of each checkpoint, of the one run that MLflow at `uri` has."""
+    """Cost as a share of the run and in seconds per checkpoint, for the only run in MLflow at `uri`."""
     lines = (Path(run_folder) / "history.jsonl").read_text().splitlines()
     sources = [json.loads(line)[1] for line in lines]
     client = MlflowClient(uri)

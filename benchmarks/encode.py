@@ -19,7 +19,7 @@ from gte_ray.model.load import load_model
 
 REACH = 1.2
 BATCH_SIZE = 32
-"""Sentence-transformers' default."""
+"""The default of sentence-transformers."""
 MICRO_BATCH_TOKENS = 16_384
 
 
@@ -27,9 +27,9 @@ def texts_of(count: int) -> list[str]:
     """Queries and documents of the built-in corpus, mixed."""
     sources = [Path(group[0]).read_text(encoding="utf-8", errors="replace") for group in package_files()]
     pairs = chain.from_iterable(map(file_pairs, sources))
-    found = list(chain.from_iterable((pair.query, pair.document) for pair in pairs))
-    order = np.random.default_rng(0).permutation(len(found))[:count]
-    return [found[i] for i in order]
+    texts = list(chain.from_iterable((pair.query, pair.document) for pair in pairs))
+    order = np.random.default_rng(0).permutation(len(texts))[:count]
+    return [texts[i] for i in order]
 
 
 def measure(
@@ -40,20 +40,20 @@ def measure(
 ) -> list[dict[str, str]]:
     torch.set_num_threads(threads)
     ours, theirs = load_model(model), SentenceTransformer(model, device="cpu")
-    given = texts_of(texts)
+    inputs = texts_of(texts)
     best = [float("inf")] * 2
-    for _ in range(repeats):  # in turn, so that a busy machine is busy for both
+    for _ in range(repeats):  # in turn, so that a busy machine slows both
         for i, encode in enumerate(
             (
-                lambda: ours.embed(given, MICRO_BATCH_TOKENS),
-                lambda: theirs.encode(given, batch_size=BATCH_SIZE, show_progress_bar=False),
+                lambda: ours.embed(inputs, MICRO_BATCH_TOKENS),
+                lambda: theirs.encode(inputs, batch_size=BATCH_SIZE, show_progress_bar=False),
             )
         ):
             begun = time.perf_counter()
             encode()
             best[i] = min(best[i], time.perf_counter() - begun)
     ratio = best[1] / best[0]
-    figure = f"{ratio:.2f} x ({len(given) / best[0]:.0f} : {len(given) / best[1]:.0f} texts/s)"
+    figure = f"{ratio:.2f} x ({len(inputs) / best[0]:.0f} : {len(inputs) / best[1]:.0f} texts/s)"
     return [
         {"what": "encoding against sentence-transformers, MiniLM-L6", "figure": figure, "reach": f">= {REACH} x",
          "holds": "yes" if ratio >= REACH else "no"}

@@ -28,7 +28,7 @@ def naive_loss(q: Tensor, d: Tensor) -> Tensor:
 
 
 def tiled_loss(q: Tensor, d: Tensor, tile: int) -> Tensor:
-    """The trainer's, duplicates masked; there is a pair of them."""
+    """The trainer's loss with duplicates masked; the input has one pair of duplicates."""
     return JointLoss(TEMPERATURE, IMPROVED, tile, (Duplicates,))(_contrast(q, d)).loss
 
 
@@ -39,7 +39,7 @@ def _contrast(q: Tensor, d: Tensor) -> Contrast:
 
 
 def best_seconds(functions: list[Callable[[], object]], repeats: int) -> list[float]:
-    """The best time of each; they take turns, so that a busy machine is busy for all."""
+    """The best time of each function. They take turns, so that a busy machine slows all of them."""
     best = [float("inf")] * len(functions)
     for _ in range(repeats):
         for i, function in enumerate(functions):
@@ -50,10 +50,10 @@ def best_seconds(functions: list[Callable[[], object]], repeats: int) -> list[fl
 
 
 def extra_bytes(function: Callable[[], None]) -> int:
-    """Most memory of this process during the call, beyond what it had before (Linux with glibc)."""
-    ctypes.CDLL(None).malloc_trim(0)  # memory that was freed but kept would hide what the call takes
+    """Peak memory of this process during the call, minus its memory before (Linux with glibc)."""
+    ctypes.CDLL(None).malloc_trim(0)  # freed memory that is not returned would hide what the call takes
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # sets the peak back to now
+        file.write("5")  # resets the peak
     before = _status("VmRSS")
     function()
     return _status("VmHWM") - before

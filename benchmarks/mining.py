@@ -26,9 +26,8 @@ def measure(
     )
     own = torch.arange(texts)
     bare = searched = 0.0
-    for block in queries.split(
-        BLOCK_TEXTS
-    ):  # block by block in turn, so that a busy machine is busy for both
+    # Block by block in turn, so that a busy machine slows both.
+    for block in queries.split(BLOCK_TEXTS):
         begun = time.perf_counter()
         for rows in block.split(QUERY_TILE):
             for tile in documents.split(DOCUMENT_TILE):

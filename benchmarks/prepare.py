@@ -1,4 +1,4 @@
-"""How fast a store is prepared and read, and whether memory stays where it is when there is 20 times the data."""
+"""How fast a store is prepared and read, and whether memory stays constant with 20 times the data."""
 
 import argparse
 import subprocess
@@ -32,12 +32,12 @@ READ_ROWS = 1_000
 
 @dataclass(frozen=True)
 class Run:
-    """One call of prepare in a process of its own, with its own Ray."""
+    """One call of prepare in its own process, with its own Ray."""
 
     seconds: float
-    """Without the start of Ray."""
+    """Excluding the start of Ray."""
     peak_bytes: int
-    """Of all processes together, shared memory counted once."""
+    """Sum over all processes, with shared memory counted once."""
 
 
 def measure(pairs: str = "") -> list[dict[str, str]]:
@@ -47,20 +47,20 @@ def measure(pairs: str = "") -> list[dict[str, str]]:
         once, many = (_run(f"{folder}/{name}-store", f"{folder}/{name}") for name in ("once", "many"))
         store = open_store(f"{folder}/once-store")
         tokenizer = train_vocabulary(store, 16_384)
-        found = [
+        figures = [
             _rate(f"prepare {rows:,} pairs", rows / once.seconds, "", 10_000),
             _rate(f"prepare {TIMES * rows:,} pairs", TIMES * rows / many.seconds, "", 10_000),
             _memory(once, many),
             _rate(f"tokenise to {LENGTH} tokens", _tokenise(store, tokenizer), " per core", 2_000),
             _rate("read token ids", _read_ids(store, tokenizer, Path(folder)), " per core", 100_000),
         ]
-    return found
+    return figures
 
 
 def _write_input(pairs: str, folder: Path, times: int) -> int:
-    """Parquet files of `times` copies of the pairs, each copy with a suffix; gives the rows of one copy."""
+    """Writes `times` copies of the pairs, each with a suffix, to Parquet. Returns the rows of one copy."""
     folder.mkdir()
-    table = _given(pairs) if pairs else _synthetic()
+    table = _read_pairs(pairs) if pairs else _synthetic()
     for copy in range(times):
         documents = pa.array([f"{text} #{copy}" for text in table["document"].to_pylist()])
         changed = pa.table({"query": table["query"], "document": documents})
@@ -69,13 +69,13 @@ def _write_input(pairs: str, folder: Path, times: int) -> int:
     return len(table)
 
 
-def _given(folder: str) -> pa.Table:
+def _read_pairs(folder: str) -> pa.Table:
     files = sorted(Path(folder).glob("*.parquet"))
     return pa.concat_tables(pq.read_table(path, columns=["query", "document"]) for path in files)
 
 
 def _synthetic() -> pa.Table:
-    """Texts of words whose frequencies fall as those of a language do."""
+    """Texts of words whose frequencies fall like those of a natural language."""
     random = np.random.default_rng(0)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
     words = np.array(["".join(random.choice(letters, n)) for n in random.integers(2, 11, 30_000)])
@@ -109,7 +109,7 @@ def _run(store: str, source: str) -> Run:
 
 
 def _tree_bytes(pid: int) -> int:
-    """Proportional set size of a process and all below it."""
+    """Proportional set size of a process and its descendants."""
     try:
         processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -119,7 +119,7 @@ def _tree_bytes(pid: int) -> int:
         try:
             total += process.memory_full_info().pss
         except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue  # ended in between
+            continue  # ended meanwhile
     return total
 
 
@@ -131,7 +131,7 @@ def _prepare(store: str, source: str) -> None:
 
 
 def _tokenise(store: Store, tokenizer: TextTokenizer) -> float:
-    """Pairs per second of processor time."""
+    """Pairs per second of CPU time."""
     rows = min(TOKENISED_ROWS, store.source("pairs").rows)
     table = store.read_rows("pairs", 0, rows, ["query", "document"])
     begun = time.process_time()
@@ -141,7 +141,7 @@ def _tokenise(store: Store, tokenizer: TextTokenizer) -> float:
 
 
 def _read_ids(store: Store, tokenizer: TextTokenizer, folder: Path) -> float:
-    """Pairs per second of processor time, in reads of neighbouring rows at random places."""
+    """Pairs per second of CPU time, in reads of neighbouring rows at random offsets."""
     tokenizer.save(str(folder / "tokenizer"))
     start_ray(1, verbose=False)
     source = [SourceSpec("pairs", f"{folder}/once/*.parquet", "others")]

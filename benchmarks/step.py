@@ -2,8 +2,8 @@
 
 python -m benchmarks.step [--pairs FOLDER_OF_PARQUET] [--layers 4 --hidden 256] [--batch 512] [--threads 2]
 
-Same weights, pairs, dropout, optimizer and threads for both. sentence-transformers cuts its mini-batches in
-the two ways that it offers, by rows and by tokens; the faster one counts.
+Weights, pairs, dropout, optimizer and threads are the same for both. sentence-transformers can cut its
+mini-batches by rows or by tokens; both are measured, and the faster one counts.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def build_config(layers: int, hidden: int, batch: int) -> Config:
 
 
 def synthetic_pairs(batch: int) -> PairBatch:
-    """Random tokens, queries of 8 to 32 and documents of 10 to 128 of them."""
+    """Pairs of random tokens: queries of 8 to 32 tokens and documents of 10 to 128."""
     random = np.random.default_rng(0)
 
     def texts(low: int, high: int) -> TokenLists:
@@ -60,7 +60,7 @@ def synthetic_pairs(batch: int) -> PairBatch:
 
 
 def real_pairs(folder: str, batch: int) -> PairBatch:
-    """As many pairs from each Parquet file of `folder`, under a vocabulary trained on them."""
+    """Equally many pairs from each Parquet file in `folder`, tokenised with a vocabulary trained on them."""
     files = sorted(glob.glob(f"{folder}/*.parquet"))
     rows = [pq.read_table(f, columns=["query", "document"]).slice(0, -(-batch // len(files))) for f in files]
     queries = [text for table in rows for text in table["query"].to_pylist()][:batch]
@@ -128,7 +128,7 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 class Clock:
-    """Adds up the time of calls that it wraps."""
+    """Adds up the time of the calls that it wraps."""
 
     def __init__(self) -> None:
         self.total = 0.0
@@ -145,7 +145,7 @@ class Clock:
 
 
 def outside_share(engine: Engine, config: Config, batch: PairBatch, repeats: int) -> float:
-    """Share of a step that is not encoder forward, backward or optimizer; the least of the repeats."""
+    """Share of a step outside encoder forward, backward and optimizer: the smallest over the repeats."""
     clock, encode = Clock(), step_module._encode
     step_module._encode = clock.wrap(encode)
     engine.backward, engine.step = clock.wrap(engine.backward), clock.wrap(engine.step)  # type: ignore
@@ -162,8 +162,11 @@ def outside_share(engine: Engine, config: Config, batch: PairBatch, repeats: int
 def measure(
     pairs: str = "", layers: int = 4, hidden: int = 256, batch: int = 512, threads: int = 2, repeats: int = 3
 ) -> list[dict]:
-    """Rows of figures as `make bench` prints them; `pairs` is a folder of Parquet files with the columns
-    query and document, and empty for random tokens of mixed lengths."""
+    """Rows of figures as `make bench` prints them.
+
+    `pairs` is a folder of Parquet files with columns query and document, or empty for random tokens of mixed
+    lengths.
+    """
     torch.set_num_threads(threads)
     config = build_config(layers, hidden, batch)
     data = real_pairs(pairs, batch) if pairs else synthetic_pairs(batch)
@@ -177,7 +180,7 @@ def measure(
         "tokens": peer_step(config, data, mini_batch_num_tokens=MICRO_BATCH_TOKENS),
     }
     for step in steps.values():
-        step()  # the first one makes the optimizer's state
+        step()  # the first call creates the optimizer's state
     seconds = dict(zip(steps, best_seconds(list(steps.values()), repeats), strict=True))
     outside = outside_share(kept, config, data, repeats)
     peer = min(seconds["rows"], seconds["tokens"])
@@ -194,7 +197,7 @@ def measure(
 
 
 def _row(what: str, value: float, reach: float | None, figure: str) -> dict:
-    """`reach` is the least value allowed, or the negative of the greatest, or None for a figure without one."""
+    """`reach` is the least allowed value, or the greatest one negated, or None for a figure without a limit."""
     if reach is None:
         return {"what": what, "figure": figure, "value": value, "reach": "", "holds": ""}
     words = f">= {reach} x" if reach > 0 else f"<= {-reach:.0%}"

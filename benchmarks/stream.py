@@ -1,4 +1,4 @@
-"""The stream under real Ray: how fast it gives token ids, and how much padding its batches come to."""
+"""The stream under real Ray: how fast it yields token ids, and how much padding its batches need."""
 
 import argparse
 import tempfile
@@ -22,7 +22,7 @@ BATCH, LENGTH, MICRO_BATCH_TOKENS = 2_048, 128, 8_192
 
 
 def measure(pairs: str = "") -> list[dict[str, str]]:
-    """Pairs a second and core (of one task at a time), for both ways."""
+    """Pairs per second and core for both sources of token ids, and shares of padding."""
     start_ray(0, verbose=False)
     with tempfile.TemporaryDirectory() as folder:
         ids = Ids(vocabulary=16_384, max_length=LENGTH)
@@ -55,7 +55,7 @@ def _stream(store: Store, stored_ids: bool, global_batch: int, steps: int) -> St
 
 
 def _rate(store: Store, stored_ids: bool, steps: int) -> float:
-    """Pairs a second from the first batch to the last, divided by the cores that tasks may take."""
+    """Pairs per second over all batches, start included, divided by the cores that tasks may take."""
     stream = _stream(store, stored_ids, BATCH, steps)
     (split,) = PlanDataConfig(stream, lambda: 0).configure({"pass-0": ray.data.range(1)}, 1, None, None)
     rows = iter(split["pass-0"].iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=2))
@@ -67,7 +67,7 @@ def _rate(store: Store, stored_ids: bool, steps: int) -> float:
 
 
 def _padding(store: Store, packed: bool, global_batch: int = 512, steps: int = 20) -> float:
-    """Share of the tokens that go through the encoder which are padding, over batches of all sources."""
+    """Share of padding among the tokens that go through the encoder, over batches of all sources."""
     stream = _stream(store, True, global_batch, steps)
     real = computed = 0
     for batch in stream.plan():

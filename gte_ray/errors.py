@@ -1,4 +1,7 @@
-"""The errors that end a command, and any failure as one sentence: of our code, of the system, or of a process that Ray lost."""
+"""Errors that end a command, and `explain`, which puts any failure into one sentence.
+
+A failure may come from our code, from the operating system, or from a process that Ray lost.
+"""
 
 import errno
 import re
@@ -21,19 +24,19 @@ _LOST = (
 
 
 class RunError(Exception):
-    """Something in the world is not as the run needs it: the command prints the message and exits 1."""
+    """An input or the environment does not allow the run. The command prints the message and exits with 1."""
 
 
 class UsageError(RunError):
-    """A flag or argument is outside what is allowed: the command prints the message and exits 2."""
+    """A flag or argument is not allowed. The command prints the message and exits with 2."""
 
 
 class OutOfMemory(RunError):
-    """There is too little memory for what the settings ask for, so that trying again would fail again."""
+    """The settings need more memory than there is, so a retry would fail too."""
 
 
 class InternalError(RunError):
-    """A fault of the program, not of its input; `details` is the traceback of where it happened."""
+    """A bug in the program, not a fault of its input. `details` holds the traceback."""
 
     def __init__(self, message: str, details: str = ""):
         super().__init__(message, details)
@@ -44,14 +47,18 @@ class InternalError(RunError):
 
 
 def explain(error: BaseException, remedy: str = LOWER_IN_TASKS, frame: str = "{}") -> RunError:
-    """`error`, which Ray may have wrapped, as a RunError of one sentence.
+    """Converts `error`, which Ray may have wrapped, to a RunError with a message of one sentence.
 
-    `remedy` is what to lower where memory ran out; `frame` is the sentence around it all. A RunError stays what it
-    is; what nobody foresaw becomes an InternalError that keeps the traceback.
+    `remedy` is the advice if memory ran out. The message replaces the `{}` of `frame`. A RunError keeps its
+    type; an unforeseen error becomes an InternalError that keeps the traceback.
     """
-    found = _explained(error, remedy)
-    message = frame.replace("{}", str(found))
-    return InternalError(message, found.details) if isinstance(found, InternalError) else type(found)(message)
+    explained = _explained(error, remedy)
+    message = frame.replace("{}", str(explained))
+    return (
+        InternalError(message, explained.details)
+        if isinstance(explained, InternalError)
+        else type(explained)(message)
+    )
 
 
 def _explained(error: BaseException, remedy: str) -> RunError:
@@ -59,7 +66,7 @@ def _explained(error: BaseException, remedy: str) -> RunError:
     if isinstance(cause, InternalError):
         return cause
     if isinstance(cause, RunError):
-        # A new one, without what Ray Data appends of how often it tried.
+        # A new error from the first line only: Ray Data appends how often it tried.
         return next(kind for kind in type(cause).__mro__ if _is_ours(kind))(_line(str(cause)))
     if is_out_of_memory(cause):
         return OutOfMemory(f"{_out_of_memory(cause)}; {remedy}")
@@ -71,7 +78,7 @@ def _explained(error: BaseException, remedy: str) -> RunError:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """What Ray wrapped: the exception of the task, actor or worker that failed first."""
+    """Unwraps Ray's errors: returns the exception of the task, actor or worker that failed first."""
     seen: list[BaseException] = []
     while error not in seen:
         seen.append(error)
@@ -82,7 +89,7 @@ def cause_of(error: BaseException) -> BaseException:
 
 
 def of_system(error: OSError) -> str:
-    """The sentence on a disk, a file, a bucket or a connection that does not do what it should."""
+    """Describes a failure of a disk, file, bucket or connection in one sentence."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"no space is left on the device ({error.filename or 'where the command writes'})"
     if error.filename is not None:
@@ -91,8 +98,8 @@ def of_system(error: OSError) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that the memory of a process, a node or a GPU did not suffice."""
-    # By name: neither torch nor Ray is imported by all that ask.
+    """Whether `error` reports that a process, a node or a GPU ran out of memory."""
+    # Compared by name, because some callers import neither torch nor Ray.
     if isinstance(error, MemoryError | OutOfMemory) or type(error).__name__ == "OutOfMemoryError":
         return True
     words = "out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED"
@@ -100,23 +107,23 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def details(error: BaseException) -> str:
-    """The traceback of `error` and of what it was raised from."""
+    """The traceback of `error` and of the errors that caused it."""
     return "".join(traceback.format_exception(error))
 
 
 def _inner(error: BaseException) -> object:
-    """What `error` wraps, None where it wraps nothing."""
+    """The exception that `error` wraps, or None."""
     failures = getattr(error, "worker_failures", None)
     if failures:
-        # When one rank dies, others lose their connection: a sentence of ours, or of memory, is the better cause.
+        # When one rank dies, the others only lose their connection: prefer a RunError or out-of-memory.
         causes = [cause_of(failure) for failure in failures.values()]
-        told = [cause for cause in causes if isinstance(cause, RunError) or is_out_of_memory(cause)]
-        return (told or causes)[0]
+        informative = [cause for cause in causes if isinstance(cause, RunError) or is_out_of_memory(cause)]
+        return (informative or causes)[0]
     for name in ("health_check_failure", "controller_failure", "cause"):
         if isinstance(getattr(error, name, None), BaseException):
             return getattr(error, name)
-    says_enough = type(error).__name__ in _LOST or is_out_of_memory(error)
-    return error.__cause__ if type(error).__module__.startswith("ray.") and not says_enough else None
+    is_last = type(error).__name__ in _LOST or is_out_of_memory(error)
+    return error.__cause__ if type(error).__module__.startswith("ray.") and not is_last else None
 
 
 def _is_ours(kind: type) -> bool:
@@ -138,5 +145,5 @@ def _lost(error: BaseException) -> str:
 
 
 def _line(text: str) -> str:
-    """The first line that says something."""
+    """The first line of `text` that is not blank, or an empty string."""
     return next((line.strip() for line in text.splitlines() if line.strip()), "")

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 HELD_OUT = "heldout"
 BENCHMARK_WORDS = (HELD_OUT, "mteb-en", "beir", "codesearchnet", "sst2")
-"""Words that mean a benchmark, whatever folders are there."""
+"""Words that name a benchmark even if there is a folder of that name."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Scores models on a benchmark and puts the paper's scores beside them. What was scored before is not scored
-    again."""
+    """Scores models on a benchmark and shows the paper's scores beside them. Tasks that were scored before are
+    not scored again."""
 
     models: tyro.conf.Positional[tuple[str, ...]]
     """Folders of models, folders at URIs, Hugging Face ids, or bm25."""
@@ -37,15 +37,15 @@ class Arguments:
     limit: int = 1_000
     """Most held-out pairs of a source."""
     output: str = "evaluations"
-    """Folder or URI in which results are kept."""
+    """Folder or URI where results are kept."""
     workers: int = 1
-    """Processes that score tasks side by side, one for each GPU."""
+    """Processes that score tasks in parallel, one for each GPU."""
     gpu: bool = False
     """Whether each has a GPU; models then compute in fp16."""
     threads: int = 2
     """CPU threads of each."""
     micro_batch_tokens: int = 16_384
-    """Tokens of a forward pass."""
+    """Tokens per forward pass."""
     tracking_uri: str = field(
         default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     )
@@ -74,14 +74,14 @@ def main() -> None:
         benchmark=storage.absolute_folder(arguments.benchmark, *BENCHMARK_WORDS),
         store=storage.absolute(arguments.store),
     )
-    found = _benchmark(arguments)
+    benchmark = _benchmark(arguments)
     _check(models)
     start_ray(arguments.workers * arguments.threads, arguments.verbose)
-    until_interrupted(lambda interruption: _evaluate(arguments, found))
+    until_interrupted(lambda interruption: _evaluate(arguments, benchmark))
 
 
 def _check(models: tuple[str, ...]) -> None:
-    """Tells what is worth knowing of the models; RunError in one sentence where one cannot be scored."""
+    """Prints warnings about the models. Raises RunError if one of them cannot be scored."""
     from gte_ray.model.load import check_model
     from gte_ray.retrieval.bm25 import BM25
 
@@ -92,7 +92,7 @@ def _check(models: tuple[str, ...]) -> None:
 
 
 def _benchmark(arguments: Arguments) -> "Benchmark | None":
-    """The benchmark, None for the held-out pairs; RunError or UsageError where there is no such thing."""
+    """The benchmark, or None for the held-out pairs. Raises RunError or UsageError if it does not exist."""
     if arguments.benchmark == HELD_OUT:
         from gte_ray.data.store import open_store
 
@@ -107,7 +107,7 @@ def _benchmark(arguments: Arguments) -> "Benchmark | None":
     return benchmark(arguments.benchmark, check=True)
 
 
-def _evaluate(arguments: Arguments, found: "Benchmark | None") -> None:
+def _evaluate(arguments: Arguments, benchmark: "Benchmark | None") -> None:
     from gte_ray.cli.tables import benchmark_table
     from gte_ray.evaluation.scoreboard import labels
     from gte_ray.report.benchmark import Benchmarked, record
@@ -115,18 +115,18 @@ def _evaluate(arguments: Arguments, found: "Benchmark | None") -> None:
 
     console, short = plain_console(), labels(arguments.models)
 
-    def tell(result: "TaskResult", cached: bool) -> None:
+    def on_result(result: "TaskResult", cached: bool) -> None:
         label = short[result.model]
         if result.error:
             console.print(f"{label}  {result.error}", style="yellow", soft_wrap=True)
         elif not cached:
             console.print(f"{label}  {result.task}  {100 * result.scores['main']:.1f}", highlight=False)
 
-    for note in found.notes if found is not None else ():
+    for note in benchmark.notes if benchmark is not None else ():
         console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
-    results, boards = _score(arguments, found, tell)
-    for shown in boards:
-        console.print(benchmark_table(shown))
+    results, boards = _score(arguments, benchmark, on_result)
+    for board in boards:
+        console.print(benchmark_table(board))
     benchmarked = Benchmarked(
         arguments.benchmark, arguments.store, arguments.models, tuple(results), tuple(boards)
     )
@@ -140,9 +140,9 @@ def _evaluate(arguments: Arguments, found: "Benchmark | None") -> None:
 
 
 def _score(
-    arguments: Arguments, found: "Benchmark | None", tell: "OnResult"
+    arguments: Arguments, benchmark: "Benchmark | None", on_result: "OnResult"
 ) -> "tuple[list[TaskResult], list[Scoreboard]]":
-    """All results, and a table for each metric."""
+    """All results, and a scoreboard for each metric."""
     from gte_ray.evaluation.scoreboard import scoreboard
     from gte_ray.evaluation.task_results import Scoring
     from gte_ray.runtime.pool import Pool
@@ -150,18 +150,20 @@ def _score(
     pool = Pool(arguments.workers, arguments.gpu, arguments.threads)
     output = storage.absolute(arguments.output)
     scoring = Scoring(arguments.benchmark, output, pool, arguments.micro_batch_tokens)
-    if found is None:
+    if benchmark is None:
         from gte_ray.evaluation.heldout_benchmark import HeldOutScoring, score_held_out
 
         held_out = HeldOutScoring(arguments.store, arguments.limit, scoring)
-        results = score_held_out(held_out, arguments.models, tell)
+        results = score_held_out(held_out, arguments.models, on_result)
         return results, [scoreboard(f"{HELD_OUT}, nDCG@10", results, "main", (), False)]
     from gte_ray.evaluation.mteb.score import score
 
-    results = score(found, scoring, arguments.models, tell)
-    names = [("main", found.name)] + [(metric, f"{found.name}, {metric}") for metric in found.metrics]
+    results = score(benchmark, scoring, arguments.models, on_result)
+    names = [("main", benchmark.name)] + [
+        (metric, f"{benchmark.name}, {metric}") for metric in benchmark.metrics
+    ]
     return results, [
-        scoreboard(name, results, metric, found.paper if metric == "main" else (), found.by_category)
+        scoreboard(name, results, metric, benchmark.paper if metric == "main" else (), benchmark.by_category)
         for metric, name in names
     ]
 

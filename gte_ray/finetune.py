@@ -17,8 +17,8 @@ from gte_ray.recipes import FINETUNING_BATCH, finetuning
 
 @dataclass(frozen=True)
 class Arguments:
-    """Fine-tunes an embedding model on pairs with hard negatives; the same command goes on with a run that
-    was cut off."""
+    """Fine-tunes an embedding model on pairs with hard negatives. The same command resumes a run that was
+    interrupted."""
 
     config: FlatConfig
     fresh: bool = False
@@ -31,7 +31,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class _StoreFlags:
-    """The flags that decide the defaults of all others; there is no default model."""
+    """The flags that determine the defaults of all others. There is no default model."""
 
     store: str = HARD_STORE
     base: Annotated[str, tyro.conf.arg(aliases=["--model"])] = ""
@@ -47,27 +47,28 @@ def main() -> None:
 
         check_base(arguments.config)
     if ensure_hard_store(arguments.config.data.store, arguments.config, plain_console(), arguments.verbose):
-        # What the store's size decides is known now.
+        # The defaults that depend on the store's size are known now.
         arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=_defaults)
     train(arguments.config, arguments.fresh, arguments.dry_run, arguments.verbose)
 
 
 def _defaults(arguments: Sequence[str]) -> Config:
-    """Those of one epoch over the store, or over the sources of it, that `arguments` name."""
+    """The defaults for one epoch over the store, or over the sources of it, that `arguments` name."""
     return defaults(arguments, _StoreFlags, _config_of)
 
 
-def _config_of(first: _StoreFlags) -> Config:
+def _config_of(flags: _StoreFlags) -> Config:
     from gte_ray.data.store import open_store
 
     try:
-        store = open_store(first.store, check=False)
-        chosen = [store.source(name) for name in first.sources] or store.manifest.sources
+        store = open_store(flags.store, check=False)
+        chosen = [store.source(name) for name in flags.sources] or store.manifest.sources
         pairs = sum(source.rows for source in chosen)
     except RunError:
-        pairs = 0  # the run is refused for the same reason, once the flags are known to be right
-    batch = first.global_batch if first.global_batch > 0 else FINETUNING_BATCH  # as is a batch out of range
-    return finetuning(first.recipe, first.store, first.base, pairs, batch)
+        pairs = 0  # the run is refused for the same reason once the flags are parsed
+    # A batch out of range is refused later too.
+    batch = flags.global_batch if flags.global_batch > 0 else FINETUNING_BATCH
+    return finetuning(flags.recipe, flags.store, flags.base, pairs, batch)
 
 
 if __name__ == "__main__":

@@ -11,26 +11,25 @@ from gte_ray.runtime.cluster import start_ray
 
 @dataclass(frozen=True)
 class Arguments:
-    """Writes a pair store again, with hard negatives beside its pairs; sources that are finished are not done
-    again."""
+    """Writes a pair store again, with hard negatives for its pairs. Finished sources are not mined again."""
 
     store: tyro.conf.Positional[str]
     """Folder or URI of the pair store."""
     out: tyro.conf.Positional[str]
     """Folder or URI of the store with negatives."""
     model: str
-    """What finds them: a folder of an embedding model, a folder at a URI, a Hugging Face id, or bm25."""
+    """What finds negatives: a folder of an embedding model, a folder at a URI, a Hugging Face id, or bm25."""
     negatives: int = 15
-    """Most negatives of a pair; training with a group of 16 uses 15 at a time."""
+    """Most negatives of a pair. Training with a group of 16 uses 15 at a time."""
     first_rank: int = 10
-    """Rank of the first candidate in the list of a query's documents, known positives left out. Those before
-    it may be positives that nobody named."""
+    """Rank of the first candidate in the list of a query's documents, known positives left out. Documents
+    before it may be positives that are not labelled."""
     last_rank: int = 100
     """Rank of the last candidate."""
     margin: float = float("-inf")
-    """How much lower than the pair's own score that of a negative has to be, at least."""
+    """The score of a negative has to be at least this much lower than the score of the pair itself."""
     sources: tuple[str, ...] = ()
-    """Names of the sources to mine; empty for all. Others that the new store has stay in it."""
+    """Names of the sources to mine; empty for all. Other sources in the new store stay."""
     seed: int = 0
     """Seed of the choice among the candidates."""
     workers: int = 1
@@ -83,9 +82,9 @@ def main() -> None:
             progress.report,
         )
     console.print(store_table(mined))
-    none = [source.name for source in mined.manifest.sources if source.rows and not source.negatives]
-    if none:
-        console.print(f"warning: no hard negative was found in {', '.join(none)}", style="yellow")
+    bare = [source.name for source in mined.manifest.sources if source.rows and not source.negatives]
+    if bare:
+        console.print(f"warning: no hard negative was found in {', '.join(bare)}", style="yellow")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""python -m gte_ray.prepare: makes a pair store of files, or of the built-in corpus."""
+"""python -m gte_ray.prepare: prepares a pair store from files, or from the built-in corpus."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,8 +12,8 @@ from gte_ray.runtime.cluster import start_ray
 
 @dataclass(frozen=True)
 class Arguments:
-    """Prepares sources of text pairs into a pair store; sources that are finished are not done again, and others
-    that the store has stay in it."""
+    """Prepares sources of text pairs into a pair store. Finished sources are not prepared again, and other
+    sources in the store stay."""
 
     store: tyro.conf.Positional[str]
     """Folder or URI of the store."""
@@ -25,16 +25,16 @@ class Arguments:
     remove: tuple[str, ...] = ()
     """Names of sources to take out of the store."""
     held_out: float | None = None
-    """Share of the queries that is set aside for evaluation; if not given, that of the store, and for a new one
-    0.02, or 0.05 of the built-in corpus."""
+    """Share of the queries set aside for evaluation. If not given, the share of the store; for a new store 0.02,
+    or 0.05 for the built-in corpus."""
     seed: int | None = None
-    """Seed of the row order and of the held-out split; if not given, that of the store, and 0 for a new one."""
+    """Seed of the row order and of the held-out split. If not given, the seed of the store, or 0 for a new one."""
     tokenizer: str = ""
-    """Hugging Face id or folder of a tokenizer whose ids the store is to hold."""
+    """Hugging Face id or folder of a tokenizer whose token ids are kept in the store."""
     vocabulary: int = 0
-    """Train a WordPiece vocabulary of this many entries on the store and keep its ids."""
+    """Train a WordPiece vocabulary of this many entries on the store, and keep its token ids there."""
     ids_length: int = 512
-    """Tokens of a text that ids are kept for, special tokens included."""
+    """Most tokens of a text whose ids are kept, special tokens included."""
     verbose: bool = False
     """Show Ray's logs."""
 

@@ -9,7 +9,7 @@ from gte_ray.cli.training import train
 
 @dataclass(frozen=True)
 class Arguments:
-    """Pre-trains a text embedding model; the same command goes on with a run that was cut off."""
+    """Pre-trains a text embedding model. The same command resumes a run that was interrupted."""
 
     config: FlatConfig
     fresh: bool = False

@@ -1,4 +1,4 @@
-"""The recipes: functions that return a whole config. The paper's are Table 3 and section 3.4."""
+"""Recipes: functions that return a complete config. The paper's recipes follow Table 3 and section 3.4."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ from gte_ray.errors import UsageError
 
 
 def tiny(store: str) -> Config:
-    """A few minutes on two CPU cores, from random weights: small enough to see everything work."""
+    """Trains from random weights in a few minutes on two CPU cores: small enough to see everything work."""
     return Config(
         recipe="tiny",
         data=PairsConfig(store=store, alpha=0.5, max_length=64),
@@ -30,8 +30,8 @@ def tiny(store: str) -> Config:
             dropout=0.0,
         ),
         objective=ObjectiveConfig(),
-        # From random weights all embeddings are nearly the same, and a fast start makes them wholly so for
-        # long: with a warm-up of 20 steps some seeds never left a loss of log(4 x 512).
+        # Random weights give nearly equal embeddings, and a fast start makes them collapse for a long time:
+        # with a warm-up of 20 steps, some seeds stayed at a loss of log(4 x 512).
         training=TrainingConfig(
             steps=200, global_batch=512, learning_rate=2e-3, warmup=0.2, precision="fp32"
         ),
@@ -97,7 +97,7 @@ def _paper(
     workers: int,
     gradient_checkpointing: bool = False,
 ) -> Config:
-    # The paper names neither AdamW's betas nor its weight decay: torch's and DeepSpeed's defaults are used.
+    # The paper gives neither AdamW's betas nor its weight decay, so torch's and DeepSpeed's defaults apply.
     return Config(
         recipe=name,
         data=PairsConfig(store=store, alpha=0.5, max_length=128),  # eq. 4; section 3.4
@@ -120,29 +120,29 @@ def _paper(
 
 
 FINETUNING_BATCH = 128
-"""Section 3.4."""
+"""Global batch of fine-tuning, in pairs (section 3.4)."""
 
 
 def finetuning(name: str, store: str, model: str, pairs: int, global_batch: int = FINETUNING_BATCH) -> Config:
-    """The second stage for a model that recipe `name` pre-trained: one epoch of `pairs` pairs (section 3.4).
+    """The config that fine-tunes `model`, pre-trained by recipe `name`, for one epoch of `pairs` pairs.
 
-    UsageError where there is no recipe of that name.
+    Fine-tuning is the second stage (section 3.4). Raises UsageError if there is no recipe of that name.
     """
-    first = recipe(name, store)
+    pretraining = recipe(name, store)
     if name == "tiny":
-        group_size, max_length, most_steps = 4, first.data.max_length, 200
+        group_size, max_length, max_steps = 4, pretraining.data.max_length, 200
     else:
-        group_size, max_length, most_steps = 16, 512, pairs
+        group_size, max_length, max_steps = 16, 512, pairs
     return replace(
-        first,
-        # Proportional sampling: with one epoch over all pairs, each source is gone through once.
-        data=replace(first.data, alpha=1.0, group_size=group_size, max_length=max_length),
-        model=replace(first.model, base=model),
+        pretraining,
+        # Proportional sampling: one epoch over all pairs then covers each source once.
+        data=replace(pretraining.data, alpha=1.0, group_size=group_size, max_length=max_length),
+        model=replace(pretraining.model, base=model),
         training=replace(
-            first.training,
-            steps=max(1, min(round(pairs / global_batch), most_steps)),
+            pretraining.training,
+            steps=max(1, min(round(pairs / global_batch), max_steps)),
             global_batch=global_batch,
-            learning_rate=first.training.learning_rate / 10,
+            learning_rate=pretraining.training.learning_rate / 10,
         ),
     )
 
@@ -156,7 +156,7 @@ RECIPES: dict[str, Callable[[str], Config]] = {
 
 
 def recipe(name: str, store: str) -> Config:
-    """The config of recipe `name` on `store`; UsageError where there is none of that name."""
+    """The config of recipe `name` on `store`. Raises UsageError if there is no recipe of that name."""
     if name not in RECIPES:
         raise UsageError(f"--recipe is {name!r}; allowed are {', '.join(RECIPES)}")
     return RECIPES[name](store)

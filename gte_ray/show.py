@@ -1,4 +1,4 @@
-"""python -m gte_ray.show: what a run would be trained on, or the scores of finished runs beside each other."""
+"""python -m gte_ray.show: shows what a run would be trained on, or compares the scores of finished runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,13 +35,13 @@ def main() -> None:
     from gte_ray.runtime import storage
 
     console, folders = plain_console(), arguments.folders
-    no_runs = [folder for folder in folders if not storage.exists(storage.join(folder, RESULTS_FILE))]
-    if folders and not no_runs:
+    unfinished = [folder for folder in folders if not storage.exists(storage.join(folder, RESULTS_FILE))]
+    if folders and not unfinished:
         _compare(folders, console)
         return
     if len(folders) > 1:
         raise UsageError(
-            f"{no_runs[0]} is no finished run; allowed are one store, or folders of finished runs"
+            f"{unfinished[0]} is no finished run; allowed are one store, or folders of finished runs"
         )
     store = open_store(folders[0] if folders else arguments.config.data.store)
     plan = plan_steps(arguments.config, store)
@@ -60,8 +60,8 @@ def _compare(folders: Sequence[str], console: Console) -> None:
     from gte_ray.runs.run_folder import RESULTS_FILE
     from gte_ray.runtime import storage
 
-    found = [storage.read_json(storage.join(folder, RESULTS_FILE))["scores"] for folder in folders]
-    scores = [Scores.from_dict(saved) for saved in found]
+    saved = [storage.read_json(storage.join(folder, RESULTS_FILE))["scores"] for folder in folders]
+    scores = [Scores.from_dict(results) for results in saved]
     columns = [run.after for run in scores] + [scores[0].bm25]
     by_source = [
         {row.source: row.ndcg_at_10 for row in (*rows, mean_scores(rows))} for rows in columns if rows

@@ -1,4 +1,4 @@
-"""What all commands share: errors in one sentence, a quiet Ray, and a way out at Ctrl-C."""
+"""What all commands share: a console that prints text literally, and errors in one sentence."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ from rich.text import Text
 from gte_ray.errors import InternalError, RunError, UsageError, explain
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters but tab and line feed, and what stands for bytes that are not UTF-8."""
+"""Control characters except tab and line feed, and the surrogates of bytes that are not UTF-8."""
 
 
 class _PlainConsole(Console):
@@ -22,35 +22,35 @@ class _PlainConsole(Console):
 
 
 def plain_console(**options: Any) -> Console:
-    """A console that shows each text as it is: a `[name]`, a `:name:` and an escape code are no commands to it.
+    """A console that prints text literally: `[name]`, `:name:` and escape codes have no effect.
 
-    All commands print through one of these. `options` are those of rich's `Console`.
+    All commands print through such a console. `options` are those of rich's `Console`.
     """
     return _PlainConsole(markup=False, emoji=False, **options)
 
 
 def printable(text: str) -> str:
-    """`text` with what a terminal would act on, or could not take, written as `\\x1b`."""
-    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+    """`text` with the characters that a terminal would act on, or could not print, written as `\\x1b`."""
+    return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Runs a command and exits: 0, 1 for any error, 2 for a UsageError, 130 when interrupted.
+    """Runs a command. The exit code is 0, 2 for a UsageError, 1 for other errors, 130 when interrupted.
 
-    An error is one sentence. The traceback of one that nobody foresaw is kept in a file that the sentence names.
+    An error is printed as one sentence. An unforeseen one also names a file that holds its traceback.
     """
     try:
         main()
     except KeyboardInterrupt:
         sys.exit(_say("interrupted; the same command goes on from the last checkpoint", 130))
     except Exception as error:
-        found = error if isinstance(error, RunError) else explain(error)
-        where = _keep(found) if isinstance(found, InternalError) else ""
-        sys.exit(_say(f"{found}{where}", 2 if isinstance(found, UsageError) else 1))
+        failure = error if isinstance(error, RunError) else explain(error)
+        suffix = _keep(failure) if isinstance(failure, InternalError) else ""
+        sys.exit(_say(f"{failure}{suffix}", 2 if isinstance(failure, UsageError) else 1))
 
 
 def _keep(error: InternalError) -> str:
-    """Writes the traceback to a file; what to add to the sentence."""
+    """Writes the traceback to a file. Returns what to append to the sentence."""
     details = error.details or traceback.format_exc()
     try:
         with tempfile.NamedTemporaryFile(

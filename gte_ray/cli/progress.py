@@ -1,4 +1,4 @@
-"""The one live line of a training run: step, loss, pairs per second, time left."""
+"""Live progress lines. That of a training run shows step, loss, pairs per second and time left."""
 
 import time
 from collections import deque
@@ -12,18 +12,18 @@ from gte_ray.cli.console import printable
 from gte_ray.train.step_report import StepReport
 
 RECENT_STEPS = 30
-"""Steps over which speed and loss are averaged for the eye."""
+"""Steps over which the displayed speed and loss are averaged."""
 
 
 class PlainColumn(TextColumn):
-    """Text as it is, whatever names are in it; see `plain_console`."""
+    """A column that prints text literally; see `plain_console`."""
 
     def render(self, task: Task) -> Text:
         return Text(printable(self.text_format.format(task=task)))
 
 
 class ConsoleDisplay:
-    """A terminal, or the log of a job."""
+    """The display of a run on a terminal or in the log of a job."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -39,7 +39,7 @@ class ConsoleDisplay:
 
 
 class TrainingProgress:
-    """A live line on a terminal; elsewhere (job logs, files) a plain line now and then."""
+    """A live line on a terminal. Elsewhere (job logs, files), a plain line at intervals."""
 
     def __init__(self, console: Console, steps: int, start: int, plain_every_seconds: float = 15.0):
         self.console = console
@@ -47,7 +47,7 @@ class TrainingProgress:
         self.done = start
         self.recent: deque[StepReport] = deque(maxlen=RECENT_STEPS)
         self.timed: deque[StepReport] = deque(maxlen=RECENT_STEPS)
-        """Those since the workers were started, but for the first, which takes many times as long."""
+        """Recent steps since the workers started, without the first, which takes many times as long."""
         self.plain_every_seconds = plain_every_seconds
         self.last_plain = 0.0
         self.bar = Progress(
@@ -91,7 +91,7 @@ class TrainingProgress:
         self.console.print(f"step {self.done}/{self.steps}  {self._description()}", highlight=False)
 
     def _description(self) -> str:
-        """The loss, and speed and time left once a step tells them."""
+        """The loss, and speed and time left once a step has been timed."""
         loss = sum(report.metrics.loss for report in self.recent) / len(self.recent)
         if not self.timed:
             return f"loss {loss:.3f}"
@@ -102,7 +102,7 @@ class TrainingProgress:
 
 
 class PreparingProgress:
-    """A live line while a store is prepared or mined; elsewhere a line for each phase."""
+    """A live line while a store is prepared or mined. Without a terminal, one line per phase."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -125,7 +125,7 @@ class PreparingProgress:
         self.bar.stop()
 
     def report(self, phase: str, done: int) -> None:
-        """Called with the phase and the pairs or texts that it has done since the last call."""
+        """Shows the phase. `done` is the number of pairs or texts done in it since the last call."""
         if phase != self.phase:
             self.phase, self.done = phase, 0
             if not self.console.is_terminal:
@@ -135,7 +135,7 @@ class PreparingProgress:
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds as h:mm:ss, or m:ss."""
+    """`seconds` as h:mm:ss, or as m:ss below an hour."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -1,4 +1,4 @@
-"""The stores that commands use where none is named: made of the built-in corpus where one first needs them."""
+"""The default stores of commands, which are made from the built-in corpus when first needed."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from gte_ray.runtime.cluster import start_ray
 
 
 def ensure_store(config: Config, console: Console, verbose: bool) -> None:
-    """Prepares the built-in corpus where `config` wants it and it is not there yet; starts Ray for that."""
+    """Prepares the built-in corpus if `config` uses it and it does not exist yet. Starts Ray for that."""
     from gte_ray.cli.progress import PreparingProgress
     from gte_ray.data.builtin import prepare_builtin
     from gte_ray.data.ids import Ids
@@ -27,9 +27,9 @@ def ensure_store(config: Config, console: Console, verbose: bool) -> None:
 
 
 def ensure_hard_store(store: str, config: Config, console: Console, verbose: bool) -> bool:
-    """Finds hard negatives for the built-in corpus with BM25 where `store` is that and is not there yet.
+    """Mines hard negatives for the built-in corpus with BM25 if `store` is HARD_STORE and does not exist yet.
 
-    Whether it did. Prepares the corpus, and starts Ray, where that is needed.
+    Returns whether it did. Prepares the corpus and starts Ray if needed.
     """
     from gte_ray.cli.progress import PreparingProgress
     from gte_ray.data.store import MANIFEST, open_store

@@ -1,4 +1,4 @@
-"""The mixture of a plan as tables for the eye: shares, epochs, and the texts of one batch."""
+"""Tables for the terminal: mixtures, stores, batches, scores, forecasts and benchmarks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,11 +18,11 @@ from gte_ray.runs.forecast import Forecast
 
 SHOWN_CHARACTERS = 200
 SHOWN_COLUMNS = 12
-"""Columns of one source that are told not to be read."""
+"""Most unread columns, and most skipped file types, that are listed for one source."""
 
 
 def mixture_table(store: Store, plan: StepPlan) -> Table:
-    """Each source of the plan: size, share (eq. 4), steps and epochs."""
+    """One row per source of the plan: size, share (eq. 4), steps and epochs."""
     table = Table(title=f"{store.uri}: {len(plan.sources)} sources", title_justify="left")
     table.add_column("source")
     table.add_column("task")
@@ -30,12 +30,12 @@ def mixture_table(store: Store, plan: StepPlan) -> Table:
         table.add_column(name, justify="right")
     rows = zip(plan.sources, plan.probabilities, plan.source_steps(), plan.source_epochs(), strict=True)
     for source, share, steps, epochs in rows:
-        known = store.source(source.name)
+        entry = store.source(source.name)
         table.add_row(
             source.name,
-            known.task,
+            entry.task,
             f"{source.rows:,}",
-            f"{known.held_out:,}",
+            f"{entry.held_out:,}",
             f"{share:.1%}",
             f"{steps:,}",
             f"{epochs:.2f}",
@@ -49,7 +49,7 @@ def mixture_table(store: Store, plan: StepPlan) -> Table:
 
 
 def store_table(store: Store) -> Table:
-    """Each source of the store: what was read, kept and dropped."""
+    """One row per source of the store: what was read, kept and dropped."""
     table = Table(title=f"{store.uri}: {len(store.manifest.sources)} sources", title_justify="left")
     for name in ("source", "task", "layout"):
         table.add_column(name)
@@ -75,16 +75,17 @@ def store_table(store: Store) -> Table:
 
 
 def store_notes(store: Store) -> list[str]:
-    """What of each source's input is not in the store though its pairs are, in a line."""
+    """One line for each source with columns, files or negatives that are not in the store."""
     notes = []
     for source in store.manifest.sources:
-        rows = [f"{shown([name], '')} ({count:,} rows)" for name, count in source.unused.items()]
+        columns = [f"{shown([name], '')} ({count:,} rows)" for name, count in source.unused.items()]
         lost = [f"{count:,} {reason}" for reason, count in source.lost_negatives.items()]
         parts = [
-            f"not read: {', '.join(rows[:SHOWN_COLUMNS])}" + (", ..." if len(rows) > SHOWN_COLUMNS else "")
-        ] * bool(rows)
-        others = [f"{count:,} {printable(ending)}" for ending, count in source.skipped_files.items()]
-        parts += [f"files of other kinds: {', '.join(others[:SHOWN_COLUMNS])}"] * bool(others)
+            f"not read: {', '.join(columns[:SHOWN_COLUMNS])}"
+            + (", ..." if len(columns) > SHOWN_COLUMNS else "")
+        ] * bool(columns)
+        skipped = [f"{count:,} {printable(ending)}" for ending, count in source.skipped_files.items()]
+        parts += [f"files of other kinds: {', '.join(skipped[:SHOWN_COLUMNS])}"] * bool(skipped)
         parts += [f"negatives left out: {', '.join(lost)}"] * bool(lost)
         if parts:
             notes.append(f"{source.name}: {'; '.join(parts)}")
@@ -92,7 +93,7 @@ def store_notes(store: Store) -> list[str]:
 
 
 def batch_table(store: Store, plan: StepPlan, step: int, shown: int) -> Table:
-    """The first `shown` pairs of the global batch of one step, texts shortened."""
+    """The first `shown` pairs of the global batch of one step, with shortened texts."""
     batch = plan[step]
     rows = [
         (row, pair["query"], pair["document"])
@@ -126,9 +127,9 @@ def scores_table(
     skipped: Sequence[str] = (),
     seen: Sequence[Seen] = (),
 ) -> Table:
-    """Scores in percent by source: nDCG@10 before and after training beside BM25, then the other metrics.
+    """Scores in percent by source: nDCG@10 before training, after it and of BM25, then the other metrics.
 
-    With `seen`, a column for the share of a source's documents that training pairs have too.
+    `seen` adds a column with the share of a source's documents that also occur in training pairs.
     """
     notes = (
         [f"without scores, having fewer than two held-out documents: {', '.join(skipped)}"] if skipped else []
@@ -179,7 +180,7 @@ def _cells(
 
 
 def forecast_table(config: Config, result: Forecast) -> Table:
-    """The forecast for the eye."""
+    """The forecast as a table."""
     table = Table(title="forecast", title_justify="left", show_header=False)
     shape = result.shape
     size = f"{shape.parameters / 1e6:,.1f} M"
@@ -206,7 +207,7 @@ def _duration(seconds: float) -> str:
 
 
 def benchmark_table(found: Scoreboard) -> Table:
-    """For the terminal."""
+    """The scoreboard as a table."""
     heading, lines = found.lines()
     table = Table(title=f"{found.name}, %", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(heading):

@@ -1,4 +1,4 @@
-"""What a command that trains does once its flags are known, on the console."""
+"""What the training commands do on the console once their flags are parsed."""
 
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def train(config: Config, fresh: bool, dry_run: bool, verbose: bool) -> None:
-    """Does what the flags of a command that trains ask for, on the console."""
-    # Heavy imports come after the flags, so that --help and mistyped flags answer at once.
+    """Trains a run, or prints its plan and forecast for `dry_run`. `fresh` starts over."""
+    # Heavy imports come after the flags are parsed, so that --help and mistyped flags respond at once.
     from gte_ray.runs.base import check_base
     from gte_ray.runs.plan import plan_run, warnings
 
@@ -58,19 +58,19 @@ def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruptio
     check_capacity(run.config, display.warn)
     with locked(run.folder, interruption, display.say):
         open_run(run, fresh)
-        known = finished(run, display)
-        if known is not None:
+        earlier = finished(run, display)
+        if earlier is not None:
             console.print(f"run {run.name} is finished; --fresh trains it anew")
         else:
             console.print(
                 f"run {run.name}: {run.plan.steps:,} steps of {run.plan.global_batch:,} pairs "
                 f"from {len(run.plan.sources)} sources on {run.config.hardware.workers} worker(s)"
             )
-        results = known or execute(run, display, interruption, verbose=verbose)
+        results = earlier or execute(run, display, interruption, verbose=verbose)
     scores = results.scores
     if scores.after:
         skipped = skipped_sources(run.store, run.config.run.eval_limit)
         console.print(scores_table(scores.before, scores.after, scores.bm25, skipped, scores.seen))
-    # Unbroken, so that they can be copied.
+    # Without line breaks, so that they can be copied.
     console.print(f"model   {results.model_folder}", soft_wrap=True)
     console.print(f"MLflow  {viewing_command(run.config.run.tracking_uri)}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""A scoreboard as Markdown and as a plot, and all results of a benchmark in MLflow."""
+"""Writes a scoreboard as Markdown and as a plot, and logs all results of a benchmark to MLflow."""
 
 import tempfile
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from gte_ray.tracking.tracker import TrackedRun, Tracker
 
 
 def markdown(found: Scoreboard, command: str) -> str:
-    """report.md."""
+    """The content of report.md."""
     heading, lines = found.lines()
     text = [f"# {escaped(found.name)}, %", markdown_table(heading, lines), code(command)]
     if found.errors:
@@ -29,16 +29,16 @@ def markdown(found: Scoreboard, command: str) -> str:
 
 
 def plot(found: Scoreboard, path: str) -> list[str]:
-    """Bars of all rows beside each other, by category or task; the files that were written."""
+    """Plots grouped bars of all rows, by category or task. Returns the paths of the files written."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(max(6.0, 1.1 * len(found.columns)), 4.4))
         width = 0.8 / len(found.rows)
         for number, row in enumerate(found.rows):
             heights = [row.scores.get(column, 0.0) for column in found.columns]
-            places = np.arange(len(heights)) + (number - (len(found.rows) - 1) / 2) * width
+            positions = np.arange(len(heights)) + (number - (len(found.rows) - 1) / 2) * width
             name = row.name if number < found.ours else f"paper: {row.name}"
             axes.bar(
-                places, heights, width, label=legend_name(name), alpha=1.0 if number < found.ours else 0.45
+                positions, heights, width, label=legend_name(name), alpha=1.0 if number < found.ours else 0.45
             )
         labels = [CATEGORIES.get(column, column) for column in found.columns]
         axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
@@ -50,7 +50,7 @@ def plot(found: Scoreboard, path: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Benchmarked:
-    """What came out of a benchmark."""
+    """The results of a benchmark."""
 
     benchmark: str
     store: str
@@ -62,10 +62,13 @@ class Benchmarked:
 
 
 def record(found: Benchmarked, tracking_uri: str, experiment: str) -> str:
-    """All of it into one MLflow run for this benchmark and these models; what could not be written."""
+    """Logs everything to one MLflow run for this benchmark and these models.
+
+    Returns a sentence on what could not be written, or "".
+    """
     short, identities = labels(found.models), [identity(model) for model in found.models]
     key = f"evaluation-{digest(found.benchmark, found.store, found.models, identities)}"
-    # The same folder again for what MLflow has not taken yet.
+    # The same folder in each call, which then sends what MLflow has not received yet.
     folder = Path(tempfile.gettempdir()) / f"gte_ray-{key}"
     folder.mkdir(exist_ok=True)
     tracked = TrackedRun(

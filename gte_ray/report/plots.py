@@ -1,4 +1,4 @@
-"""Pictures of a run: the loss by step and source, and the held-out scores. PNG to look at, SVG to print."""
+"""Plots of a run: the loss by step and source, and the held-out scores. PNG to view, SVG to print."""
 
 import math
 import os
@@ -36,24 +36,24 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a $ in a name is a $
 }
 PANEL_COLUMNS = 4
-"""Small panels beside each other."""
+"""Small panels in a row."""
 DOTS, PANEL_DOTS = 3_000, 400
-"""Most steps that are shown one by one, in the large and in a small panel."""
+"""Most steps that are drawn as dots, in the large panel and in a small one."""
 LINE_POINTS = 300
 """Points of a smoothed line."""
 
 
 def loss_curve(steps: Sequence[int], losses: Sequence[float], sources: Sequence[str], path: str) -> list[str]:
-    """The loss over the steps, and below it a small panel for each source; the paths of PNG and SVG.
+    """Plots the loss over the steps, and below it a small panel per source. Returns the paths of PNG and SVG.
 
-    One entry for each step: its number, its loss and the source of its batch. `path` has no ending.
+    Each step has one entry: its number, its loss and the source of its batch. `path` has no extension.
     """
     x, y, names = np.asarray(steps), np.asarray(losses, float), np.asarray(sources)
     kept = np.isfinite(y)
     x, y, names = x[kept], y[kept], names[kept]
-    different, counts = np.unique(names, return_counts=True)
-    different = different[np.argsort(-counts, kind="stable")]
-    rows = math.ceil(len(different) / PANEL_COLUMNS) if len(different) > 1 else 0
+    unique, counts = np.unique(names, return_counts=True)
+    unique = unique[np.argsort(-counts, kind="stable")]
+    rows = math.ceil(len(unique) / PANEL_COLUMNS) if len(unique) > 1 else 0
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(10, 3.6 + 1.7 * rows))
         grid = figure.add_gridspec(1 + rows, PANEL_COLUMNS, height_ratios=[2.4] + [1.0] * rows)
@@ -65,19 +65,19 @@ def loss_curve(steps: Sequence[int], losses: Sequence[float], sources: Sequence[
         top.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         top.grid(axis="y", color=FAINT)
         shared: Axes | None = None
-        for index, name in enumerate(different.tolist() if rows else []):
-            place = grid[1 + index // PANEL_COLUMNS, index % PANEL_COLUMNS]
-            panel = shared = figure.add_subplot(place, sharex=shared, sharey=shared)
+        for index, name in enumerate(unique.tolist() if rows else []):
+            cell = grid[1 + index // PANEL_COLUMNS, index % PANEL_COLUMNS]
+            panel = shared = figure.add_subplot(cell, sharex=shared, sharey=shared)
             panel.plot(*line, color=BEFORE, linewidth=1.5)
             _panel(panel, x[names == name], y[names == name], name)
             panel.tick_params(
-                labelleft=index % PANEL_COLUMNS == 0, labelbottom=index >= len(different) - PANEL_COLUMNS
+                labelleft=index % PANEL_COLUMNS == 0, labelbottom=index >= len(unique) - PANEL_COLUMNS
             )
         return save(figure, path)
 
 
 def _panel(panel: Axes, x: np.ndarray, y: np.ndarray, name: str) -> None:
-    """One source."""
+    """Draws the panel of one source."""
     _curve(panel, x, y, PANEL_DOTS, size=4)
     panel.set_title(f"{name}  {len(x):,}", fontsize=8.5)
     panel.xaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -88,12 +88,15 @@ def _panel(panel: Axes, x: np.ndarray, y: np.ndarray, name: str) -> None:
 def scores_plot(
     before: Sequence[SourceScores], after: Sequence[SourceScores], bm25: Sequence[SourceScores], path: str
 ) -> list[str]:
-    """nDCG@10 by source, before and after training beside BM25, best first; the paths of PNG and SVG."""
+    """Plots nDCG@10 by source, before and after training and of BM25, best first.
+
+    Returns the paths of PNG and SVG.
+    """
     rows = sorted(zip(before, after, bm25, strict=True), key=lambda row: row[1].ndcg_at_10)
     if len(rows) > 1:
         rows.insert(0, (mean_scores(before), mean_scores(after), mean_scores(bm25)))
     y = np.arange(len(rows), dtype=float)
-    y[1:] += 0.4 if len(rows) > 1 else 0.0  # the mean stands apart
+    y[1:] += 0.4 if len(rows) > 1 else 0.0  # sets the mean apart
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(8, 1.4 + 0.62 * len(rows)))
         bars = ((0, BEFORE, "before training"), (1, AFTER, "after training"), (2, BM25_COLOUR, "BM25"))
@@ -112,39 +115,39 @@ def scores_plot(
 
 
 def _curve(axes: Axes, x: np.ndarray, y: np.ndarray, dots: int, size: float) -> None:
-    """Single steps as faint dots (evenly thinned where there are many), and the smoothed line."""
+    """Draws steps as faint dots, evenly thinned to at most `dots`, and the smoothed line."""
     shown = slice(None, None, math.ceil(max(len(x), 1) / dots))
     axes.scatter(x[shown], y[shown], s=size, color=AFTER, alpha=0.35, linewidths=0)
     axes.plot(*smooth(x, y), color=LINE, linewidth=1.6)
 
 
 def smooth(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Local linear regression with Gaussian weights; their standard deviation is a fortieth of the values.
+    """Local linear regression with Gaussian weights. Their standard deviation is 1/40 of the points.
 
-    Unlike a running mean it does not bend at the ends.
+    Unlike a running mean, it does not bend at the ends.
     """
     if len(x) < 3:
         return x, y
     width = max(len(x) / 40, 2.5)
     reach = math.ceil(3 * width)
-    at = np.unique(np.linspace(0, len(x) - 1, min(LINE_POINTS, len(x))).round().astype(int))
-    line = np.empty(len(at))
-    for i, centre in enumerate(at):
+    centres = np.unique(np.linspace(0, len(x) - 1, min(LINE_POINTS, len(x))).round().astype(int))
+    line = np.empty(len(centres))
+    for i, centre in enumerate(centres):
         window = slice(max(centre - reach, 0), centre + reach + 1)
         distance = np.arange(len(x))[window] - centre
         weight = np.exp(-0.5 * (distance / width) ** 2)
-        # numpy.polyfit squares the weights that it is given
+        # numpy.polyfit squares its weights
         line[i] = np.polyfit(distance, y[window], 1, w=np.sqrt(weight))[1]
-    return x[at], line
+    return x[centres], line
 
 
 def legend_name(name: str) -> str:
-    """`name` for a legend, which leaves out what begins with an underscore."""
+    """`name` for a legend, which would leave out a name that begins with an underscore."""
     return f" {name}" if name.startswith("_") else name
 
 
 def save(figure: Figure, path: str) -> list[str]:
-    """Writes PNG and SVG at `path`, which has no ending, closes the figure, and gives both paths."""
+    """Writes PNG and SVG to `path`, which has no extension, and closes the figure. Returns both paths."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     paths = [f"{path}.png", f"{path}.svg"]
     for written in paths:

@@ -1,4 +1,4 @@
-"""The base model of a run before its first step: what its folder says, and what follows for the run."""
+"""The base model of a run before its first step: its settings, and what they mean for the run."""
 
 from dataclasses import replace
 from typing import Literal
@@ -9,9 +9,9 @@ from gte_ray.pretrained.settings import Settings, read_settings
 
 
 def base_settings(base: str) -> Settings | None:
-    """What the base model's folder says; None for random weights, and for a model that cannot be reached.
+    """The settings in the base model's folder. None for random weights, or if the model cannot be reached.
 
-    RunError names a setting that is not followed.
+    Raises RunError that names a setting that is not supported.
     """
     if base == "scratch":
         return None
@@ -19,13 +19,13 @@ def base_settings(base: str) -> Settings | None:
         with model_folder(base, weights=False) as folder:
             return read_settings(folder, base)
     except ModelNotFound:
-        return None  # training will be refused; what it would be can be shown
+        return None  # training refuses it later, but a dry run can still show the plan
 
 
 def check_base(config: Config) -> None:
-    """RunError in one sentence where training cannot start from the base model; reads all of its weights."""
+    """Raises RunError if training cannot start from the base model. Reads all of its weights."""
     if config.model.base != "scratch":
-        from gte_ray.model.load import check_base  # takes seconds
+        from gte_ray.model.load import check_base  # the import takes seconds
 
         check_base(config.model, config.data.max_length)
 
@@ -33,28 +33,31 @@ def check_base(config: Config) -> None:
 def resolve_pooling(
     config: Config, contents: str, base_identity: str, base_pooling: Pooling | Literal["base"]
 ) -> tuple[Config, str]:
-    """`config` with the pooling that it comes to, and its fingerprint: the same whichever way that is asked for."""
-    usual = "mean" if config.model.base == "scratch" else base_pooling
-    pooling = usual if config.model.pooling == "base" else config.model.pooling
+    """`config` with its pooling resolved, and its fingerprint.
+
+    The fingerprint is the same for "base" and for the name of the pooling that it means.
+    """
+    default = "mean" if config.model.base == "scratch" else base_pooling
+    pooling = default if config.model.pooling == "base" else config.model.pooling
 
     def pooled(pooling: Pooling | Literal["base"]) -> Config:
         return replace(config, model=replace(config.model, pooling=pooling))
 
-    # A base model that is not there yet has a pooling nobody knows, so the fingerprint cannot have its name.
-    fingerprint = pooled("base" if pooling == usual else pooling).fingerprint(contents, base_identity)
+    # The pooling of a base model that does not exist yet is unknown, so the fingerprint cannot name it.
+    fingerprint = pooled("base" if pooling == default else pooling).fingerprint(contents, base_identity)
     return pooled(pooling), fingerprint
 
 
 def base_warnings(config: Config, base: Settings, stored_ids: bool) -> list[str]:
-    """What a user should know of the base model; `stored_ids` says whether the store has token ids."""
+    """Warnings about the base model. `stored_ids` is whether the store has token ids."""
     name, pooling, prompts = config.model.base, config.model.pooling, base.prompts
-    found = list(base.notes)
+    messages = list(base.notes)
     if pooling != base.pooling:
-        found.append(f"--pooling {pooling}: {name} was made with {base.pooling} pooling")
+        messages.append(f"--pooling {pooling}: {name} was made with {base.pooling} pooling")
     if prompts:
-        found.append(f"{name}: in front of texts, and counted with their tokens, go {prompts.in_words()}")
+        messages.append(f"{name}: in front of texts, and counted with their tokens, go {prompts.in_words()}")
     if prompts and stored_ids and not config.hardware.retokenize:
-        found.append(
+        messages.append(
             "the store's token ids are without prompts, so its texts are tokenised while training, as by --retokenize"
         )
-    return found
+    return messages

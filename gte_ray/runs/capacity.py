@@ -1,4 +1,4 @@
-"""Whether Ray has the CPUs and GPUs that a run reserves, said before anything waits for them."""
+"""Checks that Ray has the CPUs and GPUs that a run reserves, before anything waits for them."""
 
 import os
 from collections.abc import Callable
@@ -9,30 +9,30 @@ from gte_ray.config import Config
 from gte_ray.errors import RunError
 
 READING_CPUS = 1
-"""Logical CPUs for reading data, beyond those of the workers: without one that is free a stream waits for ever."""
+"""Logical CPUs for reading data, besides those of the workers. Without a free one, a stream waits forever."""
 
 
 def needs(config: Config, other_cpus: float = 0.0) -> dict[str, float]:
-    """Ray's resources that one run takes at least, with `other_cpus` for the process that drives it."""
+    """The least of Ray's resources that one run takes, with `other_cpus` for the process that drives it."""
     workers = config.hardware.fewest_workers
     spared = (config.hardware.most_workers - workers) * config.hardware.worker_cpus
-    found = {"CPU": config.cpus - spared + READING_CPUS + other_cpus}
-    return found | ({"GPU": workers} if config.hardware.gpu else {})
+    resources = {"CPU": config.cpus - spared + READING_CPUS + other_cpus}
+    return resources | ({"GPU": workers} if config.hardware.gpu else {})
 
 
 def side_by_side(config: Config, other_cpus: float = 0.0) -> int:
-    """Runs of this kind that fit Ray's present resources at one time, but at least 1."""
-    there = ray.cluster_resources()
-    return max(1, int(min(there.get(kind, 0) // n for kind, n in needs(config, other_cpus).items())))
+    """Number of such runs that fit into Ray's present resources at the same time, at least 1."""
+    cluster = ray.cluster_resources()
+    return max(1, int(min(cluster.get(name, 0) // n for name, n in needs(config, other_cpus).items())))
 
 
 def check_capacity(config: Config, warn: Callable[[str], None], other_cpus: float = 0.0) -> None:
-    """RunError where a local Ray lacks what a run takes; on a cluster, which may grow, a warning."""
-    there = ray.cluster_resources()
+    """Raises RunError if a local Ray lacks resources for the run. On a cluster, which may grow, warns."""
+    cluster = ray.cluster_resources()
     missing = [
-        f"{n:g} {kind}s, of which Ray has {there.get(kind, 0):g}"
-        for kind, n in needs(config, other_cpus).items()
-        if there.get(kind, 0) < n
+        f"{n:g} {name}s, of which Ray has {cluster.get(name, 0):g}"
+        for name, n in needs(config, other_cpus).items()
+        if cluster.get(name, 0) < n
     ]
     if not missing:
         _check_left_over(config, warn)
@@ -46,7 +46,7 @@ def check_capacity(config: Config, warn: Callable[[str], None], other_cpus: floa
 
 
 def _check_left_over(config: Config, warn: Callable[[str], None]) -> None:
-    """Warns where an elastic run's workers may take all CPUs of every node, after which nothing reads data."""
+    """Warns if the workers of an elastic run may take all CPUs of every node and leave none to read data."""
     hardware = config.hardware
     if hardware.gpu or hardware.fewest_workers == hardware.most_workers:
         return

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, whoever listens: a terminal, a job's log, Ray Tune."""
+"""What shows the progress of a run: a terminal, a job's log, Ray Tune."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -8,18 +8,18 @@ from gte_ray.train.step_report import StepReport
 
 
 class Training(Protocol):
-    """A training run that somebody follows."""
+    """The progress display of a training run."""
 
     def show(self, reports: Sequence[StepReport]) -> None:
-        """Called with the steps that were done since the last call."""
+        """Shows the steps done since the last call."""
 
 
 class Display(Protocol):
-    """Where a run tells what it does."""
+    """Where a run prints messages, warnings and progress."""
 
     def say(self, text: str) -> None: ...
 
     def warn(self, text: str) -> None: ...
 
     def training(self, steps: int, start: int) -> AbstractContextManager[Training]:
-        """Follows steps `start` <= t < `steps`."""
+        """Shows the progress of steps `start` <= t < `steps`."""

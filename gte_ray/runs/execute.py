@@ -1,6 +1,6 @@
-"""One run from config to scores, followed in MLflow: train, export, score, record.
+"""One run from config to scores, logged to MLflow: train, export, score, record.
 
-Each of the four can be called by itself, in this order; `execute` is what the commands and ablations call.
+Each of the four can be called by itself, in this order. Commands and ablations call `execute`.
 """
 
 import os
@@ -31,17 +31,17 @@ HISTORY_FILE = "history.jsonl"
 
 @dataclass(frozen=True)
 class Results:
-    """What a finished run left."""
+    """The results of a finished run."""
 
     scores: Scores
     model_folder: str
     mlflow_run: str
-    """MLflow's id of the run; empty where MLflow could not be reached."""
+    """MLflow's id of the run. Empty if MLflow could not be reached."""
 
 
 @dataclass(frozen=True)
 class Recorder:
-    """Where a run is recorded while it goes on."""
+    """Where a run is recorded while it trains."""
 
     tracker: Tracker
     history: History
@@ -49,17 +49,17 @@ class Recorder:
 
 
 def finished(run: Run, display: Display, tracked: TrackedRun | None = None) -> Results | None:
-    """The results of an opened run that is done, None for one that is not."""
+    """The results of an opened run, or None if it is not finished."""
     path = storage.join(run.folder, RESULTS_FILE)
     if not storage.exists(path):
         return None
     if unwritten(queue_path(run)):
-        # What MLflow has not taken yet is written now.
-        left = Tracker(
+        # Write what MLflow has not received yet.
+        unsent = Tracker(
             run.config.run.tracking_uri, tracked or tracked_run(run), queue_path(run), display.warn
         ).finish("FINISHED")
-        if left:
-            display.warn(left)
+        if unsent:
+            display.warn(unsent)
     saved = storage.read_json(path)
     return Results(Scores.from_dict(saved["scores"]), saved["model_folder"], saved["mlflow_run"])
 
@@ -73,9 +73,9 @@ def execute(
 ) -> Results:
     """Trains the opened `run` from its last checkpoint, exports and scores the model, and records all of it.
 
-    `tracked` is what MLflow shows of it, if not `tracked_run(run)`; `verbose` lets DeepSpeed, MLflow and Ray write
-    their logs. Ray must be initialised. An interrupted run is marked as killed. Raises RunError in one sentence; the
-    last good checkpoint stays.
+    `tracked` is what MLflow shows of it, by default `tracked_run(run)`. `verbose` lets DeepSpeed, MLflow and
+    Ray write their logs. Ray must be initialised. An interrupted run is marked as killed. Raises RunError;
+    the last good checkpoint stays.
     """
     tracker = Tracker(
         run.config.run.tracking_uri, tracked or tracked_run(run), queue_path(run), display.warn, verbose
@@ -94,7 +94,7 @@ def execute(
 
 @contextmanager
 def _ending(tracker: Tracker, interruption: Interruption) -> Iterator[None]:
-    """Tells MLflow how the run ends where it does not end well."""
+    """Marks the run in MLflow as killed or failed if it does not finish."""
     interruption.on_interrupt(lambda: tracker.finish("KILLED", timeout_s=5.0))
     try:
         yield
@@ -106,7 +106,7 @@ def _ending(tracker: Tracker, interruption: Interruption) -> Iterator[None]:
 
 
 def train(run: Run, recorder: Recorder, verbose: bool = False) -> Trained:
-    """Trains from the last checkpoint to the last step. RunError where the training fails or diverges."""
+    """Trains from the last checkpoint to the last step. Raises RunError if training fails or diverges."""
     stream = make_stream(run, resolve_tokenizer(run))
     for warning in unknown_words(run.store, stream.tokenizer, [source.name for source in stream.sources]):
         recorder.display.warn(warning)
@@ -137,7 +137,7 @@ def train(run: Run, recorder: Recorder, verbose: bool = False) -> Trained:
 
 
 def record(run: Run, scores: Scores, recorder: Recorder) -> Results:
-    """Writes scores and plots to MLflow and, last of all, what makes the run a finished one."""
+    """Logs scores and plots to MLflow, then writes the results file, which marks the run as finished."""
     tracker = recorder.tracker
     log_plots(run, scores, recorder.history, tracker)
     for step, metrics in scores.metrics(run.config.training.steps):
@@ -151,7 +151,7 @@ def record(run: Run, scores: Scores, recorder: Recorder) -> Results:
             "mlflow_run": results.mlflow_run,
         },
     )
-    left = tracker.finish("FINISHED")
-    if left:
-        recorder.display.warn(left)
+    unsent = tracker.finish("FINISHED")
+    if unsent:
+        recorder.display.warn(unsent)
     return results

@@ -1,4 +1,7 @@
-"""What follows the last step: the model exported, then scored. Both in Ray tasks, as the driver does without torch."""
+"""After the last step: exports the model, then scores it.
+
+Both run in Ray tasks, because the driver does without torch.
+"""
 
 import tempfile
 from dataclasses import dataclass, replace
@@ -18,22 +21,22 @@ from gte_ray.runtime import storage
 from gte_ray.runtime.cluster import command_line
 
 _ANYWHERE: dict[str, Any] = {"scheduling_strategy": "DEFAULT"}
-"""Not in the placement group of a Ray Tune trial."""
+"""Options of a task outside the placement group of a Ray Tune trial."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training leaves to those that come after it."""
+    """What training hands on to export and scoring."""
 
     tokenizer: TextTokenizer
     checkpoint: ray.train.Checkpoint
-    """The last."""
+    """The last checkpoint."""
     evaluation: AsyncEvaluation
-    """That of the weights of earlier steps, where the run asks for it."""
+    """Scores the weights of earlier steps, if the run asks for it."""
 
 
 def card_of(run: Run) -> ModelCard:
-    """The card of the run's model, which the present command makes, without scores."""
+    """The model card of the run, without scores. Its command is the one that runs now."""
     shares = run.plan.source_steps() / run.plan.steps
     return ModelCard(
         name=run.name,
@@ -48,7 +51,7 @@ def card_of(run: Run) -> ModelCard:
 
 
 def export(run: Run, trained: Trained) -> str:
-    """Writes the model of the last checkpoint, and gives its folder. RunError in one sentence."""
+    """Writes the model of the last checkpoint and returns its folder. Raises RunError with one sentence."""
     task = ray.remote(_export).options(num_cpus=run.config.hardware.worker_cpus, **_ANYWHERE)
     try:
         ray.get(task.remote(card_of(run), trained.tokenizer, trained.checkpoint, run.model_folder))
@@ -58,9 +61,9 @@ def export(run: Run, trained: Trained) -> str:
 
 
 def score(run: Run, trained: Trained) -> Scores:
-    """Scores the exported model, on a GPU if it was trained on them, and adds those of earlier steps.
+    """Scores the model, on a GPU if it was trained on GPUs, and adds the scores of earlier steps.
 
-    RunError that says where the model is: it stays whatever happens here.
+    Raises RunError that names the model's folder, which stays whatever happens here.
     """
     hardware = run.config.hardware
     task = ray.remote(_score).options(
@@ -96,7 +99,7 @@ def _export(
 def _score(
     card: ModelCard, tokenizer: TextTokenizer, checkpoint: ray.train.Checkpoint, model_folder: str
 ) -> Scores:
-    """The scores, which the card gets too."""
+    """Returns the scores, and writes them to the model card too."""
     from gte_ray.evaluation.scoring import first_encoder, score_run
     from gte_ray.export.folder import write_card
 

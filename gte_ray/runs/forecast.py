@@ -1,6 +1,6 @@
-"""What a run will take, before it is started: tokens, memory of a worker, time.
+"""Forecasts what a run takes before it starts: tokens, memory of a worker, time.
 
-Memory follows from sizes and is close; time rests on a stated share of the device's peak and is rough.
+Memory follows from sizes and is close. Time assumes a stated share of the device's peak and is rough.
 """
 
 import time
@@ -17,23 +17,23 @@ from gte_ray.data.store import Store
 A100_FLOPS = 312e12
 """Peak of one A100 in fp16 or bf16, operations per second (NVIDIA's data sheet)."""
 A100_UTILISATION = 0.35
-"""Share of the peak that encoders of these sizes are taken to reach; an assumption, not a measurement."""
+"""Share of the peak that encoders of these sizes are assumed to reach; not measured."""
 ENGLISH_CHARACTERS_PER_TOKEN = 4.5
-"""English text under a WordPiece vocabulary of 30,000 entries; used where the store has no token ids."""
+"""Of English text under a WordPiece vocabulary of 30,000 entries."""
 LENGTH_ROWS = 512
-"""Rows of each source that text lengths are estimated from."""
+"""Rows of each source from which text lengths are estimated."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a backbone that count."""
+    """The sizes of a backbone that memory and time depend on."""
 
     hidden_size: int
     layers: int
     intermediate_size: int
     vocab_size: int
     known: bool
-    """False where the base model could not be reached and the recipe's sizes stand in."""
+    """False if the base model could not be reached and these are the recipe's sizes."""
 
     @property
     def layer_parameters(self) -> int:
@@ -47,7 +47,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Per run where nothing else is said; bytes and seconds."""
+    """The forecast of a run, in bytes and seconds. Figures are per run unless stated otherwise."""
 
     shape: Shape
     tokens_per_text: float
@@ -67,7 +67,7 @@ class Forecast:
 
 
 def forecast(config: Config, store: Store, plan: StepPlan) -> Forecast:
-    """The forecast of a run; reads a few hundred rows of each source."""
+    """The forecast of a run. Reads a few hundred rows of each source."""
     shape = model_shape(config.model)
     lengths = np.array([_tokens_per_text(config, store, source.name) for source in plan.sources])
     tokens_per_text = float(plan.source_steps() @ lengths / plan.steps)
@@ -86,14 +86,14 @@ def forecast(config: Config, store: Store, plan: StepPlan) -> Forecast:
 
 
 def model_shape(model: ModelConfig) -> Shape:
-    """The sizes of the base model, or the recipe's where it cannot be reached."""
-    given = Shape(model.hidden_size, model.layers, model.intermediate_size, model.vocab_size, True)
+    """The sizes of the base model, or the recipe's sizes if it cannot be reached."""
+    recipe = Shape(model.hidden_size, model.layers, model.intermediate_size, model.vocab_size, True)
     if model.base == "scratch":
-        return given
+        return recipe
     try:
         loaded = transformers.AutoConfig.from_pretrained(model.base, trust_remote_code=False)
     except (OSError, ValueError):
-        return Shape(given.hidden_size, given.layers, given.intermediate_size, given.vocab_size, False)
+        return Shape(recipe.hidden_size, recipe.layers, recipe.intermediate_size, recipe.vocab_size, False)
     intermediate = getattr(loaded, "intermediate_size", 4 * loaded.hidden_size)
     return Shape(loaded.hidden_size, loaded.num_hidden_layers, intermediate, loaded.vocab_size, True)
 
@@ -138,7 +138,7 @@ def _loss_bytes(config: Config, shape: Shape) -> float:
 
 
 def _loss_columns(config: Config) -> int:
-    """Similarities of one pair, in all directions."""
+    """Number of similarities of one pair, over all directions."""
     batch, documents = config.training.global_batch, config.training.global_batch * config.data.group_size
     return sum(documents if name[2] == "d" else batch for name in config.objective.directions)
 
@@ -153,7 +153,7 @@ def _flops(config: Config, shape: Shape, tokens: float, steps: int) -> float:
 
 
 def _speed(config: Config) -> tuple[float, str]:
-    """Operations per second of one worker, and the words that say where they come from."""
+    """Operations per second of one worker, and the assumption behind them in words."""
     if config.hardware.gpu:
         return (
             A100_FLOPS * A100_UTILISATION,

@@ -1,4 +1,4 @@
-"""The steps of a run in a local file, so that its plot is whole after a restart and without a server."""
+"""The steps of a run in a local file, so that its plot is complete after a restart and without a server."""
 
 import json
 import os
@@ -12,20 +12,21 @@ from gte_ray.runtime import storage
 from gte_ray.train.step_report import StepReport
 
 KEEP_SECONDS = 30.0
-"""Time between two copies of the file to a run's folder elsewhere."""
+"""Time between copies of the file to a remote run folder."""
 
 
 class History:
-    """Step, source, loss and batch digest of each step, one JSON line each; of a step done twice the last counts.
+    """Step, source, loss and batch digest of each step as JSON lines. If a step repeats, its last line counts.
 
-    Lines are added to a local file. Where the run is elsewhere, the file is copied there beside the training,
-    and by `keep`. A disk that takes no more does not stop the run: lines wait in memory until it does.
+    Lines are appended to a local file. If the run's folder is remote, the file is copied there in the
+    background and by `keep`. A disk that rejects writes does not stop the run: lines wait in memory until it
+    accepts them.
     """
 
     def __init__(self, path: str, kept: str, warn: Callable[[str], None]):
-        """`kept` is the file in the run's folder; it is taken up where it has more than the one at `path`.
+        """`kept` is the file in the run's folder. It replaces the file at `path` if it is larger.
 
-        `warn` is called with a sentence when lines begin to wait in memory.
+        `warn` is called with a sentence when lines start to wait in memory.
         """
         self.path, self.kept, self.elsewhere = Path(path), kept, kept != path
         self._warn = warn
@@ -39,7 +40,7 @@ class History:
                 os.replace(before, path)
 
     def keep(self) -> None:
-        """Returns when the run's folder has all lines; raises OSError where that cannot be."""
+        """Retries waiting lines, then uploads the file to the run's folder. Raises OSError if that fails."""
         if self._waiting:
             self.append([])
         if self._copying is not None:
@@ -61,16 +62,16 @@ class History:
             self._copy_beside()
 
     def read(self) -> list[tuple[int, str, float, int]]:
-        """All steps in their order; a last line that was cut off by a kill is passed over."""
-        found: dict[int, tuple[int, str, float, int]] = {}
+        """Step, source, loss and digest of all steps, in order. Skips a last line that a kill cut short."""
+        rows: dict[int, tuple[int, str, float, int]] = {}
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         for line in [*lines, *self._waiting]:
             try:
                 step, source, loss, digest = json.loads(line)
             except ValueError:
                 continue
-            found[step] = (step, source, loss, digest)
-        return [found[step] for step in sorted(found)]
+            rows[step] = (step, source, loss, digest)
+        return [rows[step] for step in sorted(rows)]
 
     def _copy_beside(self) -> None:
         if self._copying is not None and self._copying.is_alive():
@@ -80,7 +81,7 @@ class History:
         self._copying.start()
 
     def _copy(self) -> None:
-        with suppress(OSError):  # the next copy has these lines too
+        with suppress(OSError):  # the next copy includes these lines
             storage.upload_file(str(self.path), self.kept)
 
 

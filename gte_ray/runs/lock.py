@@ -1,4 +1,4 @@
-"""Whose a run is: two commands that trained it at once would delete each other's checkpoints."""
+"""The lock of a run: two commands that train it at once would delete each other's checkpoints."""
 
 import os
 import socket
@@ -13,14 +13,15 @@ from gte_ray.runtime import storage
 from gte_ray.runtime.cluster import Interruption
 
 BEAT_SECONDS = 10.0
-"""Time between two renewals of a lock. One that is not renewed for three of them is nobody's."""
+"""Time between renewals of a lock. A lock that is not renewed for three times as long has expired."""
 
 
 @contextmanager
 def locked(run_folder: str, interruption: Interruption, say: Callable[[str], None]) -> Iterator[None]:
-    """Holds the run while the block lasts, or until it is interrupted. RunError where another command has it.
+    """Holds the lock of a run during the block, or until it is interrupted.
 
-    The lock is a file beside the run's folder, which may be deleted meanwhile.
+    Raises RunError if another command holds it. The lock is a file beside the run's folder, because
+    the folder may be deleted meanwhile.
     """
     path = storage.beside(run_folder, ".lock")
     _look(path, say)
@@ -33,19 +34,19 @@ def locked(run_folder: str, interruption: Interruption, say: Callable[[str], Non
 
 
 def _look(path: str, say: Callable[[str], None]) -> None:
-    """Returns when nobody renews the lock at `path`."""
-    found = _read(path)
-    if found is None or _ended(found):
+    """Waits until the lock at `path` is free or expired. Raises RunError if another process renews it."""
+    record = _read(path)
+    if record is None or _ended(record):
         return
-    owner = f"process {found['pid']} on {found['host']}"
+    owner = f"process {record['pid']} on {record['host']}"
     say(f"{owner} has begun this run; looking whether it still trains it")
     until = time.monotonic() + 3 * BEAT_SECONDS
     while time.monotonic() < until:
         time.sleep(BEAT_SECONDS / 10)
-        now = _read(path)
-        if now is None:
+        latest = _read(path)
+        if latest is None:
             return
-        if now != found:
+        if latest != record:
             raise RunError(
                 f"{path.removesuffix('.lock')}: another command trains this run ({owner}); stop that one, or give "
                 "another --name"
@@ -58,15 +59,15 @@ def _read(path: str) -> Any:
     return None
 
 
-def _ended(found: dict[str, Any]) -> bool:
-    """Whether the process that made the lock is known to be gone."""
-    if found["host"] != socket.gethostname():
+def _ended(record: dict[str, Any]) -> bool:
+    """Whether the process that holds the lock is known to have ended."""
+    if record["host"] != socket.gethostname():
         return False
     try:
-        os.kill(found["pid"], 0)
+        os.kill(record["pid"], 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # it is another user's
+    except PermissionError:  # the process belongs to another user
         pass
     return False
 
@@ -83,7 +84,7 @@ class _Lock:
 
     def release(self) -> None:
         self._released.set()
-        self._thread.join(timeout=5)  # storage that is away is not waited for: the lock is soon nobody's
+        self._thread.join(timeout=5)  # unreachable storage is not waited for: the lock soon expires
 
     def _work(self) -> None:
         while not self._released.wait(BEAT_SECONDS):

@@ -1,4 +1,4 @@
-"""A run before its first step: config, store, plan, tokenizer and folder brought together and checked."""
+"""A run before its first step: combines and checks its config, store, plan, tokenizer and folder."""
 
 import dataclasses
 import os
@@ -20,12 +20,12 @@ from gte_ray.tracking.server import resolve_uri
 
 MODEL_FOLDER = "model"
 JOB_FOLDER = "/_ray_pkg_"
-"""Part of the path that a Ray job works in."""
+"""Part of the path of a Ray job's working directory."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A config that has met its store: everything that is fixed before the first step."""
+    """A config resolved against its store: everything that is fixed before the first step."""
 
     config: Config
     store: Store
@@ -33,7 +33,7 @@ class Run:
     fingerprint: str
     folder: str
     base: Settings | None = None
-    """What the base model's folder says; None from random weights, or where it cannot be reached yet."""
+    """Settings in the base model's folder. None for random weights, or if it cannot be reached yet."""
 
     @property
     def name(self) -> str:
@@ -47,15 +47,15 @@ class Run:
 def plan_run(
     config: Config, base_identity: str = "", base_pooling: Pooling | Literal["base"] = "base"
 ) -> Run:
-    """Opens the store and plans the run. Raises UsageError or RunError in one sentence.
+    """Opens the store and plans the run. Raises UsageError or RunError with one sentence.
 
-    `base_identity` and `base_pooling` are for a base model that does not exist yet (see `identity.of_run`).
+    `base_identity` and `base_pooling` describe a base model that does not exist yet (see `identity.of_run`).
     """
     resolve_uri(config.run.tracking_uri)
     storage.check_reachable(config.run.output)
     store = open_store(config.data.store)
     plan = plan_steps(config, store)
-    store = Store(storage.absolute(store.uri), store.manifest)  # for processes in other folders
+    store = Store(storage.absolute(store.uri), store.manifest)  # for processes in other working directories
     contents = store.fingerprint
     if config.model.base == "scratch" and store.manifest.tokenizer is not None:
         contents += store.manifest.tokenizer.fingerprint
@@ -77,7 +77,7 @@ def plan_run(
 
 
 def plan_steps(config: Config, store: Store) -> StepPlan:
-    """The step plan of `config` on `store`, over the sources that it names."""
+    """The step plan of `config` on `store`, over the sources that `config` names, or all of them."""
     chosen = [store.source(name) for name in config.data.sources] or list(store.manifest.sources)
     usable = [PlanSource(source.name, source.rows) for source in chosen if source.rows > 0]
     if not usable:
@@ -92,59 +92,59 @@ def plan_steps(config: Config, store: Store) -> StepPlan:
 
 
 def warnings(run: Run) -> list[str]:
-    """What a user should know and may well intend."""
+    """Warnings about settings and data that may be intended."""
     batch = run.config.training.global_batch
     small = [f"{source.name} ({source.rows:,})" for source in run.plan.sources if source.rows < batch]
-    found = []
+    messages = []
     if small:
-        found.append(
+        messages.append(
             f"global batch {batch:,} is larger than these sources, whose pairs repeat within a batch: "
             + ", ".join(small)
         )
     empty = [source.name for source in run.store.manifest.sources if source.rows == 0]
     if empty:
-        found.append(f"sources without pairs to train on are left out: {', '.join(empty)}")
+        messages.append(f"sources without pairs to train on are left out: {', '.join(empty)}")
     chosen = {source.name for source in run.plan.sources}
     bare = [s.name for s in run.store.manifest.sources if s.name in chosen and not s.negatives]
     if bare and run.config.data.group_size > 1:
-        found.append(f"sources without hard negatives, which get random documents: {', '.join(bare)}")
-    places = {"output": run.config.run.output, "tracking-uri": resolve_uri(run.config.run.tracking_uri)}
-    lost = [flag for flag, place in places.items() if JOB_FOLDER in os.getcwd() and os.getcwd() in place]
+        messages.append(f"sources without hard negatives, which get random documents: {', '.join(bare)}")
+    destinations = {"output": run.config.run.output, "tracking-uri": resolve_uri(run.config.run.tracking_uri)}
+    lost = [flag for flag, uri in destinations.items() if JOB_FOLDER in os.getcwd() and os.getcwd() in uri]
     if lost:
-        found.append(
+        messages.append(
             "the job's copy of the working directory is deleted with the cluster, and what is written there with "
             f"it; give an absolute --{' and --'.join(lost)}"
         )
     if run.base is not None:
-        found += base_warnings(run.config, run.base, run.store.manifest.tokenizer is not None)
-    return found
+        messages += base_warnings(run.config, run.base, run.store.manifest.tokenizer is not None)
+    return messages
 
 
 def resolve_tokenizer(run: Run) -> TextTokenizer:
-    """The tokenizer of the base model; for random weights the store's, or one trained on its texts."""
-    base, known = run.config.model.base, run.store.manifest.tokenizer
+    """The tokenizer of the base model. For random weights, the store's, or else one trained on its texts."""
+    base, stored = run.config.model.base, run.store.manifest.tokenizer
     if base != "scratch":
         return load_tokenizer(base)
-    if known is not None:
+    if stored is not None:
         return run.store.load_tokenizer()
     return train_vocabulary(run.store, run.config.model.vocab_size)
 
 
 def make_stream(run: Run, tokenizer: TextTokenizer) -> StreamConfig:
-    """The stream of `run`; RunError when the store's token ids are not of `tokenizer`."""
-    config, known = run.config, run.store.manifest.tokenizer
-    stored = False
-    if known is not None and not config.hardware.retokenize and not tokenizer.prompts:
-        stored = True
+    """The stream of `run`. Raises RunError if the store's token ids do not fit `tokenizer` or the config."""
+    config, stored = run.config, run.store.manifest.tokenizer
+    use_stored = False
+    if stored is not None and not config.hardware.retokenize and not tokenizer.prompts:
+        use_stored = True
         remedy = "prepare the store with this tokenizer, or give --retokenize to use its texts"
-        if known.fingerprint != tokenizer.fingerprint:
+        if stored.fingerprint != tokenizer.fingerprint:
             raise RunError(
-                f"{run.store.uri}: its token ids are of another tokenizer ({known.fingerprint}) than that of "
+                f"{run.store.uri}: its token ids are of another tokenizer ({stored.fingerprint}) than that of "
                 f"{config.model.base} ({tokenizer.fingerprint}); {remedy}"
             )
-        if known.max_length < config.data.max_length:
+        if stored.max_length < config.data.max_length:
             raise RunError(
-                f"{run.store.uri}: its token ids are cut at {known.max_length} tokens, below --max-length "
+                f"{run.store.uri}: its token ids are cut at {stored.max_length} tokens, below --max-length "
                 f"{config.data.max_length}; {remedy}"
             )
     return StreamConfig(
@@ -156,6 +156,6 @@ def make_stream(run: Run, tokenizer: TextTokenizer) -> StreamConfig:
         steps=config.training.steps,
         max_length=config.data.max_length,
         tokenizer=tokenizer,
-        stored_ids=stored,
+        stored_ids=use_stored,
         group_size=config.data.group_size,
     )

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and whether the run that wants it is that very one."""
+"""The folder of a run: which run it belongs to, and whether that is the run that opens it."""
 
 import dataclasses
 import secrets
@@ -13,13 +13,14 @@ from gte_ray.runtime.uri import without_password
 CONFIG_FILE = "config.json"
 RESULTS_FILE = "results.json"
 OTHERWISE = "the store's pairs or tokenizer, the base model's weights or the version of gte_ray differ"
-"""What a fingerprint holds beside the settings."""
+"""What a fingerprint covers besides the settings."""
 
 
 def open_run(run: Run, fresh: bool) -> None:
-    """Makes the run's folder, or checks that the one there is of this very run; `fresh` starts over.
+    """Creates the run's folder, or checks that an existing one belongs to this run. `fresh` starts over.
 
-    Raises UsageError for a folder of another run, and rather than touching what is none.
+    Raises UsageError if the folder belongs to another run, or if `fresh` would delete a folder that is not a
+    run's.
     """
     recorded, key = _recorded(run), f"{run.name}-{secrets.token_hex(4)}"
     if fresh and recorded is not None:
@@ -43,41 +44,41 @@ def open_run(run: Run, fresh: bool) -> None:
 
 
 def _recorded(run: Run) -> dict[str, Any] | None:
-    """What the folder says of its run, None where it says nothing."""
+    """The content of the folder's config file, or None. Raises UsageError if it is not a run's."""
     path = storage.join(run.folder, CONFIG_FILE)
     if not storage.exists(path):
         return None
-    found = storage.read_json(path)
-    if "key" not in found:
+    record = storage.read_json(path)
+    if "key" not in record:
         raise UsageError(f"{path} is not that of a run; give another --name or --output")
-    return found
+    return record
 
 
 def public(config: Config) -> Config:
-    """`config` with users and passwords in its URIs blotted out, for others to see."""
+    """`config` for others to see: users and passwords in its URIs are masked."""
 
-    def blotted(value: Any) -> Any:
+    def masked(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: blotted(part) for name, part in value.items()}
+            return {name: masked(part) for name, part in value.items()}
         return without_password(value) if isinstance(value, str) else value
 
-    return from_dict(blotted(config.to_dict()))
+    return from_dict(masked(config.to_dict()))
 
 
 def run_key(run: Run) -> str:
-    """What MLflow knows the opened `run` by: another one after each fresh start."""
+    """The key of the opened `run` in MLflow. Each fresh start makes a new one."""
     return storage.read_json(storage.join(run.folder, CONFIG_FILE))["key"]
 
 
 def differences(old: Config, new: Config) -> str:
-    """The fields of what is computed that differ, as `alpha 0.5 -> 1.0, ...`."""
+    """The differing fields that affect what is computed, as `alpha 0.5 -> 1.0, ...`."""
     changed = []
     for section in ("data", "model", "objective", "training"):
         before, after = getattr(old, section), getattr(new, section)
         for field in dataclasses.fields(before):
-            one, other = getattr(before, field.name), getattr(after, field.name)
-            if one != other and field.name != "store":
-                changed.append(f"{field.name} {one} -> {other}")
+            old_value, new_value = getattr(before, field.name), getattr(after, field.name)
+            if old_value != new_value and field.name != "store":
+                changed.append(f"{field.name} {old_value} -> {new_value}")
     if old.seed != new.seed:
         changed.append(f"seed {old.seed} -> {new.seed}")
     return ", ".join(changed)

@@ -1,4 +1,4 @@
-"""A run in MLflow: by what it is known there, and what goes there beside its steps."""
+"""A run in MLflow: its key, parameters and tags, and the files that are logged besides its steps."""
 
 import os
 import tempfile
@@ -35,12 +35,12 @@ def tracked_run(run: Run) -> TrackedRun:
 
 
 def queue_path(run: Run) -> str:
-    """The local file of what MLflow has not taken yet of the opened `run`."""
+    """The local file with the records of the opened `run` that MLflow has not received yet."""
     return os.path.join(local_folder(run), QUEUE_FILE)
 
 
 def local_folder(run: Run) -> str:
-    """Where files of the run that grow line by line are: its own folder, if that is on this machine."""
+    """The local folder for files that grow line by line: the run's if it is local, else a temporary one."""
     if "://" not in run.folder:
         return run.folder
     folder = os.path.join(tempfile.gettempdir(), f"gte_ray-{run_key(run)}")
@@ -49,14 +49,14 @@ def local_folder(run: Run) -> str:
 
 
 def log_config(run: Run, tracker: Tracker) -> None:
-    """Sends the run's config as a file."""
+    """Logs the run's config file as an artifact."""
     path = os.path.join(local_folder(run), CONFIG_FILE)
     storage.write_bytes(path, storage.read_bytes(storage.join(run.folder, CONFIG_FILE)))
     tracker.log_artifact(path)
 
 
 def log_plots(run: Run, scores: Scores, history: History, tracker: Tracker) -> None:
-    """Draws the losses and the scores, and sends both."""
+    """Plots the losses and the scores, and logs both as artifacts."""
     folder = os.path.join(local_folder(run), "plots")
     os.makedirs(folder, exist_ok=True)
     steps = history.read()

@@ -1,4 +1,4 @@
-"""The file system of a path or URI: Arrow's, with patience for S3 and whole files on local disks."""
+"""Arrow's file system for a path or URI, with retries for S3 and all-or-nothing writes to local disks."""
 
 import os
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from gte_ray.errors import RunError, UsageError
 from gte_ray.runtime.uri import parse
 
 S3_ATTEMPTS = 10
-"""Times that a request to S3 is made before it fails: about 90 s. Clients of other stores wait by themselves."""
+"""Attempts of a request to S3 before it fails, about 90 s. Clients of other stores retry by themselves."""
 REGION_ATTEMPTS = 15
-"""The same for the question in which region a bucket is, which Arrow gives up after 6 s."""
+"""Attempts to look up the region of a bucket. Arrow gives up each of them after 6 s."""
 
 
 class _RetryingS3(fs.S3FileSystem):
-    """S3 that a short outage does not disturb, also in the processes that it is sent to."""
+    """S3 with retries that outlast a short outage. They survive pickling to another process."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _with_retries, (super().__reduce__()[1][0],)
@@ -28,7 +28,7 @@ def _with_retries(options: dict[str, Any]) -> fs.S3FileSystem:
 
 
 class _WholeFiles(fs.LocalFileSystem):
-    """Files are written whole or not at all, as object stores do; also in the processes that it is sent to."""
+    """A local disk that writes files whole or not at all, as object stores do, also after pickling."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _WholeFiles, ()
@@ -44,7 +44,7 @@ class _WholeFiles(fs.LocalFileSystem):
 
 @contextmanager
 def written_aside(filesystem: fs.FileSystem, path: str) -> Iterator[str]:
-    """A path beside `path` to write to: moved into its place at the end, deleted where that is not reached."""
+    """Yields a temporary path beside `path`. It is moved to `path` at the end, or deleted on an error."""
     temporary = f"{path}.tmp{os.getpid()}"
     try:
         yield temporary
@@ -56,14 +56,14 @@ def written_aside(filesystem: fs.FileSystem, path: str) -> Iterator[str]:
 
 
 def whole_files(filesystem: fs.FileSystem) -> fs.FileSystem:
-    """`filesystem` for one that writes over files of its own: what it wrote before stays where that fails."""
+    """`filesystem` for a writer that overwrites its own files. If a write fails, the earlier file stays."""
     return _WholeFiles() if isinstance(filesystem, fs.LocalFileSystem) else filesystem
 
 
 def check_reachable(uri: str) -> None:
-    """Asks S3 for `uri` without patience, so that a command with a wrong place ends at once.
+    """Looks up `uri` on S3 without the retries of `resolve`, so that a wrong location fails at once.
 
-    Raises RunError where nothing answers. Other places are not asked: they tell it themselves.
+    Raises RunError if S3 does not answer. Other stores are not checked: they report it themselves.
     """
     try:
         filesystem, path = open_filesystem(uri)
@@ -74,9 +74,9 @@ def check_reachable(uri: str) -> None:
 
 
 def resolve(uri: str) -> tuple[fs.FileSystem, str]:
-    """The file system of `uri` and the path inside it; local paths are made absolute.
+    """The file system of `uri` and the path inside it. Local paths become absolute.
 
-    Raises UsageError for what is no place, OSError for one that cannot be reached.
+    Raises UsageError if `uri` is not a location, OSError if the location cannot be reached.
     """
     for attempt in range(1, REGION_ATTEMPTS + 1):
         try:
@@ -95,6 +95,7 @@ def _unreachable(uri: str, error: OSError) -> str:
 
 
 def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    """The same as `resolve`, without retries."""
     if "://" not in uri:
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
     if uri.startswith("hf://"):

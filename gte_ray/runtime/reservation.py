@@ -1,6 +1,6 @@
-"""What Ray's AutoscalingCoordinator reserves for a run, given back for a controller that could not do so itself.
+"""Releases what Ray's AutoscalingCoordinator still reserves for a run whose controller was killed.
 
-It keeps what a killed controller had asked for another three minutes, in which an elastic run finds no room.
+The coordinator keeps such a reservation for three more minutes, in which an elastic run finds no room.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ ANSWER_SECONDS = 10.0
 
 
 def renew(run_folder: str, run_id: str) -> None:
-    """Gives back what the last attempt of the run had reserved; `run_id` is Ray Train's for the next one."""
+    """Cancels the reservation of the run's last attempt. `run_id` is Ray Train's id of the next attempt."""
     path = storage.join(run_folder, "reservation.json")
     if storage.exists(path):
-        # There may be no such actor, or it may not answer: then what is reserved expires.
+        # There may be no such actor, or it may not answer: the reservation then expires.
         with contextlib.suppress(ValueError, RayActorError, GetTimeoutError):
             coordinator = ray.get_actor(COORDINATOR, namespace=COORDINATOR)
             last = storage.read_json(path)["run_id"]

@@ -23,14 +23,14 @@ from gte_ray.runtime.uri import parse
 
 
 def absolute(uri: str) -> str:
-    """`uri` as processes in other folders can use it: local paths are made absolute."""
+    """`uri` in a form that is valid in any working directory: local paths become absolute."""
     return uri if "://" in uri else resolve(uri)[1]
 
 
 def absolute_folder(name: str, *words: str) -> str:
-    """A folder that is there as processes elsewhere find it; any other name, such as a model's id, as it is.
+    """The absolute path of `name` if it is an existing local folder, else `name`, such as a model's id.
 
-    `words` mean something else where `name` is given: a folder that is called so is given as ./NAME.
+    `words` have another meaning and are returned unchanged: a folder of that name has to be passed as ./NAME.
     """
     if name in words or "://" in name or not os.path.isdir(name):
         return name
@@ -43,14 +43,14 @@ def exists(uri: str) -> bool:
 
 
 def read_bytes(uri: str) -> bytes:
-    """The whole file; raises FileNotFoundError where there is none."""
+    """The content of the file. Raises FileNotFoundError if there is none."""
     filesystem, path = resolve(uri)
     with filesystem.open_input_stream(path) as stream:
         return stream.read()
 
 
 def write_bytes(uri: str, content: bytes) -> None:
-    """Writes the file whole or not at all: aside first, then moved into place."""
+    """Writes the file whole or not at all: to a temporary file first, which is then moved into place."""
     filesystem, path = resolve(uri)
     filesystem.create_dir(os.path.dirname(path), recursive=True)
     with written_aside(filesystem, path) as temporary, filesystem.open_output_stream(temporary) as stream:
@@ -66,53 +66,53 @@ def write_json(uri: str, value: Any) -> None:
 
 
 def glob(pattern: str) -> list[str]:
-    """The files that match, sorted; each can be opened by what stands for it here.
+    """The files that match `pattern`, as sorted paths or URIs that can be opened.
 
-    `*`, `?`, `[...]` and `[!...]` within a name and `**` over folders, in paths and URIs alike: see `listing`.
-    Raises OSError for a folder that cannot be listed.
+    `*`, `?`, `[...]` and `[!...]` match within a name and `**` across folders, in paths and URIs alike; see
+    `listing`. Raises OSError if a folder cannot be listed.
     """
-    place = parse(absolute(pattern))
-    filesystem, folder = resolve(str(place._replace(path="/")))
+    location = parse(absolute(pattern))
+    filesystem, folder = resolve(str(location._replace(path="/")))
     return [
-        str(place._replace(path=f"/{path}"))
-        for path in listing.matches(filesystem, folder, place.path.removeprefix("/"))
+        str(location._replace(path=f"/{path}"))
+        for path in listing.matches(filesystem, folder, location.path.removeprefix("/"))
     ]
 
 
 def folders(uri: str) -> list[str]:
-    """Names of the folders directly in `uri`, sorted; none where there is no such folder."""
+    """Sorted names of the folders directly in `uri`. Empty if `uri` does not exist."""
     filesystem, path = resolve(uri)
-    found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
-    return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+    infos = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in infos if info.type == fs.FileType.Directory)
 
 
 def files(uri: str) -> list[str]:
-    """Names of all files in the folder `uri`, those in its folders as `folder/name`, sorted; none without one."""
+    """Sorted names of all files below `uri`, nested ones as `folder/name`. Empty if `uri` does not exist."""
     filesystem, path = resolve(uri)
-    found = filesystem.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+    infos = filesystem.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
     start = len(path.rstrip("/")) + 1
-    return sorted(info.path[start:] for info in found if info.type == fs.FileType.File)
+    return sorted(info.path[start:] for info in infos if info.type == fs.FileType.File)
 
 
 def stamps(uris: list[str]) -> list[tuple[str, int, int]]:
-    """Path, size and time of change (ns) of each file: equal while the file is left as it is."""
-    found = []
+    """Path, size (bytes) and modification time (ns) of each file: equal as long as the file is unchanged."""
+    rows = []
     for uri in uris:
         filesystem, path = resolve(uri)
         info = filesystem.get_file_info(path)
-        found.append((path, info.size or 0, info.mtime_ns or 0))
-    return found
+        rows.append((path, info.size or 0, info.mtime_ns or 0))
+    return rows
 
 
 def upload(folder: str, uri: str) -> None:
-    """Copies all that is in a local folder to `uri`."""
+    """Copies the contents of a local folder to `uri`."""
     filesystem, path = resolve(uri)
     filesystem.create_dir(path, recursive=True)
     fs.copy_files(folder, path, destination_filesystem=filesystem)
 
 
 def upload_file(path: str, uri: str) -> None:
-    """Copies a local file to `uri`, whose folder is made, whole or not at all."""
+    """Copies a local file to `uri` whole or not at all. Creates the folder of `uri`."""
     filesystem, target = resolve(uri)
     filesystem.create_dir(os.path.dirname(target), recursive=True)
     with written_aside(filesystem, target) as temporary:
@@ -127,7 +127,7 @@ def download_file(uri: str, path: str) -> None:
 
 @contextmanager
 def local_folder(uri: str) -> Iterator[str]:
-    """A path of the folder at `uri`, which is copied where it is not on this machine."""
+    """Yields a local path of the folder at `uri`. A remote folder is copied to a temporary one."""
     if "://" not in uri:
         yield uri
         return
@@ -138,19 +138,19 @@ def local_folder(uri: str) -> Iterator[str]:
 
 
 def delete(uri: str) -> None:
-    """Deletes a folder or file; nothing happens where there is none."""
+    """Deletes a folder or file. Does nothing if there is none."""
     filesystem, path = resolve(uri)
-    kind = filesystem.get_file_info(path).type
-    if kind == fs.FileType.Directory:
+    file_type = filesystem.get_file_info(path).type
+    if file_type == fs.FileType.Directory:
         filesystem.delete_dir(path)
-    elif kind == fs.FileType.File:
+    elif file_type == fs.FileType.File:
         filesystem.delete_file(path)
 
 
 def append_lines(file: io.FileIO, lines: bytes) -> None:
-    """Adds whole lines to a file opened with `a+b` and without a buffer, or nothing; then OSError.
+    """Appends `lines` to a file opened unbuffered with `a+b`, or appends nothing and raises OSError.
 
-    A last line that a kill cut off gets its end.
+    A last line that a kill cut short gets its line feed first.
     """
     size = file.seek(0, os.SEEK_END)
     if size:

@@ -1,4 +1,4 @@
-"""URIs as text: what is the place, what the path in it, and how names become part of one."""
+"""URIs as text: splits them into root, path and options, and appends names to them."""
 
 import re
 from typing import NamedTuple
@@ -10,30 +10,30 @@ OPTIONS = {
     "gs": "scheme endpoint_override retry_limit_seconds project_id",
     "file": "",
 }
-"""What Arrow reads behind the `?` of a URI, by scheme; of other schemes all that stands there."""
+"""Options that Arrow reads after the `?` of a URI, by scheme. Other schemes take everything after the `?`."""
 PLAIN = "/:@=+,;!$&'()*~"
-"""Characters of a path that a URI holds as they are, besides letters, digits, `_`, `.` and `-`."""
+"""Characters of a path that a URI holds unencoded, besides letters, digits, `_`, `.` and `-`."""
 
 
 class Uri(NamedTuple):
-    """A URI taken apart. Only `path` is plain text: names may stand in it as they are."""
+    """The parts of a URI. Only `path` is plain text: names go into it unencoded."""
 
     root: str
     """Scheme and authority, such as `s3://bucket`; empty for a local path."""
     path: str
-    """Decoded; begins with `/` where it is not empty."""
+    """Decoded. After a root, empty or with a leading `/`."""
     options: str
-    """From the `?` on; empty for none."""
+    """Everything from the `?` on. Empty if there are none."""
 
     def __str__(self) -> str:
         return self.root + (quote(self.path, PLAIN) if _is_encoded(self.root) else self.path) + self.options
 
 
 def parse(text: str) -> Uri:
-    """`text` taken apart. Of a local path, and of hf://, each character stands for itself.
+    """Splits `text` into its parts. In local paths and hf:// URIs every character is literal.
 
-    Elsewhere `%20` stands for a space, and so does a space. A `?` begins options where the name of one
-    follows; everywhere else it is part of a name, as `#` is.
+    In other URIs, `%20` and a space both mean a space. A `?` begins the options if the name of an option
+    follows; otherwise it is part of a name, as `#` is.
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -45,9 +45,9 @@ def parse(text: str) -> Uri:
 
 
 def join(uri: str, *names: str) -> str:
-    """`uri` extended by path components, which are plain text."""
-    place = parse(uri)
-    return str(place._replace(path="/".join([place.path.rstrip("/"), *names])))
+    """`uri` with path components appended, which are plain text."""
+    parsed = parse(uri)
+    return str(parsed._replace(path="/".join([parsed.path.rstrip("/"), *names])))
 
 
 def name(uri: str) -> str:
@@ -56,16 +56,16 @@ def name(uri: str) -> str:
 
 
 def beside(uri: str, ending: str) -> str:
-    """The URI of a file beside `uri`, whose name is that of `uri` and `ending`."""
-    place = parse(uri)
-    return str(place._replace(path=place.path.rstrip("/") + ending))
+    """The URI of a file in the same folder: the name of `uri` with `ending` appended."""
+    parsed = parse(uri)
+    return str(parsed._replace(path=parsed.path.rstrip("/") + ending))
 
 
 def _options(scheme: str, rest: str) -> tuple[str, str]:
-    known = OPTIONS.get(scheme)
-    if scheme == "hf" or known == "":
+    names = OPTIONS.get(scheme)
+    if scheme == "hf" or names == "":
         return rest, ""
-    begin = re.search(r"\?" if known is None else rf"\?(?:{'|'.join(known.split())})=", rest)
+    begin = re.search(r"\?" if names is None else rf"\?(?:{'|'.join(names.split())})=", rest)
     return (rest, "") if begin is None else (rest[: begin.start()], rest[begin.start() :])
 
 
@@ -74,5 +74,5 @@ def _is_encoded(root: str) -> bool:
 
 
 def without_password(text: str) -> str:
-    """`text` with the user and password of each URI in it blotted out."""
+    """`text` with the user and password of each URI in it masked."""
     return re.sub(r"://[^/@\s]+@", "://***@", text)

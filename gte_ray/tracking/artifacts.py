@@ -1,4 +1,4 @@
-"""Files on their way into MLflow's artifact store, which may be away or closed where MLflow itself is not."""
+"""Copies files to MLflow's artifact store, which may be down or refuse access while MLflow itself works."""
 
 import os
 import threading
@@ -9,14 +9,14 @@ from gte_ray.tracking.queue import Record, RecordQueue
 from gte_ray.tracking.server import reason
 
 LONGEST_PAUSE_S = 30.0
-"""Between tries to store a file; the first pause is one second, and each is twice the last."""
+"""Longest pause between attempts to store a file. The first is one second, and each doubles the last."""
 
 
 class ArtifactWriter:
-    """Stores files from a thread of its own, so that nothing else waits for them."""
+    """Stores files in a thread of its own, so that nothing else waits for them."""
 
     def __init__(self, queue: str, store: Callable[[Record], None]) -> None:
-        """`store` copies the file of a record, or raises whatever kept it from that."""
+        """`store` copies the file of a record, or raises the error that prevented it."""
         self._queue = RecordQueue(queue)
         self._store = store
         self._ending = threading.Event()
@@ -29,32 +29,32 @@ class ArtifactWriter:
         return len(self._queue)
 
     def add(self, record: Record) -> None:
-        """Takes the file that is to be stored; one that is waiting already waits once."""
+        """Queues a file to be stored, unless it is already in the queue."""
         if all(waiting.values != record.values for waiting in self._queue.first(len(self._queue))):
             self._queue.add(record)
 
     def flush(self, deadline: float) -> bool:
-        """Waits until all files are stored, or `time.monotonic()` is at `deadline`; whether they are."""
+        """Waits for all files until `time.monotonic()` reaches `deadline`. Returns whether all are stored."""
         while len(self._queue) and time.monotonic() < deadline:
             time.sleep(0.05)
         return not len(self._queue)
 
     def finish(self, timeout_s: float) -> list[str]:
-        """Tries each file once more, and says in sentences which are not stored; they stay in the queue."""
+        """Retries each file once. Returns sentences on files left in the queue and on files that are gone."""
         self._ending.set()
         with self._queue.wakes:
             self._queue.wakes.notify_all()
         self._thread.join(timeout_s)
-        said = []
+        sentences = []
         if left := len(self._queue):
-            said.append(
+            sentences.append(
                 f"MLflow's artifact store could not be written to ({self._error or 'no answer'}): {left} file(s) are "
                 "missing there, and are tried again when the same run is started again"
             )
         if self._gone:
-            said.append(f"{', '.join(self._gone)}: gone before MLflow could store it")
+            sentences.append(f"{', '.join(self._gone)}: gone before MLflow could store it")
         self._queue.close()
-        return said
+        return sentences
 
     def _work(self) -> None:
         pause = 1.0
@@ -72,13 +72,13 @@ class ArtifactWriter:
             self._try_first()
 
     def _try_first(self) -> bool:
-        """Stores the oldest file, or puts it behind the others; whether it did."""
+        """Stores the oldest file, or moves it to the end of the queue and returns False."""
         (record,) = self._queue.first(1)
         path = str(record.values["path"])
         if os.path.exists(path):
             try:
                 self._store(record)
-            except Exception as error:  # whatever a network, a store or a disk throws
+            except Exception as error:  # a network, a store or a disk may raise anything
                 self._error = reason(error)
                 self._queue.rotate()
                 return False

@@ -1,4 +1,4 @@
-"""Names as keys that MLflow allows."""
+"""Turns names into keys that MLflow allows."""
 
 import re
 from collections.abc import Mapping
@@ -6,13 +6,13 @@ from typing import Any
 
 
 class Keys:
-    """Gives each name a key that stands for it alone."""
+    """Maps each name to a unique key."""
 
     def __init__(self) -> None:
         self._keys: dict[str, str] = {}
 
     def keyed(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """`values` by their keys in place of their names."""
+        """`values` with each name replaced by its key."""
         for name in values:
             if name not in self._keys:
                 key, taken = _allowed(name), set(self._keys.values())
@@ -23,6 +23,6 @@ class Keys:
 
 
 def _allowed(name: str) -> str:
-    """`name` with what MLflow allows in no key replaced: some characters, and parts that a path would lose."""
+    """`name` without what MLflow rejects in a key: some characters, and parts that a path would drop."""
     key = re.sub(r"[^\w\-./: ]", "_", name)[:240]
     return "/".join("_" if part in ("", ".", "..") else part for part in key.split("/"))

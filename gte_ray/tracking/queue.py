@@ -1,4 +1,4 @@
-"""What is still to be written to a tracking server, kept in memory and in a JSON Lines file."""
+"""The queue of records for a tracking server, kept in memory and in a JSON Lines file."""
 
 import io
 import json
@@ -12,22 +12,22 @@ from typing import Any, Literal
 from gte_ray.runtime import storage
 
 QUEUE_FILE = "mlflow-queue.jsonl"
-"""Its usual name."""
+"""Usual name of that file."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One call of the tracker. The time makes writing it a second time harmless."""
+    """One call of the tracker. Its time makes a second write of it harmless."""
 
     kind: Literal["metrics", "params", "tags", "artifact"]
     values: dict[str, float] | dict[str, str]
-    """Metrics by name, parameters or tags by name, or {"path": ..., "folder": ...} of an artifact."""
+    """Metrics, parameters or tags by name, or {"path": ..., "folder": ...} of an artifact."""
     step: int = 0
     time_ms: int = 0
 
 
 def halves_of(group: list[Record]) -> list[list[Record]]:
-    """Two halves of the records, or of the values of a single one; none of a single value."""
+    """Splits the records, or the values of a single record, in half. Returns [] for a single value."""
     middle = len(group) // 2
     if middle:
         return [group[:middle], group[middle:]]
@@ -40,16 +40,16 @@ def halves_of(group: list[Record]) -> list[list[Record]]:
 class RecordQueue:
     """A queue of records that outlives the process.
 
-    A record is in the file before `add` returns. The file is emptied each time that all records are done, so
-    after a kill it may hold records that were done already, but it never lacks one that was not. A disk that
-    takes no more does not stop the run: `disk_error` says why, and records are kept in memory alone.
+    A record is in the file before `add` returns. The file is emptied whenever all records are done: after a
+    kill it may hold records that were already done, but it never lacks one that was not. A disk that rejects
+    writes does not stop the run: `disk_error` holds the reason, and records are kept in memory only.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.disk_error: OSError | None = None
         self.wakes = threading.Condition()
-        """Notified when there is something new."""
+        """Notified when a record is added."""
         self._records: deque[Record] = deque()
         self._file: io.FileIO | None = None
         try:
@@ -70,12 +70,12 @@ class RecordQueue:
             self.wakes.notify_all()
 
     def first(self, count: int) -> list[Record]:
-        """The oldest records, which stay until they are `done`."""
+        """The oldest `count` records. They stay in the queue until `done` removes them."""
         with self.wakes:
             return list(islice(self._records, count))
 
     def done(self, count: int) -> None:
-        """Takes the oldest `count` records off."""
+        """Removes the oldest `count` records."""
         with self.wakes:
             for _ in range(count):
                 self._records.popleft()
@@ -86,12 +86,12 @@ class RecordQueue:
                     self.disk_error = error
 
     def rotate(self) -> None:
-        """Puts the oldest record behind all others."""
+        """Moves the oldest record to the end of the queue."""
         with self.wakes:
             self._records.rotate(-1)
 
     def close(self) -> None:
-        """Closes the file, and deletes it when nothing is left in it."""
+        """Closes the file, and deletes it if the queue is empty."""
         with self.wakes:
             if self._file is not None:
                 self._file.close()
@@ -108,7 +108,7 @@ class RecordQueue:
             self.disk_error = error
 
     def _restore(self) -> None:
-        """Takes over what an earlier process left; a last line that was cut off by a kill is passed over."""
+        """Loads the records that an earlier process left. Skips a last line that a kill cut short."""
         assert self._file is not None
         self._file.seek(0)
         for line in self._file.readall().splitlines():

@@ -1,4 +1,4 @@
-"""Where MLflow is: what a tracking URI may be, and how it is told to others."""
+"""MLflow's tracking URI: which ones are allowed, and how users and messages see it."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from gte_ray.runtime.uri import without_password
 
 
 def resolve_uri(uri: str) -> str:
-    """`uri` with the path of an sqlite database made absolute; UsageError where MLflow cannot write."""
+    """`uri` with the path of an SQLite database made absolute. Raises UsageError if MLflow cannot use it."""
     scheme, _, rest = uri.partition("://")
     if uri.startswith("sqlite:///"):
         return f"sqlite:///{os.path.abspath(os.path.expanduser(rest[1:]))}"
@@ -24,7 +24,7 @@ def resolve_uri(uri: str) -> str:
 
 
 def viewing_command(uri: str) -> str:
-    """What to type here, or where to go, to look at the runs."""
+    """The command to type, or the page to open, to view the runs."""
     if uri.startswith("http"):
         return f"open {without_password(uri)}"
     program = "mlflow" if shutil.which("mlflow") else f"{_from_here(sys.executable)} -m mlflow"
@@ -35,7 +35,7 @@ def viewing_command(uri: str) -> str:
 
 
 def _from_here(path: str) -> str:
-    """`path` relative to the working directory, where it is inside that."""
+    """`path`, relative to the working directory if it is inside it."""
     relative = os.path.relpath(path)
     return path if relative.startswith("..") else relative
 

@@ -1,9 +1,9 @@
-"""Runs in MLflow, written beside the training and never in its way.
+"""Writes runs to MLflow in the background, so that training never waits for it.
 
-`Tracker` lives in the driver. Its methods put a record into a queue and return; a thread of its own imports
-MLflow (seconds), finds or makes the run, and writes records in groups. A server that is away costs one
-warning: the queue grows, the thread tries again, and what is left at the end is written by the next start.
-Files have a queue and a thread to themselves: metrics never wait for an artifact store.
+`Tracker` lives in the driver. Its methods put a record into a queue and return. A thread of its own imports
+MLflow (seconds), finds or creates the run, and writes records in groups. An unreachable server costs one
+warning: the queue grows, the thread retries, and the next start writes what is left at the end. Files have a
+queue and a thread of their own, so metrics never wait for an artifact store.
 """
 
 import os
@@ -25,35 +25,35 @@ if TYPE_CHECKING:
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 LINGER_S = 0.3
-"""Wait for more records before a group is written: a call costs about 10 ms however little it holds."""
+"""Seconds to wait for more records before a group is written: any call takes about 10 ms, however small."""
 GROUP = 500
-"""Records that are written together."""
+"""Most records that are written together."""
 
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """Which MLflow run is meant."""
+    """Identity and description of one MLflow run."""
 
     key: str
-    """Unique name: the same key goes on with the same MLflow run."""
+    """Unique name. The same key continues the same MLflow run."""
     name: str
-    """Name to show."""
+    """Display name."""
     experiment: str
     params: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     parent_run_id: str | None = None
-    """MLflow id of the run that this one is shown under."""
+    """MLflow id of the run under which this one is shown."""
 
 
 class Tracker:
-    """Writes one run to MLflow from a thread of its own; no method but `flush` and `finish` ever waits."""
+    """Writes one run to MLflow from a thread of its own. Only methods with a `timeout_s` wait."""
 
     def __init__(
         self, uri: str, run: TrackedRun, queue: str, warn: Callable[[str], None], verbose: bool = False
     ) -> None:
-        """`queue` is a local file in the run's folder. UsageError for a tracking URI that cannot be.
+        """`queue` is a local file in the run's folder. Raises UsageError for an invalid tracking URI.
 
-        `warn` is called from the thread, with one sentence. `verbose` keeps MLflow's own log messages.
+        `warn` is called with one sentence, mostly by the thread. `verbose` keeps MLflow's own log messages.
         """
         self.uri = resolve_uri(uri)
         self._run = run
@@ -71,7 +71,7 @@ class Tracker:
         self._warned = False
         self._last_error = ""
         self.refused = 0
-        """Values that MLflow will never take."""
+        """Number of values that MLflow rejected for good."""
         if self._queue.disk_error is not None:
             warn(f"{queue}: what MLflow has not yet taken cannot be kept there ({self._queue.disk_error})")
         self.log_params(run.params)
@@ -79,34 +79,34 @@ class Tracker:
         self._thread.start()
 
     def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Metrics of a step. What MLflow has for the same metric at this or a later step is left as it is."""
+        """Logs the metrics of a step, except any that MLflow already has at this or a later step."""
         self._add("metrics", self._keys.keyed({k: float(v) for k, v in metrics.items()}), step)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Parameters. One that MLflow holds with another value stays; the new value becomes a tag."""
+        """Logs parameters. One that MLflow has with another value stays, and the new value becomes a tag."""
         self._add("params", self._keys.keyed({k: str(v) for k, v in params.items()}))
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         self._add("tags", self._keys.keyed({k: str(v) for k, v in tags.items()}))
 
     def log_artifact(self, path: str, folder: str = "") -> None:
-        """A file or a folder with all that is in it, copied to `folder` of the run's artifacts later."""
+        """Queues a file, or a folder with its contents, for copying to `folder` of the run's artifacts."""
         self._add("artifact", {"path": os.path.abspath(path), "folder": folder})
 
     def run_id(self, timeout_s: float = 0.0) -> str | None:
-        """MLflow's id of the run, None where MLflow has not been reached by then."""
+        """MLflow's id of the run, or None if MLflow is not reached within `timeout_s`."""
         self._opened.wait(timeout_s)
         return self._mlflow.run_id if self._mlflow is not None else None
 
     def reached(self, timeout_s: float) -> str | None:
-        """MLflow's id of the run; None at the first failure, which a training run would survive."""
+        """Waits for MLflow's run id. Returns None at the first failure, which training would survive."""
         deadline = time.monotonic() + timeout_s
         while not (self._warned or self._opened.wait(0.1)) and time.monotonic() < deadline:
             pass
         return self.run_id()
 
     def flush(self, timeout_s: float) -> bool:
-        """Waits until all is written and stored; whether it is."""
+        """Waits until everything is written and stored. Returns whether it is."""
         deadline = time.monotonic() + timeout_s
         self._hurry.set()
         with self._written:
@@ -117,7 +117,7 @@ class Tracker:
         return self._artifacts.flush(deadline) and written
 
     def finish(self, status: Status = "FINISHED", timeout_s: float = 20.0) -> str:
-        """Writes what is left, closes the run, and says in a sentence what could not be written ("" if all).
+        """Writes what is left and closes the run. Returns a sentence on what could not be written, or "".
 
         Returns after `timeout_s` at the latest. What could not be written or stored stays in the queues.
         """
@@ -132,7 +132,7 @@ class Tracker:
         left = len(self._queue)
         self._queue.close()
         files_left = len(self._artifacts)
-        said = self._artifacts.finish(max(deadline - time.monotonic(), 0.0) if closed else 0.0)
+        notes = self._artifacts.finish(max(deadline - time.monotonic(), 0.0) if closed else 0.0)
         if not closed:
             left += files_left
             error = self._queue.disk_error
@@ -146,11 +146,11 @@ class Tracker:
                 )
             )
         if self.refused:
-            said.insert(0, f"MLflow refused {self.refused} value(s), which are lost ({self._last_error})")
-        return "; ".join(said)
+            notes.insert(0, f"MLflow refused {self.refused} value(s), which are lost ({self._last_error})")
+        return "; ".join(notes)
 
     def _store(self, record: Record) -> None:
-        """Called by the thread of the artifacts."""
+        """Called in the artifact thread."""
         mlflow = self._mlflow
         if mlflow is None:
             raise ConnectionError("MLflow has not been reached")
@@ -170,7 +170,7 @@ class Tracker:
                 if self._write_group(self._mlflow):
                     return
                 pause = 1.0
-            except Exception as error:  # Whatever a network, a server or a database throws: training goes on.
+            except Exception as error:  # Training survives any error of network, server or database.
                 self._away(error)
                 self._given_up.wait(min(pause, 1.0) if self._hurry.is_set() else pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
@@ -190,7 +190,7 @@ class Tracker:
         from gte_ray.tracking.mlflow_run import is_gone
 
         if is_gone(error):
-            self._mlflow = None  # Another database than before: the run is made again there.
+            self._mlflow = None  # The database was replaced: the run is created there again.
         self._last_error = reason(error)
         if not self._warned:
             self._warned = True
@@ -200,7 +200,7 @@ class Tracker:
             )
 
     def _write_group(self, mlflow: "MlflowRun") -> bool:
-        """Waits for records and writes them; True when the run is finished and closed."""
+        """Waits for records and writes them. Returns True once the run is finished and closed."""
         with self._queue.wakes:
             self._queue.wakes.wait_for(lambda: len(self._queue) > 0 or self._status is not None)
         if self._status is None:
@@ -220,7 +220,7 @@ class Tracker:
         return finished
 
     def _write(self, mlflow: "MlflowRun", group: list[Record]) -> None:
-        """Writes the group; where MLflow refuses something in it, all but that."""
+        """Writes the group, except for single values that MLflow rejects."""
         from gte_ray.tracking.mlflow_run import is_refusal
 
         try:
@@ -237,7 +237,7 @@ class Tracker:
 
 
 def unwritten(queue: str) -> bool:
-    """Whether a tracker with this queue has left something to the next."""
+    """Whether an earlier tracker with this queue left records or files to write."""
     return os.path.exists(queue) or os.path.exists(_artifact_queue(queue))
 
 
