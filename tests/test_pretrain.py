@@ -184,6 +184,18 @@ def test_a_model_is_there_before_it_is_scored(workplace, here, monkeypatch):
     assert (folder / "model/model.safetensors").read_bytes() == weights
 
 
+def test_export_and_scoring_go_without_training(workplace, finished, ray_local):
+    folder = workplace / "runs/run"
+    run = plan_run(from_dict(json.loads((folder / "config.json").read_text())["config"]))
+    weights = (folder / "model/model.safetensors").read_bytes()
+    shutil.rmtree(folder / "model")
+    trained = finishing.last_trained(run)
+    assert finishing.export(run, trained) == str(folder / "model")
+    assert (folder / "model/model.safetensors").read_bytes() == weights
+    saved = json.loads((folder / "results.json").read_text())["scores"]
+    assert finishing.score(run, trained).to_dict() == Scores.from_dict(saved).to_dict()
+
+
 def test_checkpoints_that_ray_has_not_registered_are_deleted(workplace, finished):
     folder = workplace / "runs/run/checkpoints"
     assert len(registered := set(folder.glob("*"))) > 1

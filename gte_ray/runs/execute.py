@@ -14,7 +14,7 @@ from gte_ray.evaluation.async_evaluation import AsyncEvaluation
 from gte_ray.evaluation.heldout import SourceScores
 from gte_ray.evaluation.scores import Scores, named
 from gte_ray.runs.display import Display
-from gte_ray.runs.finishing import Trained, export, score
+from gte_ray.runs.finishing import Trained, export, newest_checkpoint, score
 from gte_ray.runs.history import History
 from gte_ray.runs.plan import Run, make_stream, resolve_tokenizer
 from gte_ray.runs.run_folder import RESULTS_FILE
@@ -22,7 +22,7 @@ from gte_ray.runs.tracked import local_folder, log_config, log_plots, queue_path
 from gte_ray.runtime import storage
 from gte_ray.runtime.cluster import Interruption
 from gte_ray.tracking.tracker import TrackedRun, Tracker, unwritten
-from gte_ray.train.checkpoints import last_checkpoint, next_step
+from gte_ray.train.checkpoints import next_step
 from gte_ray.train.launch import fit
 from gte_ray.train.step_report import StepReport
 
@@ -130,10 +130,7 @@ def train(run: Run, recorder: Recorder, verbose: bool = False) -> Trained:
             recorder.history.keep()
             if outcome.diverged:
                 raise RunError(outcome.diverged)
-    last = last_checkpoint(run.folder)
-    if last is None or last.checkpoint is None:
-        raise RunError(f"{run.folder}: no checkpoint is left to export")
-    return Trained(stream.tokenizer, last.checkpoint, evaluation)
+    return Trained(stream.tokenizer, newest_checkpoint(run), evaluation)
 
 
 def record(run: Run, scores: Scores, recorder: Recorder) -> Results:

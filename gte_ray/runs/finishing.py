@@ -16,9 +16,10 @@ from gte_ray.errors import LOWER_IN_SCORING, RunError, explain
 from gte_ray.evaluation.async_evaluation import AsyncEvaluation
 from gte_ray.evaluation.scores import Scores
 from gte_ray.export.card import CardSource, ModelCard
-from gte_ray.runs.plan import Run
+from gte_ray.runs.plan import Run, resolve_tokenizer
 from gte_ray.runtime import storage
 from gte_ray.runtime.cluster import command_line
+from gte_ray.train.checkpoints import last_checkpoint, next_step
 
 _ANYWHERE: dict[str, Any] = {"scheduling_strategy": "DEFAULT"}
 """Options of a task outside the placement group of a Ray Tune trial."""
@@ -33,6 +34,24 @@ class Trained:
     """The last checkpoint."""
     evaluation: AsyncEvaluation
     """Scores the weights of earlier steps, if the run asks for it."""
+
+
+def last_trained(run: Run) -> Trained:
+    """What the run's folder has of its training, for `export` and `score` without training.
+
+    Raises RunError if there is no checkpoint.
+    """
+    tokenizer = resolve_tokenizer(run)
+    evaluation = AsyncEvaluation(run.config, run.folder, tokenizer, next_step(run.folder), lambda *_: None)
+    return Trained(tokenizer, newest_checkpoint(run), evaluation)
+
+
+def newest_checkpoint(run: Run) -> ray.train.Checkpoint:
+    """The checkpoint to export. Raises RunError if there is none."""
+    last = last_checkpoint(run.folder)
+    if last is None or last.checkpoint is None:
+        raise RunError(f"{run.folder}: no checkpoint is left to export")
+    return last.checkpoint
 
 
 def card_of(run: Run) -> ModelCard:

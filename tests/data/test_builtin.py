@@ -2,6 +2,7 @@
 
 import sys
 from email.message import Message
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,13 @@ def test_files_are_in_a_fixed_order_without_tests_and_without_this_package():
     assert len(set(names)) == len(names) > 1_000
     assert not [name for name in names if "/tests/" in name or "/gte_ray/" in name]
     assert max(map(len, files)) <= builtin.PACKAGE_FILES
+
+
+def test_the_readme_of_this_package_is_no_part_of_its_corpus(monkeypatch):
+    own = [found for found in distributions() if found.metadata["Name"].replace("-", "_") == "gte_ray"]
+    assert own and list(distribution_pairs(own[0]))
+    monkeypatch.setattr(builtin, "distributions", lambda: own)
+    assert list(builtin.metadata_pairs()) == list(topic_pairs())
 
 
 def test_sources_are_of_many_tasks():
