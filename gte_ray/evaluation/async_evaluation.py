@@ -29,7 +29,7 @@ class AsyncEvaluation:
     def __init__(
         self, config: Config, run_folder: str, tokenizer: TextTokenizer, start: int, on_scores: OnScores
     ):
-        """`on_scores` is called with the number of steps and their scores, including those of earlier tries.
+        """`on_scores` is called with the number of steps and their scores, also those of earlier attempts.
 
         Training resumes at step `start`; weights up to it that were not kept are not waited for.
         """

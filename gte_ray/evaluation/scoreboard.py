@@ -63,9 +63,9 @@ def scoreboard(
         average = mean(scores.values()) if whole else float("nan")
         rows.append(PaperRow(label, _categories(own, scores) if by_category else scores, average))
     columns = tuple(CATEGORIES) if by_category else tuple(tasks)
-    shown = [row for row in paper if set(row.scores) & set(columns)]
+    paper_rows = [row for row in paper if set(row.scores) & set(columns)]
     errors = tuple(dict.fromkeys(f"{models[r.model]}: {r.error}" for r in results if r.error))
-    return Scoreboard(name, columns, (*rows, *shown), len(rows), errors)
+    return Scoreboard(name, columns, (*rows, *paper_rows), len(rows), errors)
 
 
 def _categories(results: Sequence[TaskResult], scores: dict[str, float]) -> dict[str, float]:

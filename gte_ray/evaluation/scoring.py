@@ -32,8 +32,8 @@ def score_run(
 ) -> Scores:
     """Score the model before training and after it.
 
-    `encoder` comes with the weights before training, and ends with those of `checkpoint`. `trained` names the
-    sources of the training.
+    `encoder` has the weights before training, and on return those of `checkpoint`. `trained` names the sources
+    of the training.
     """
     store, limit = open_store(config.data.store, check=False), config.run.eval_limit
     embed = embedders(encoder, tokenizer, config)

@@ -19,7 +19,7 @@ class Seen:
     documents: float
     """Share of its distinct held-out documents."""
     pairs: float
-    """Share of its held-out pairs with such a document. Their queries are in no training pair of it."""
+    """Share of its held-out pairs with such a document. The source trains on none of their queries."""
 
 
 def seen(store: Store, scored: Sequence[str], trained: Sequence[str], limit: int) -> tuple[Seen, ...]:

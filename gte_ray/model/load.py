@@ -94,8 +94,9 @@ def load_model(name: str, device: str = "cpu", half: bool = False) -> TextModel:
 def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, max_length: int, seed: int) -> Encoder:
     """Build the encoder in float32 on the CPU; `seed` alone determines random weights.
 
-    Pooling is that of `config`, or of the base model's folder if `config` has `base`. Raises RunError if the
-    base model cannot be loaded, has an unsupported setting, or does not fit the tokenizer or `max_length`.
+    Pooling comes from `config`, or from the base model's folder if `config` has `base`. Raises RunError if
+    the base model cannot be loaded, has an unsupported setting, or does not fit the tokenizer or
+    `max_length`.
     """
     pooling: Pooling = "mean"
     if config.base == "scratch":

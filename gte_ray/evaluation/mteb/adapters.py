@@ -32,8 +32,8 @@ class MtebEncoder(AbsEncoder):
     ) -> np.ndarray:
         """Return (n, D) float32, with the prompt that mteb chooses for the task from the model's own.
 
-        If there is none for the task or its type, queries and documents get their own prompt, other texts the
-        default.
+        If the model has none for the task or its type, queries and documents get their own prompt, and other
+        texts the default.
         """
         texts = [text for batch in inputs for text in batch["text"]]
         prompts, side = self.model.prompts, getattr(prompt_type, "value", prompt_type)
