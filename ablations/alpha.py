@@ -1,6 +1,6 @@
-"""Table 10: how strongly the size of a source decides how often it is sampled (eq. 4).
+"""Table 10: how strongly the size of a source determines how often it is sampled (eq. 4).
 
-Expected: alpha 0.5 beats both extremes, 0 (all sources alike) and 1 (all pairs alike).
+Expected: alpha 0.5 beats both extremes, 0 (all sources equally likely) and 1 (all pairs equally likely).
 
     python ablations/run.py alpha
 """

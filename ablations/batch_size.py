@@ -1,6 +1,6 @@
-"""Figure 3b: the global batch doubled at a fixed number of steps.
+"""Figure 3b: doubling the global batch at a fixed number of steps.
 
-Expected: more in-batch negatives help until about ten thousand pairs, then no more. The figure prints no
+Expected: more in-batch negatives help up to about ten thousand pairs, but not beyond. The figure prints no
 numbers; 59.0 is the score of the full run with 16,384 pairs (Tables 8 and 9).
 
     python ablations/run.py batch_size
@@ -24,10 +24,10 @@ def rows(base: Config, setting: Setting) -> list[Row]:
 
 
 def comparisons(names: Sequence[str]) -> list[Comparison]:
-    found = more_is_better([name for name in names if name not in ("16,384", "32,768")])
+    expected = more_is_better([name for name in names if name not in ("16,384", "32,768")])
     if "32,768" in names:
-        found.append(Comparison("32,768", "16,384", "no better than"))
-    return found
+        expected.append(Comparison("32,768", "16,384", "no better than"))
+    return expected
 
 
 ABLATION = Ablation(

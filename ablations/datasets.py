@@ -1,9 +1,10 @@
-"""Figure 3a: more sources in pre-training (the 5 largest, 10 more at random, all 33) and in fine-tuning (three
-of E5, those of MEDI too, those of BERRI too).
+"""Figure 3a: more sources in pre-training (the 5 largest, plus 10 at random, all 33) and in fine-tuning
+(three of E5's, plus MEDI's, plus BERRI's).
 
-Expected: more diverse sources are better. All rows are scored on all sources. A store with another number of
-sources gets as many in proportion, one for fine-tuning without sources of E5's names likewise, by size. The
-figure prints no numbers; 59.0 and 62.4 are the scores with all (Table 9).
+Expected: more diverse sources are better. All rows are scored on all sources. If a store has another number
+of sources, the groups keep the paper's proportions. If a fine-tuning store has no sources with E5's names,
+its groups are proportional too, by size. The figure prints no numbers; 59.0 and 62.4 are the scores with all
+sources (Table 9).
 
     python ablations/run.py datasets
 """
@@ -15,24 +16,24 @@ from gte_ray.ablation.study import Ablation, Row, Setting, finetuning_baseline, 
 from gte_ray.config import Config
 
 LARGEST, ADDED, ALL = 5, 10, 33
-"""The paper's counts."""
+"""The paper's numbers of sources."""
 E5 = ("msmarco", "nq", "nli")
-"""What Wang et al. (2022b) fine-tune on."""
+"""Sources that Wang et al. (2022b) fine-tune on."""
 
 
 def rows(base: Config, setting: Setting) -> list[Row]:
     by_size = sorted(setting.sources, key=lambda name: (-setting.sources[name], name))
     share = len(by_size) / ALL
     few = max(1, round(LARGEST * share))
-    more = max(1, round(ADDED * share))
+    added = max(1, round(ADDED * share))
     others = by_size[few:]
-    drawn = random.Random(base.seed).sample(others, min(more, len(others)))
+    drawn = random.Random(base.seed).sample(others, min(added, len(others)))
     groups = [(f"{few} largest", by_size[:few]), (f"+ {len(drawn)} random", by_size[:few] + drawn)]
-    found = [
+    subsets = [
         Row(name, replace(base, data=replace(base.data, sources=tuple(chosen))), x=len(chosen))
         for name, chosen in groups
     ]
-    return [*found, Row(f"all {len(by_size)}", base, 59.0, x=len(by_size)), *_finetuning(base, setting)]
+    return [*subsets, Row(f"all {len(by_size)}", base, 59.0, x=len(by_size)), *_finetuning(base, setting)]
 
 
 def _finetuning(base: Config, setting: Setting) -> list[Row]:
@@ -44,9 +45,11 @@ def _finetuning(base: Config, setting: Setting) -> list[Row]:
     ]
     whole = Row(f"all {len(by_size)}, fine-tuning", finetuning_baseline(base, setting), 62.4)
     groups = [(f"first {len(few)}, fine-tuning", few), (f"+ {len(medi)}, fine-tuning", few + medi)]
-    found = [Row(name, finetuning_baseline(base, setting, chosen), x=len(chosen)) for name, chosen in groups]
+    subsets = [
+        Row(name, finetuning_baseline(base, setting, chosen), x=len(chosen)) for name, chosen in groups
+    ]
     return [
-        replace(row, first=base, series="fine-tuning", x=row.x or len(by_size)) for row in [*found, whole]
+        replace(row, first=base, series="fine-tuning", x=row.x or len(by_size)) for row in [*subsets, whole]
     ]
 
 

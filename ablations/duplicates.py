@@ -1,6 +1,6 @@
-"""Ours: whether pairs that share a text should be kept from being each other's negatives.
+"""Ours: whether pairs that share a text should be masked as each other's negatives.
 
-Expected: a little better with the mask, the more so the more often a source repeats its texts. The paper does
+Expected: slightly better with the mask, and more so for sources that repeat their texts often. The paper does
 not mask.
 
     python ablations/run.py duplicates

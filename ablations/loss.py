@@ -1,7 +1,7 @@
 """Table 11: the vanilla contrastive loss against the improved one (eq. 6), in pre-training and in fine-tuning.
 
-Expected: each added direction enlarges the pool of negatives at the same batch, and helps. The two rows in
-between are ours. The paper pre-trains these rows for 30,000 steps, and fine-tunes the model of 50,000.
+Expected: each added direction enlarges the pool of negatives at the same batch size, and helps. The two rows
+in between are ours. The paper pre-trains these rows for 30,000 steps, and fine-tunes the one of 50,000.
 
     python ablations/run.py loss
 """

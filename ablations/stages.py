@@ -1,8 +1,8 @@
 """Table 9: pre-training alone, fine-tuning alone, and both in sequence.
 
 Expected: fine-tuning alone is not enough, and both together are best. All rows start from the same weights. The
-laptop profile fine-tunes on the built-in corpus with hard negatives that BM25 finds, its pairs those of
-pre-training: the paper's supervised data are others.
+laptop profile fine-tunes on the built-in corpus, with hard negatives from BM25. Its pairs are those of
+pre-training; the paper's supervised data are different.
 
     python ablations/run.py stages
 """

@@ -1,7 +1,7 @@
 """Table 8: the score along one run, at five of its checkpoints.
 
-Expected: saturation at two fifths of the steps (20,000 of 50,000). One run under one learning-rate schedule,
-not five runs.
+Expected: saturation at two fifths of the steps (20,000 of 50,000). This is one run with one learning-rate
+schedule, not five runs.
 
     python ablations/run.py steps
 """

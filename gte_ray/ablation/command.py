@@ -1,4 +1,4 @@
-"""The command behind `ablations/run.py`: its flags, the ablation files that it finds, what it prints."""
+"""The command behind `ablations/run.py`: its flags, its ablation files, and what it prints."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 NOT_ABLATIONS = ("run", "__init__")
 TRIAL_SECONDS = 40.0
-"""Time of a trial beyond its steps: processes that start, export and scores."""
+"""Time of a trial beyond its steps: process start, export and scoring."""
 UNKNOWN = ("?", "?")
-"""Number of trials and time of an ablation whose store is not there."""
+"""Number of trials and time of an ablation whose store does not exist yet."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class _ProfileFlags:
-    """The flags that decide the defaults of all others, and those with which no store is read."""
+    """The flags that determine the defaults of all others, and those with which no store is read."""
 
     words: tyro.conf.Positional[tuple[str, ...]] = ()
     profile: str = "laptop"
@@ -61,11 +61,11 @@ class _ProfileFlags:
 
 
 def main(folder: Path) -> None:
-    """The command; `folder` holds the ablations."""
+    """Run the command; `folder` holds the ablations."""
     arguments = parse(
         Arguments,
         "python ablations/run.py",
-        defaults_of=lambda given: defaults(given, _ProfileFlags, _defaults),
+        defaults_of=lambda flags: defaults(flags, _ProfileFlags, _defaults),
     )
     console = plain_console()
     if arguments.list:
@@ -85,7 +85,10 @@ def main(folder: Path) -> None:
 
 
 def load(word: str, folder: Path) -> tuple[str, Ablation]:
-    """Name and ablation of a name in `folder` or of a Python file; UsageError where there is none."""
+    """Return the name and the ablation that `word` names: one in `folder`, or a Python file.
+
+    Raises UsageError if there is none.
+    """
     path = Path(word) if word.endswith(".py") else folder / f"{word}.py"
     if not path.is_file() or path.stem in NOT_ABLATIONS:
         raise UsageError(f"there is no ablation {word!r}; {_known(folder)}")
@@ -93,14 +96,14 @@ def load(word: str, folder: Path) -> tuple[str, Ablation]:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found = getattr(module, "ABLATION", None)
-    if not isinstance(found, Ablation):
+    ablation = getattr(module, "ABLATION", None)
+    if not isinstance(ablation, Ablation):
         raise UsageError(f"{path}: ABLATION is not defined there, or is not an Ablation")
-    return path.stem, found
+    return path.stem, ablation
 
 
 def names(folder: Path) -> list[str]:
-    """The ablations of a folder."""
+    """Return the names of the ablations in a folder."""
     return sorted(path.stem for path in folder.glob("*.py") if path.stem not in NOT_ABLATIONS)
 
 
@@ -141,7 +144,7 @@ def _list(folder: Path, arguments: Arguments, console: Console) -> None:
 
 
 def _size(name: str, ablation: Ablation, arguments: Arguments) -> tuple[str, str]:
-    """Number of trials, and the time that the forecast gives them one after another."""
+    """Return the number of trials, and their forecast time if they run one after another."""
     from gte_ray.ablation.run_study import plan_study
     from gte_ray.runs.forecast import forecast
 
@@ -151,7 +154,7 @@ def _size(name: str, ablation: Ablation, arguments: Arguments) -> tuple[str, str
             _finetuning_store(ablation, arguments),
         )  # fmt: skip
     except (RunError, UsageError):
-        return UNKNOWN  # a store is not there yet
+        return UNKNOWN  # a store does not exist yet
     runs = [trial.run for trial in to_run(study.trials)]
     seconds = [forecast(run.config, run.store, run.plan).seconds + TRIAL_SECONDS for run in runs]
     return str(len(runs)), clock(sum(seconds))
@@ -190,7 +193,7 @@ def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) 
 
 
 def _finetuning_store(ablation: Ablation, arguments: Arguments) -> str:
-    """The store with hard negatives; empty where it is not needed, or needed and not named."""
+    """Return the store with hard negatives; empty if it is not needed, or is needed but not given."""
     if not ablation.finetunes:
         return ""
     builtin = arguments.config.data.store == BUILTIN_STORE

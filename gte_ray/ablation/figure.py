@@ -1,4 +1,4 @@
-"""The paper's figure redrawn: our scores with their spread, the paper's beside them on an axis of their own."""
+"""Redraw the paper's figure: our scores with their spread, and the paper's on a second axis."""
 
 from collections.abc import Sequence
 from statistics import mean, stdev
@@ -18,7 +18,7 @@ Curve = tuple[str, Sequence[tuple[int, float]]]
 
 
 def ablation_plot(report: Report, curves: Sequence[Curve], path: str) -> list[str]:
-    """Scores by row, with the losses of all rows below each other's on one axis where there are `curves`."""
+    """Plot the scores by row and, if there are `curves`, all rows' losses beside them; returns the paths."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2 if curves else 1, figsize=(12 if curves else 7, 4.4), squeeze=False)
         _scores(axes[0][0], report)
@@ -34,14 +34,14 @@ def _scores(axes: Axes, report: Report) -> None:
     style = "o-" if numeric else "o"
     for number, series in enumerate(dict.fromkeys(result.series for result in results)):
         ours = [
-            (place, result.measured)
-            for place, result in zip(x, results, strict=True)
+            (position, result.measured)
+            for position, result in zip(x, results, strict=True)
             if result.measured and result.series == series
         ]
         axes.errorbar(
-            [place for place, _ in ours],
-            [mean(found) for _, found in ours],
-            [stdev(found) if len(found) > 1 else 0.0 for _, found in ours],
+            [position for position, _ in ours],
+            [mean(scores) for _, scores in ours],
+            [stdev(scores) if len(scores) > 1 else 0.0 for _, scores in ours],
             fmt=style,
             color=(OURS, *SHADES[2:])[number % len(SHADES)],
             capsize=4,
@@ -52,7 +52,7 @@ def _scores(axes: Axes, report: Report) -> None:
     if ablation.logarithmic and numeric:
         axes.set_xscale("log", base=2)
     if numeric and len({result.series for result in results}) > 1:
-        axes.set_xticks(sorted(set(x)), [f"{place:g}" for place in sorted(set(x))])  # names would overlap
+        axes.set_xticks(sorted(set(x)), [f"{value:g}" for value in sorted(set(x))])  # names would overlap
     else:
         axes.set_xticks(x, [_tick(result) for result in results])
     axes.minorticks_off()
@@ -64,27 +64,27 @@ def _scores(axes: Axes, report: Report) -> None:
 
 
 def _papers(axes: Axes, report: Report, x: Sequence[float], style: str) -> tuple[list, list]:
-    """The paper's scores on an axis of their own, where it has several; handles and labels of both axes' legend."""
+    """Plot the paper's scores, if several, on a second axis; returns handles and labels of both axes."""
     handles, labels = axes.get_legend_handles_labels()
     paper = [
-        (place, result.paper)
-        for place, result in zip(x, report.results, strict=True)
+        (position, result.paper)
+        for position, result in zip(x, report.results, strict=True)
         if result.paper is not None
     ]
     if len(paper) < 2:
         return handles, labels
-    other = axes.twinx()
-    other.spines["right"].set_visible(True)
-    other.spines["right"].set_color(GREY)
-    other.plot(*zip(*paper, strict=True), style.replace("o", "s"), color=PAPER, label="the paper: MTEB")
-    other.set_ylabel("the paper's, %", color=PAPER)
-    other.margins(x=0.12, y=0.2)
-    more = other.get_legend_handles_labels()
-    return handles + more[0], labels + more[1]
+    right = axes.twinx()
+    right.spines["right"].set_visible(True)
+    right.spines["right"].set_color(GREY)
+    right.plot(*zip(*paper, strict=True), style.replace("o", "s"), color=PAPER, label="the paper: MTEB")
+    right.set_ylabel("the paper's, %", color=PAPER)
+    right.margins(x=0.12, y=0.2)
+    right_handles, right_labels = right.get_legend_handles_labels()
+    return handles + right_handles, labels + right_labels
 
 
 def _tick(result: Result) -> str:
-    """A row's name, with the figure that it stands for where the name is not that."""
+    """Return a row's name, followed by its value on the axis if the name is not that value."""
     if result.x is None or result.name.replace(",", "") == f"{result.x:g}":
         return result.name
     return f"{result.name}\n{result.x:.3g}"

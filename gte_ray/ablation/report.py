@@ -1,4 +1,4 @@
-"""The table of an ablation, ours beside the paper's, and whether the claim holds, from the numbers alone."""
+"""An ablation's table, ours beside the paper's, and whether its claim holds, from the numbers alone."""
 
 import csv
 import io
@@ -12,23 +12,23 @@ from gte_ray.ablation.study import Ablation
 from gte_ray.report.markdown import code, escaped, markdown_table
 
 CONFIDENCE = 0.95
-"""Of the interval of the paired difference between two rows (Student's t)."""
+"""Confidence of the interval for the paired difference between two rows (Student's t)."""
 NEGLIGIBLE = 0.5
-"""Points of difference below which a row counts as no better than another."""
+"""Difference in points below which a row counts as no better than another."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One row of the table with what was measured."""
+    """One row of the table with its measurements."""
 
     name: str
     x: float | None
     paper: float | None
     """Average on MTEB, percent."""
     step: int
-    """Steps after which the scores are taken."""
+    """Number of steps after which the scores are taken."""
     fingerprints: tuple[str, ...]
-    """Of the runs, one for each seed."""
+    """Fingerprints of the runs, one per seed."""
     series: str = ""
     scores: tuple[float | None, ...] = ()
     """Mean held-out nDCG@10 of each seed, percent; None for a trial that failed or is missing."""
@@ -42,13 +42,14 @@ class Result:
 
     @property
     def shown(self) -> str:
-        """The mean over seeds, and how far they spread."""
-        found = self.measured
-        if not found:
+        """The mean over seeds and their standard deviation, or why there is none."""
+        measured = self.measured
+        if not measured:
             return "failed" if self.failure else "missing"
-        spread = f" ± {stdev(found):.1f}" if len(found) > 1 else ""
-        missing = f" ({len(found)} of {len(self.scores)} seeds)" if len(found) < len(self.scores) else ""
-        return f"{mean(found):.1f}{spread}{missing}"
+        count, seeds = len(measured), len(self.scores)
+        spread = f" ± {stdev(measured):.1f}" if count > 1 else ""
+        missing = f" ({count} of {seeds} seeds)" if count < seeds else ""
+        return f"{mean(measured):.1f}{spread}{missing}"
 
     @property
     def shown_paper(self) -> str:
@@ -57,7 +58,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole ablation."""
+    """The results of a whole ablation."""
 
     name: str
     ablation: Ablation
@@ -71,7 +72,7 @@ class Report:
 
 
 def verdict(report: Report) -> str:
-    """One line: whether the claim holds here, does not, or cannot be told, with the differences."""
+    """Return one line: whether the claim holds here, does not, or is undecided, with the differences."""
     by_name = {result.name: result for result in report.results}
     findings, signs = [], []
     for comparison in report.ablation.comparisons([result.name for result in report.results]):
@@ -89,9 +90,9 @@ def verdict(report: Report) -> str:
 
 
 def _compare(row: Result, other: Result, relation: str) -> tuple[str, int]:
-    """The paired difference in words, and 1, -1 or 0: the relation holds, does not, cannot be told."""
+    """Return the paired difference in words, and 1, -1 or 0: the relation holds, does not, is undecided."""
     pairs = zip(row.scores, other.scores, strict=True)
-    differences = [one - two for one, two in pairs if one is not None and two is not None]
+    differences = [a - b for a, b in pairs if a is not None and b is not None]
     if not differences:
         return "not measured", 0
     if len(differences) == 1:
@@ -107,7 +108,7 @@ def _compare(row: Result, other: Result, relation: str) -> tuple[str, int]:
 
 
 def markdown(report: Report) -> str:
-    """report.md, also the note that MLflow shows of the parent run."""
+    """Return report.md, which is also the parent run's note in MLflow."""
     ablation = report.ablation
     seeds = len(report.results[0].scores)
     text = [
@@ -141,7 +142,7 @@ def markdown(report: Report) -> str:
 
 
 def table_csv(report: Report) -> str:
-    """table.csv: one line for each row and seed."""
+    """Return table.csv: one line per row and seed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", "x", "seed", "ndcg_at_10_percent", "paper_mteb_percent"])

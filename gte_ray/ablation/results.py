@@ -1,4 +1,4 @@
-"""The results of a study out of MLflow, and their report back into it."""
+"""Read the results of a study from MLflow, and write their report back."""
 
 import os
 import tempfile
@@ -16,7 +16,7 @@ from gte_ray.tracking.tracker import Tracker
 
 
 def report_again(name: str, ablation: Ablation, profile: str, uri: str) -> Report:
-    """The report of the latest run of an ablation, from MLflow alone, written to it again."""
+    """Rebuild the report of an ablation's latest run from MLflow alone, and write it back."""
     records = Records(resolve_uri(uri), experiment_of(name))
     parent = records.parent(name, profile)
     report = read_report(records, parent, name, ablation, profile)
@@ -25,22 +25,22 @@ def report_again(name: str, ablation: Ablation, profile: str, uri: str) -> Repor
 
 
 def experiment_of(name: str) -> str:
-    """MLflow's experiment of an ablation."""
+    """Return the name of an ablation's experiment in MLflow."""
     return f"ablation {name}"
 
 
 def read_report(records: Records, parent: str, name: str, ablation: Ablation, profile: str) -> Report:
-    """The report from what MLflow holds."""
+    """Build the report from the records in MLflow."""
     children = records.children(parent)
     results = []
     for result in records.results(parent):
-        known = [children.get(fingerprint) for fingerprint in result.fingerprints]
-        scores = [{} if child is None else _percent(records.scores(child, result.step)) for child in known]
-        errors = [records.error(child) for child in known if child is not None]
+        runs = [children.get(fingerprint) for fingerprint in result.fingerprints]
+        scores = [{} if run is None else _percent(records.scores(run, result.step)) for run in runs]
+        errors = [records.error(run) for run in runs if run is not None]
         results.append(
             replace(
                 result,
-                scores=tuple(found.get("mean") for found in scores),
+                scores=tuple(by_source.get("mean") for by_source in scores),
                 by_source=_means(scores),
                 failure="; ".join(dict.fromkeys(error for error in errors if error)),
             )
@@ -53,29 +53,29 @@ def _percent(scores: dict[str, float]) -> dict[str, float]:
 
 
 def _means(scores: Iterable[dict[str, float]]) -> dict[str, float]:
-    """Each source's score averaged over the seeds that have it."""
+    """Return each source's score averaged over the seeds that have it."""
     values: dict[str, list[float]] = {}
-    for found in scores:
-        for source, score in found.items():
+    for by_source in scores:
+        for source, score in by_source.items():
             if source != "mean":
                 values.setdefault(source, []).append(score)
-    return {source: mean(found) for source, found in values.items()}
+    return {source: mean(of_seeds) for source, of_seeds in values.items()}
 
 
 def log_report(report: Report, records: Records, parent: str, tracker: Tracker) -> None:
-    """Writes the report's files, and its text as the parent's description."""
+    """Log the report's files, and its text as the parent's description."""
     for path in _files(report, _curves(report, records, parent)):
         tracker.log_artifact(path)
     tracker.set_tags(_tags(report))
 
 
 def _tags(report: Report) -> dict[str, str]:
-    """The parent's description, and the verdict beside its other tags."""
+    """Return the parent's description and verdict as tags."""
     return {"mlflow.note.content": markdown(report), "gte_ray.verdict": verdict(report)}
 
 
 def _curves(report: Report, records: Records, parent: str) -> list[Curve]:
-    """The losses of each row's first seed."""
+    """Return the losses of each row's first seed."""
     if not report.ablation.curves:
         return []
     children = records.children(parent)
@@ -87,7 +87,7 @@ def _curves(report: Report, records: Records, parent: str) -> list[Curve]:
 
 
 def _files(report: Report, curves: list[Curve]) -> list[str]:
-    """report.md, table.csv and the plot, in a folder of their own."""
+    """Write report.md, table.csv and the plot to a new folder; returns their paths."""
     folder = tempfile.mkdtemp(prefix="gte_ray-report-")
     texts = {"report.md": markdown(report), "table.csv": table_csv(report)}
     for name, text in texts.items():

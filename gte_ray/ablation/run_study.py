@@ -1,4 +1,4 @@
-"""An ablation from its rows to its report: what `ablations/run.py` calls."""
+"""Run an ablation from its rows to its report, for `ablations/run.py`."""
 
 import hashlib
 import json
@@ -28,13 +28,13 @@ from gte_ray.tracking.server import resolve_uri
 from gte_ray.tracking.tracker import TrackedRun, Tracker
 
 MLFLOW_SECONDS = 30.0
-"""Time that MLflow has to answer before the first trial, and to take all records after the last."""
+"""Timeout for MLflow to answer before the first trial, and to take all records after the last."""
 OnProgress = Callable[[Trial, TrialProgress], None]
 
 
 @dataclass(frozen=True)
 class Study:
-    """An ablation that has met its profile, store and seeds."""
+    """An ablation planned for a profile, store and seeds."""
 
     name: str
     ablation: Ablation
@@ -44,24 +44,24 @@ class Study:
 
     @property
     def experiment(self) -> str:
-        """MLflow's experiment."""
+        """Name of the experiment in MLflow."""
         return experiment_of(self.name)
 
     @property
     def tags(self) -> dict[str, str]:
-        """Of MLflow's runs, the parent and its children."""
+        """Tags on the parent run and its children in MLflow."""
         return {ABLATION: self.name, PROFILE: self.profile}
 
     @property
     def largest(self) -> Config:
-        """The config of a trial that takes the most of Ray."""
+        """The config of the trial that takes the most CPUs in Ray."""
         return max((trial.run.config for trial in to_run(self.trials)), key=lambda config: config.cpus)
 
 
 def plan_study(
     name: str, ablation: Ablation, profile: str, base: Config, seeds: int, finetuning_store: str = ""
 ) -> Study:
-    """Opens the stores and plans all trials. Raises UsageError or RunError in one sentence."""
+    """Open the stores and plan all trials. Raises UsageError or RunError with a one-sentence message."""
     setting = Setting(
         profile,
         _sources(base.data.store),
@@ -83,9 +83,9 @@ def run_study(
     interruption: Interruption,
     verbose: bool = False,
 ) -> Report:
-    """Runs the trials that are not finished yet and reports on all. Ray must be initialised.
+    """Run the trials that are not finished yet and report on all. Ray must be initialised.
 
-    Raises RunError when MLflow does not answer at the start. A trial that fails is a line of the report.
+    Raises RunError if MLflow does not answer at the start. A trial that fails is a line in the report.
     """
     check_capacity(study.largest, display.warn, TRIAL_CPUS)
     tracker = _parent(study, display, verbose)
@@ -116,7 +116,7 @@ def run_study(
 def _unfinished(
     study: Study, trials: list[Trial], records: Records, parent: str, display: Display
 ) -> list[Trial]:
-    """The trials that are to run; those that are done elsewhere are linked."""
+    """Return the trials to run, and link those that were finished elsewhere."""
     waiting = []
     for trial in trials:
         open_run(trial.run, fresh=False)
@@ -131,7 +131,7 @@ def _unfinished(
 def _run(
     study: Study, waiting: list[Trial], parent: str, on_progress: OnProgress, verbose: bool
 ) -> dict[str, str]:
-    """Runs first stages, then what starts from their models; why trials failed, by fingerprint."""
+    """Run first stages, then the trials that start from their models; returns errors by fingerprint."""
     errors: dict[str, str] = {}
     for second in (False, True):
         ready = [
@@ -146,14 +146,14 @@ def _run(
         def show(progress: TrialProgress, ready: list[Trial] = ready) -> None:
             on_progress(ready[progress.trial], progress)
 
-        shown = [(trial.run, _child(study, trial, parent)) for trial in ready]
-        said = run_trials(shown, study.base.run.output, show, verbose)
-        errors |= {trial.fingerprint: error for trial, error in zip(ready, said, strict=True) if error}
+        tracked = [(trial.run, _child(study, trial, parent)) for trial in ready]
+        messages = run_trials(tracked, study.base.run.output, show, verbose)
+        errors |= {trial.fingerprint: error for trial, error in zip(ready, messages, strict=True) if error}
     return errors
 
 
 def _parent(study: Study, display: Display, verbose: bool) -> Tracker:
-    """Writes the run of MLflow that stands for the whole study."""
+    """Start the MLflow run of the whole study."""
     own = {trial.fingerprint for trial in study.trials if trial.seed == study.base.seed}
     identity = hashlib.sha256("".join(sorted(own)).encode()).hexdigest()
     tracked = TrackedRun(
@@ -175,7 +175,7 @@ def _parent(study: Study, display: Display, verbose: bool) -> Tracker:
 
 
 def _child(study: Study, trial: Trial, parent: str) -> TrackedRun:
-    """What MLflow shows of a trial, below the parent."""
+    """Return the MLflow run of a trial, a child of the parent."""
     tracked = tracked_run(trial.run)
     tags = study.tags | {"gte_ray.row": trial.label, "gte_ray.seed": str(trial.seed)}
     return replace(
@@ -188,7 +188,7 @@ def _child(study: Study, trial: Trial, parent: str) -> TrackedRun:
 
 
 def _link(study: Study, trial: Trial, results: Results, parent: str, display: Display) -> None:
-    """A child with the scores of a run that was made elsewhere, and the id of that run."""
+    """Log a child with the scores of a run that was made elsewhere, and that run's id."""
     child = _child(study, trial, parent)
     linked = replace(
         child,

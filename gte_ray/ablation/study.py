@@ -1,4 +1,4 @@
-"""What an ablation is: rows of a table, each a whole config, and a claim about them that can fail."""
+"""Definition of an ablation: rows of a table, each a whole config, and a claim about them that can fail."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -14,16 +14,16 @@ PROFILES = ("laptop", "paper")
 
 @dataclass(frozen=True)
 class Setting:
-    """Where an ablation runs: what its rows may depend on."""
+    """Profile and data of an ablation: all that its rows may depend on besides the baseline."""
 
     profile: str
     """One of PROFILES."""
     sources: dict[str, int]
-    """Pairs for training of each source in the store."""
+    """Number of training pairs of each source in the store."""
     finetuning_store: str = ""
-    """Pair store with hard negatives, for rows that fine-tune; empty where none is named."""
+    """Pair store with hard negatives, for rows that fine-tune; empty if none is given."""
     finetuning_sources: dict[str, int] = field(default_factory=dict)
-    """Pairs for training of each of its sources."""
+    """Number of training pairs of each source in `finetuning_store`."""
 
     @property
     def is_paper(self) -> bool:
@@ -35,23 +35,23 @@ class Row:
     """One line of the table."""
 
     name: str
-    """As the paper's table has it."""
+    """Name as in the paper's table."""
     config: Config
     paper: float | None = None
-    """The paper's average on MTEB in percent; None where it prints no number."""
+    """The paper's average on MTEB in percent; None if it prints no number."""
     x: float | None = None
-    """Place on the plot's axis; None for a category."""
+    """Position on the plot's axis; None for a category."""
     step: int | None = None
-    """Steps after which the scores are taken; None for all of them."""
+    """Number of steps after which the scores are taken; None for all of them."""
     first: Config | None = None
-    """The stage before: the row then starts from the model that this run makes, instead of its own base."""
+    """Config of the previous stage: the row starts from that run's model instead of its own base."""
     series: str = ""
     """Rows of one series are joined in the plot."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the claim says of two rows, by their names."""
+    """The relation that the claim states between two rows, by their names."""
 
     row: str
     other: str
@@ -63,28 +63,28 @@ class Ablation:
     """A table or figure of the paper, or a question of our own."""
 
     title: str
-    """Table or figure, such as "Table 10"; "ours" for what the paper does not have."""
+    """Table or figure, such as "Table 10"; "ours" if the paper has none."""
     question: str
     claim: str
     """The paper's finding, or what we expect, in one sentence."""
     rows: Callable[[Config, Setting], list[Row]]
-    """Rows from the profile's baseline, in the paper's order."""
+    """Returns the rows for the profile's baseline, in the paper's order."""
     comparisons: Callable[[Sequence[str]], list[Comparison]]
-    """From the rows' names to the comparisons that all have to hold for the claim to hold."""
+    """Returns, for the rows' names, the comparisons that must all hold for the claim to hold."""
     axis: str
-    """What the rows differ in, with its unit: the label of the plot's axis."""
+    """Quantity in which the rows differ, with its unit: the label of the plot's axis."""
     logarithmic: bool = False
     curves: bool = False
-    """Whether the training losses of all rows are drawn too (Figure 4)."""
+    """Whether to plot the training losses of all rows too (Figure 4)."""
     finetunes: bool = False
     """Whether some rows fine-tune, so that a store with hard negatives is needed."""
 
 
 def baseline(profile: str, store: str) -> Config:
-    """The run that all rows of all ablations start from, so that they share it; UsageError if unknown.
+    """Return the config that all rows of all ablations derive from, so that they share its run.
 
-    `laptop` is the tiny recipe with 100 steps, as many of them for the warm-up; `paper` is BERT-base as in
-    section 5. Both are scored five times.
+    `laptop` is the tiny recipe with 100 steps and the recipe's number of warm-up steps; `paper` is BERT-base
+    as in section 5. Both are scored five times. Raises UsageError for an unknown profile.
     """
     if profile not in PROFILES:
         raise UsageError(f"--profile is {profile!r}; allowed are {', '.join(PROFILES)}")
@@ -99,9 +99,10 @@ def baseline(profile: str, store: str) -> Config:
 
 
 def finetuning_baseline(base: Config, setting: Setting, sources: Sequence[str] = ()) -> Config:
-    """The fine-tuning that follows the pre-training `base` (section 3.4), on `sources` or on all.
+    """Return the fine-tuning that follows the pre-training `base` (section 3.4), on `sources` or on all.
 
-    It starts from the same weights as `base`; a row names `base` as its first stage to go on from there.
+    It starts from the same weights as `base`. To start from the pre-trained model, a row has `base` as its
+    first stage. Raises UsageError if there is no fine-tuning store.
     """
     if not setting.finetuning_store:
         raise UsageError("this ablation fine-tunes: it needs --finetuning-store, a store with hard negatives")
@@ -119,10 +120,10 @@ def finetuning_baseline(base: Config, setting: Setting, sources: Sequence[str] =
 
 
 def best(row: str) -> Callable[[Sequence[str]], list[Comparison]]:
-    """The claim that one row is better than each of the others."""
+    """Return the claim that one row is better than each of the others."""
     return lambda names: [Comparison(row, name, "better than") for name in names if name != row]
 
 
 def more_is_better(names: Sequence[str]) -> list[Comparison]:
-    """The claim that each row is better than the one before it."""
+    """Return the claim that each row is better than the previous one."""
     return [Comparison(row, before, "better than") for before, row in itertools.pairwise(names)]

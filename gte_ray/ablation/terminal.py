@@ -1,4 +1,4 @@
-"""What a study shows on the console: its trials while they run, and its table."""
+"""Console output of a study: its trials while they run, and its table."""
 
 import time
 
@@ -13,11 +13,11 @@ from gte_ray.ablation.tune import TrialProgress
 from gte_ray.cli.progress import PlainColumn
 
 PLAIN_SECONDS = 30.0
-"""Time between two lines on a trial where there is no terminal."""
+"""Time between two lines about a trial if there is no terminal."""
 
 
 class TrialsDisplay:
-    """A live line for each trial on a terminal; elsewhere a plain line now and then."""
+    """Shows a live line per trial on a terminal, and otherwise a plain line from time to time."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -54,7 +54,7 @@ class TrialsDisplay:
 
 
 def console_table(report: Report) -> Table:
-    """For the terminal."""
+    """Return the report's table for the terminal."""
     ablation = report.ablation
     table = Table(title=f"{ablation.title}: {ablation.question}", title_justify="left", box=SIMPLE_HEAD)
     table.add_column(ablation.axis)

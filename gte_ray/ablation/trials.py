@@ -1,4 +1,4 @@
-"""From the rows of an ablation to its trials. Nothing here trains or knows of Ray."""
+"""Plan the trials of an ablation's rows. Nothing here trains or uses Ray."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,28 +12,28 @@ from gte_ray.runs.plan import Run, plan_run
 
 @dataclass(frozen=True)
 class Trial:
-    """One row under one seed, and the planned run whose scores it takes."""
+    """One row with one seed, and the planned run that provides its scores."""
 
     row: Row
     label: str
-    """The row's name, and the seed where there are several."""
+    """The row's name, and the seed if there are several."""
     seed: int
     run: Run
     first: "Trial | None" = None
-    """The stage before, whose model `run` starts from."""
+    """The previous stage, whose model `run` starts from."""
 
     @property
     def step(self) -> int:
-        """Steps after which the score is taken."""
+        """Number of steps after which the score is taken."""
         return self.row.config.training.steps if self.row.step is None else self.row.step
 
     @property
     def fingerprint(self) -> str:
-        """Of the run: trials that differ in nothing but the step of their scores share it."""
+        """Fingerprint of the run; trials that differ only in the step of their scores share it."""
         return self.run.fingerprint
 
     def to_dict(self) -> dict[str, Any]:
-        """What a report needs to know."""
+        """Return what a report needs."""
         row = self.row
         return {
             "row": row.name,
@@ -47,9 +47,9 @@ class Trial:
 
 
 def plan_trials(rows: Sequence[Row], seeds: int) -> list[Trial]:
-    """A trial for each row and seed. Opens the rows' stores, and plans each run.
+    """Return a trial for each row and seed; opens the rows' stores and plans each run.
 
-    Seeds are the outer loop, so that a whole table is there early.
+    Seeds are the outer loop, so that a whole table is complete early.
     """
     return [
         _plan(row, row.config.seed + number, label=_label(row, number, seeds))
@@ -59,13 +59,13 @@ def plan_trials(rows: Sequence[Row], seeds: int) -> list[Trial]:
 
 
 def to_run(trials: Iterable[Trial]) -> list[Trial]:
-    """One trial for each different run that `trials` need, a first stage before what starts from it."""
-    found: dict[str, Trial] = {}
+    """Return one trial per distinct run that `trials` need; first stages precede what starts from them."""
+    distinct: dict[str, Trial] = {}
     for trial in trials:
         for stage in (trial.first, trial):
             if stage is not None:
-                found.setdefault(stage.fingerprint, stage)
-    return list(found.values())
+                distinct.setdefault(stage.fingerprint, stage)
+    return list(distinct.values())
 
 
 def _label(row: Row, number: int, seeds: int) -> str:
@@ -83,7 +83,7 @@ def _plan(row: Row, seed: int, label: str) -> Trial:
 
 
 def _plan_second(config: Config, first: Run) -> Run:
-    """The run that starts from the model that `first` will make."""
+    """Plan the run that starts from the model that `first` will make."""
     config = replace(config, model=replace(config.model, base=first.model_folder))
     pooling: Pooling | Literal["base"] = first.config.model.pooling
     return plan_run(config, of_run(first.fingerprint), pooling)

@@ -1,4 +1,4 @@
-"""Trials through Ray Tune: side by side as far as the cluster goes, one after another on a laptop."""
+"""Run trials with Ray Tune: in parallel as far as the cluster allows, one after another on a laptop."""
 
 import os
 import time
@@ -21,7 +21,7 @@ from gte_ray.runtime.cluster import Interruption
 from gte_ray.tracking.tracker import TrackedRun
 from gte_ray.train.step_report import StepReport
 
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its tables come without being asked for
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints tables without being asked
 
 TRIAL_CPUS = 0.01
 """Logical CPUs of the process that drives a trial; its workers reserve their own."""
@@ -31,15 +31,15 @@ REPORT_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class TrialProgress:
-    """What a running trial tells."""
+    """What a running trial reports."""
 
     trial: int
-    """Its number among those that run, from 0."""
+    """Index among the trials that run, from 0."""
     step: int
     steps: int
     loss: float
     said: str
-    """A sentence for the console, empty for none."""
+    """A message for the console; empty for none."""
 
 
 def run_trials(
@@ -48,10 +48,10 @@ def run_trials(
     on_progress: Callable[[TrialProgress], None],
     verbose: bool = False,
 ) -> list[str]:
-    """Makes all runs, each shown in MLflow as said; for each the sentence why it failed, empty where it did not.
+    """Execute all runs, each shown in MLflow as its TrackedRun. Returns why each failed; empty if it did not.
 
-    A run that was cut off in an earlier call goes on from its last checkpoint. One whose driving process
-    is lost is tried once more.
+    A run that was interrupted in an earlier call resumes from its last checkpoint. A run whose driver process
+    is lost is retried once.
     """
     filesystem, path = storage.resolve(storage.join(output, "tune"))
     filesystem.create_dir(path, recursive=True)
@@ -83,7 +83,7 @@ def run_trials(
 
 
 def _trial(params: dict[str, Any], trials: list[tuple[Run, TrackedRun]], verbose: bool) -> None:
-    """Inside the trial's process. What the run itself says is wrong is a result; trying again changes nothing."""
+    """Run a trial, inside its process. A RunError is a result, because a retry would change nothing."""
     run, tracked = trials[params["trial"]]
     display, error = _TuneDisplay(params["trial"]), ""
     try:
@@ -96,7 +96,7 @@ def _trial(params: dict[str, Any], trials: list[tuple[Run, TrackedRun]], verbose
 
 
 class _TuneDisplay:
-    """Tells Tune what the run tells, now and then."""
+    """Reports the run's progress to Tune from time to time."""
 
     def __init__(self, trial: int):
         self.trial = trial
@@ -106,7 +106,7 @@ class _TuneDisplay:
         self.sent = 0.0
 
     def say(self, text: str) -> None:
-        pass  # there is a line for each trial, and no room for more
+        pass  # there is one line per trial, and no room for more
 
     def warn(self, text: str) -> None:
         self.said.append(text)
@@ -128,13 +128,13 @@ class _TuneDisplay:
 
 
 class _OnResult(Callback):
-    """Hands on what trials report."""
+    """Passes on what trials report."""
 
     def __init__(self, on_progress: Callable[[TrialProgress], None]):
         self.on_progress = on_progress
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune saves its callbacks; a console cannot be saved and need not
+        return {}  # Tune pickles its callbacks; a console cannot be pickled and need not be
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         self.on_progress(

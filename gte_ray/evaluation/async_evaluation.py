@@ -1,4 +1,4 @@
-"""Scores of checkpoints while training goes on: training leaves weights behind and waits for no score."""
+"""Score checkpoints while training continues: training leaves weights behind and waits for no score."""
 
 import time
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from gte_ray.model.weights_file import kept_weights
 from gte_ray.runtime import storage
 
 LOOK_SECONDS = 1.0
-"""Time between two looks for weights that are still being written."""
+"""Time between two checks for weights that are still being written."""
 OnScores = Callable[[int, tuple[SourceScores, ...]], None]
 
 
 class AsyncEvaluation:
-    """Scores the weights of steps that `run.eval` names, one after another in the order of the steps.
+    """Scores the weights of the steps that `run.eval` names, one after another in step order.
 
-    Each is a Ray task of one CPU, with a GPU where the cluster has more of them than the run's workers take.
-    What is scored is kept in the run's folder, and its weights are deleted.
+    Each evaluation is a Ray task with one CPU, and with a GPU if the cluster has more than the run's workers
+    take. Scores are kept in the run's folder, and scored weights are deleted.
     """
 
     def __init__(
@@ -31,17 +31,17 @@ class AsyncEvaluation:
     ):
         """`on_scores` is called with the number of steps and their scores, also those of earlier attempts.
 
-        Training goes on at step `start`; weights before it that were not kept are not waited for.
+        Training resumes at step `start`; weights up to it that were not kept are not waited for.
         """
         self.config, self.run_folder, self.tokenizer = config, run_folder, tokenizer
         self.on_scores = on_scores
         every = config.run.eval_every
         self.waiting = list(range(every, config.training.steps, every)) if every else []
-        """Steps, before the last, that have no scores yet."""
+        """Steps without scores yet, except the last."""
         self.scored: dict[int, tuple[SourceScores, ...]] = {}
         self.task: Any = None
         self.failed = False
-        """Whether something went wrong, so that the rest waits for the end of training."""
+        """Whether something failed, so that the rest is scored at the end of training."""
         self.looked = 0.0
         for step in [step for step in self.waiting if step <= start]:
             if storage.exists(self._path(step)):
@@ -50,10 +50,13 @@ class AsyncEvaluation:
                 self.waiting.remove(step)
 
     def look(self, steps: int) -> None:
-        """Takes up what is done, and starts what can be, after so many `steps`; waits for no score, never raises."""
+        """After so many `steps`, collect finished scores and start the next task; waits for no score.
+
+        A failed task or storage does not raise: the rest is scored by `finish`.
+        """
         try:
             self._look(steps)
-        except OSError:  # storage that is away for a while
+        except OSError:  # storage is temporarily unavailable
             self.failed = True
 
     def _look(self, steps: int) -> None:
@@ -66,7 +69,10 @@ class AsyncEvaluation:
                 self._start()
 
     def finish(self) -> Steps:
-        """Waits for what is left. RunError where something cannot be scored: the same run tries that again."""
+        """Score what is left and return all scores.
+
+        Raises RunError if something cannot be scored; running the same run again retries it.
+        """
         while self.waiting:
             if self.task is None:
                 self._start()
@@ -86,7 +92,7 @@ class AsyncEvaluation:
         self.task = task.remote(self.config, self.tokenizer, weights, spare)
 
     def _take(self, last: bool = False) -> None:
-        """Takes the task's scores; while training goes on, a failure only means another try at the end."""
+        """Collect the task's scores; while training continues, a failure only means a retry at the end."""
         step, task, self.task = self.waiting[0], self.task, None
         try:
             rows = ray.get(task)
@@ -109,6 +115,6 @@ class AsyncEvaluation:
 
 
 def _score(*arguments: Any) -> tuple[SourceScores, ...]:
-    from gte_ray.evaluation.scoring import score_weights  # takes seconds; the driver does without
+    from gte_ray.evaluation.scoring import score_weights  # takes seconds, and the driver does not need it
 
     return score_weights(*arguments)

@@ -1,4 +1,4 @@
-"""Held-out evaluation: each source's held-out documents retrieved by its held-out queries."""
+"""Held-out evaluation: retrieve each source's held-out documents with its held-out queries."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,23 +13,23 @@ from gte_ray.retrieval.metrics import Retrieval, ranks, retrieval
 
 Embed = Callable[[list[str]], np.ndarray]
 FEWEST_DOCUMENTS = 2
-"""Candidates below which retrieval says nothing: a source with fewer is passed over."""
+"""Fewest candidates for which retrieval means anything: a source with fewer documents is skipped."""
 
 
 @dataclass(frozen=True)
 class SourceScores(Retrieval):
-    """Retrieval on the held-out pairs of one source. Averages over queries, from 0 to 1."""
+    """Retrieval scores on the held-out pairs of one source: averages over queries, from 0 to 1."""
 
     source: str
     queries: int
-    """Different query texts."""
+    """Number of distinct query texts."""
     documents: int
-    """Different document texts: the candidates of every query."""
+    """Number of distinct document texts, which are the candidates of every query."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The held-out pairs of one source as a retrieval task: Q and N different texts, P different pairs."""
+    """One source's held-out pairs as a retrieval task: Q queries, N documents and P pairs, all distinct."""
 
     source: str
     queries: list[str]
@@ -37,7 +37,7 @@ class HeldOut:
     pair_queries: np.ndarray
     """(P,) int64, ascending, from 0 to Q - 1."""
     pair_documents: np.ndarray
-    """(P,) int64, ascending within a query: the documents that are relevant to it."""
+    """(P,) int64, ascending within a query: its relevant documents."""
 
     def scores(self, pair_ranks: np.ndarray) -> SourceScores:
         values = asdict(retrieval(pair_ranks, self.pair_queries))
@@ -49,17 +49,17 @@ class HeldOut:
 def evaluate(
     store: Store, embed: Embed, limit: int, embed_documents: Embed | None = None
 ) -> tuple[SourceScores, ...]:
-    """Scores of an embedding model on at most `limit` held-out pairs of each source (all when none is named).
+    """Score an embedding model on at most `limit` held-out pairs of each source.
 
-    `embed` gives (n, D) normalised float32 vectors of n texts; `embed_documents` does for documents, where they are
-    embedded in another way than queries. A source with fewer than two held-out
-    documents has no scores (see `skipped_sources`). Raises RunError when a vector is not finite.
+    `embed` maps n texts to (n, D) normalised float32 vectors. `embed_documents` does so for documents, if
+    they are embedded differently from queries. A source with fewer than two held-out documents has no scores
+    (see `skipped_sources`). Raises RunError if a vector is not finite.
     """
     return tuple(score_source(task, embed, embed_documents) for task in held_out(store, limit))
 
 
 def score_source(task: HeldOut, embed: Embed, embed_documents: Embed | None = None) -> SourceScores:
-    """Scores of an embedding model on one source; see `evaluate`."""
+    """Score an embedding model on one source; see `evaluate`."""
     q_QD, d_ND = embed(task.queries), (embed_documents or embed)(task.documents)
     if not (np.isfinite(q_QD).all() and np.isfinite(d_ND).all()):
         raise RunError(f"the model's embeddings of held-out texts of {task.source} are not finite")
@@ -71,7 +71,7 @@ def score_source(task: HeldOut, embed: Embed, embed_documents: Embed | None = No
 
 
 def held_out(store: Store, limit: int) -> Iterator[HeldOut]:
-    """The retrieval tasks of all sources, in store order, without those that are too small."""
+    """Yield the retrieval tasks of all sources in store order, except those that are too small."""
     for info in store.manifest.sources:
         task = source_task(store, info.name, limit)
         if len(task.documents) >= FEWEST_DOCUMENTS:
@@ -79,13 +79,13 @@ def held_out(store: Store, limit: int) -> Iterator[HeldOut]:
 
 
 def skipped_sources(store: Store, limit: int) -> tuple[str, ...]:
-    """Names of the sources that `evaluate` passes over."""
+    """Return the names of the sources that `evaluate` skips."""
     scored = {task.source for task in held_out(store, limit)}
     return tuple(info.name for info in store.manifest.sources if info.name not in scored)
 
 
 def source_task(store: Store, source: str, limit: int) -> HeldOut:
-    """The retrieval task of one source, however small."""
+    """Return the retrieval task of one source, however small."""
     rows = store.read_held_out(source, limit)
     queries, query_of_row = number_texts(rows["query_hash"].to_numpy())
     documents, document_of_row = number_texts(rows["document_hash"].to_numpy())
@@ -100,7 +100,7 @@ def source_task(store: Store, source: str, limit: int) -> HeldOut:
 
 
 def mean_scores(scores: Sequence[SourceScores]) -> SourceScores:
-    """The average over sources, each with the same weight; queries and documents are sums."""
+    """Return the average over sources with equal weights; `queries` and `documents` are sums."""
     if not scores:
         raise ValueError("no source has scores")
     metrics = ("ndcg_at_10", "mrr_at_10", "recall_at_1", "recall_at_10")
@@ -113,16 +113,16 @@ def mean_scores(scores: Sequence[SourceScores]) -> SourceScores:
 
 
 def evaluate_bm25(store: Store, limit: int) -> tuple[SourceScores, ...]:
-    """Scores of BM25 on what `heldout.evaluate` with the same arguments scores a model on."""
+    """Score BM25 on the same texts as `evaluate` with the same store and limit."""
     return tuple(score_bm25(task) for task in held_out(store, limit))
 
 
 def score_bm25(task: HeldOut) -> SourceScores:
-    """Scores of BM25 on one source."""
+    """Score BM25 on one source."""
     index = Bm25(task.documents)
 
     def score(start: int, stop: int) -> np.ndarray:
         return index.scores(task.queries[start:stop])
 
-    # A document that shares no word with the query scores 0: it is not retrieved.
+    # A document that shares no word with the query scores 0 and is not retrieved.
     return task.scores(ranks(score, len(task.documents), task.pair_queries, task.pair_documents, above=0.0))

@@ -1,4 +1,4 @@
-"""The scoreboard: models beside each other and beside the paper's, in percent."""
+"""The scoreboard: our models beside the paper's, in percent."""
 
 import csv
 import io
@@ -20,15 +20,15 @@ class Scoreboard:
 
     name: str
     columns: tuple[str, ...]
-    """Of tasks, or of categories where the benchmark has one column for each."""
+    """Names of tasks, or of categories if the benchmark is shown by category."""
     rows: tuple[PaperRow, ...]
-    """Ours first, then the paper's; a missing score is a task that failed or that the model cannot do."""
+    """Ours first, then the paper's; a score is missing if the task failed or the model cannot do it."""
     ours: int
-    """How many of the rows are ours."""
+    """Number of rows that are ours."""
     errors: tuple[str, ...]
 
     def lines(self) -> tuple[list[str], list[list[str]]]:
-        """Heading and lines: a line for each model where columns are few, else one for each column."""
+        """Return the header and the lines: one line per model for categories, else one per task."""
         names = [CATEGORIES.get(column, column) for column in self.columns] + [AVERAGE]
         ours = [row.name for row in self.rows[: self.ours]]
         heads = [*ours, *(f"paper: {row.name}" for row in self.rows[self.ours :])]
@@ -40,7 +40,7 @@ class Scoreboard:
 
 
 def labels(models: Sequence[str]) -> dict[str, str]:
-    """A short name for each model: the end of its path that tells it from the others."""
+    """Return a short name per model: the path suffix that distinguishes it from the others."""
     parts = {model: model.rstrip("/").split("/") for model in models}
     for length in range(2, 1 + max(map(len, parts.values()), default=0)):
         short = {model: "/".join(part[-length:]) for model, part in parts.items()}
@@ -52,7 +52,7 @@ def labels(models: Sequence[str]) -> dict[str, str]:
 def scoreboard(
     name: str, results: Sequence[TaskResult], metric: str, paper: Sequence[PaperRow], by_category: bool
 ) -> Scoreboard:
-    """One metric of all results. The average is that over tasks, as in Table 6, where none is missing."""
+    """Return one metric of all results. The average is over tasks, as in Table 6; NaN if one is missing."""
     models = labels(list(dict.fromkeys(result.model for result in results)))
     tasks = dict.fromkeys(result.task for result in results)
     rows = []
@@ -63,19 +63,19 @@ def scoreboard(
         average = mean(scores.values()) if whole else float("nan")
         rows.append(PaperRow(label, _categories(own, scores) if by_category else scores, average))
     columns = tuple(CATEGORIES) if by_category else tuple(tasks)
-    shown = [row for row in paper if set(row.scores) & set(columns)]
+    paper_rows = [row for row in paper if set(row.scores) & set(columns)]
     errors = tuple(dict.fromkeys(f"{models[r.model]}: {r.error}" for r in results if r.error))
-    return Scoreboard(name, columns, (*rows, *shown), len(rows), errors)
+    return Scoreboard(name, columns, (*rows, *paper_rows), len(rows), errors)
 
 
 def _categories(results: Sequence[TaskResult], scores: dict[str, float]) -> dict[str, float]:
-    """The mean of each category whose tasks were all scored."""
-    found = {}
+    """Return the mean of each category whose tasks were all scored."""
+    means = {}
     for category in CATEGORIES:
         tasks = [result.task for result in results if result.category == category]
         if tasks and all(task in scores for task in tasks):
-            found[category] = mean(scores[task] for task in tasks)
-    return found
+            means[category] = mean(scores[task] for task in tasks)
+    return means
 
 
 def _cells(row: PaperRow, columns: Sequence[str]) -> list[str]:
@@ -84,7 +84,7 @@ def _cells(row: PaperRow, columns: Sequence[str]) -> list[str]:
 
 
 def table_csv(results: Sequence[TaskResult]) -> str:
-    """table.csv: a line for each model, task and metric, from 0 to 1."""
+    """Return table.csv: one line per model, task and metric, scores from 0 to 1."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["model", "task", "category", "metric", "score"])

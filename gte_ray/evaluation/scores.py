@@ -1,4 +1,4 @@
-"""The scores that a run ends with."""
+"""The final scores of a run."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -9,35 +9,35 @@ from gte_ray.evaluation.seen import Seen
 from gte_ray.retrieval.metrics import Retrieval
 
 Steps = tuple[tuple[int, tuple[SourceScores, ...]], ...]
-"""Scores of the model after so many steps, in their order."""
+"""Numbers of steps and the scores of the model after them, in step order."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Held-out retrieval by source: the model before and after training, and BM25 on the same texts."""
+    """Held-out retrieval scores by source: the model before and after training, BM25 on the same texts."""
 
     before: tuple[SourceScores, ...]
     after: tuple[SourceScores, ...]
     bm25: tuple[SourceScores, ...]
     steps: Steps = ()
-    """Where `run.eval` asks for it; without the last step."""
+    """Scores at the steps that `run.eval` names, without the last step."""
     seen: tuple[Seen, ...] = ()
-    """What of the held-out texts was trained on all the same; empty in the results of older versions."""
+    """Shares of the held-out texts that were also trained on; empty in the results of older versions."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @staticmethod
     def from_dict(saved: dict[str, Any]) -> "Scores":
-        def rows(found: list[dict[str, Any]]) -> tuple[SourceScores, ...]:
-            return tuple(SourceScores(**row) for row in found)
+        def rows(values: list[dict[str, Any]]) -> tuple[SourceScores, ...]:
+            return tuple(SourceScores(**row) for row in values)
 
-        steps = tuple((step, rows(found)) for step, found in saved["steps"])
+        steps = tuple((step, rows(values)) for step, values in saved["steps"])
         shares = tuple(Seen(**row) for row in saved.get("seen", ()))
         return Scores(rows(saved["before"]), rows(saved["after"]), rows(saved["bm25"]), steps, shares)
 
     def metrics(self, last_step: int) -> Iterator[tuple[int, dict[str, float]]]:
-        """Steps, in their order, and their metrics by the names that MLflow shows."""
+        """Yield steps in order, with their metrics by the names that MLflow shows."""
         for step, rows in self.steps:
             yield step, named(rows)
         last = named(self.before, "_before") | named(self.bm25, "_bm25") | named(self.after)
@@ -48,7 +48,7 @@ class Scores:
 
 
 def named(rows: Sequence[SourceScores], suffix: str = "") -> dict[str, float]:
-    """Each source's metrics and their means, by the names that MLflow shows."""
+    """Return each source's metrics and their means, by the names that MLflow shows."""
     return {
         f"{measure.name}{suffix}/{row.source}": getattr(row, measure.name)
         for row in ((*rows, mean_scores(rows)) if rows else ())

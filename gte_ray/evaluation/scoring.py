@@ -1,4 +1,4 @@
-"""Scores of a run's weights on held-out pairs: those that it began with, those of its checkpoints, its last."""
+"""Score a run's weights on held-out pairs: its initial weights, its checkpoints, its final weights."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -30,9 +30,10 @@ def score_run(
     config: Config,
     trained: Sequence[str],
 ) -> Scores:
-    """Scores of the model that training began with, which `encoder` is, and of that of `checkpoint`, which it becomes.
+    """Score the model before training and after it.
 
-    `trained` names the sources of the training.
+    `encoder` has the weights before training, and on return those of `checkpoint`. `trained` names the sources
+    of the training.
     """
     store, limit = open_store(config.data.store, check=False), config.run.eval_limit
     embed = embedders(encoder, tokenizer, config)
@@ -51,7 +52,7 @@ def load_checkpoint(encoder: Encoder, checkpoint: ray.train.Checkpoint) -> None:
 def score_weights(
     config: Config, tokenizer: TextTokenizer, weights: str, gpu: bool
 ) -> tuple[SourceScores, ...]:
-    """Scores on held-out pairs of a weights file that training left at `weights`, on one CPU or GPU."""
+    """Score the weights file that training left at `weights` on held-out pairs, on one CPU or GPU."""
     encoder = first_encoder(config, tokenizer, gpu)
     torch.set_num_threads(1)
     with local_copy(weights) as path:
@@ -62,7 +63,7 @@ def score_weights(
 
 
 def first_encoder(config: Config, tokenizer: TextTokenizer, gpu: bool) -> Encoder:
-    """The model that training began with."""
+    """Return the model that training starts from."""
     torch.set_num_threads(config.hardware.threads)
     encoder = build_encoder(
         config.model, tokenizer.vocab_size, tokenizer.pad_id, config.data.max_length, config.seed
@@ -71,14 +72,14 @@ def first_encoder(config: Config, tokenizer: TextTokenizer, gpu: bool) -> Encode
 
 
 class Embedders(NamedTuple):
-    """Texts to (n, D) float32 vectors of length 1."""
+    """Functions from n texts to (n, D) float32 vectors of length 1."""
 
     queries: Embed
     documents: Embed
 
 
 def embedders(encoder: Encoder, tokenizer: TextTokenizer, config: Config) -> Embedders:
-    """Those of a run's encoder: with the prompts that it trains with, in micro-batches of the run's size."""
+    """Return the functions of a run's encoder, with its training prompts and its micro-batch size."""
 
     def embed(prompt: str, texts: list[str]) -> np.ndarray:
         tokens = tokenizer.encode(texts, config.data.max_length, prompt)
@@ -90,7 +91,7 @@ def embedders(encoder: Encoder, tokenizer: TextTokenizer, config: Config) -> Emb
 
 @contextmanager
 def local_copy(uri: str) -> Iterator[str]:
-    """A path of the file at `uri`, which is copied where it is not on this machine."""
+    """Yield a local path of the file at `uri`, from a temporary copy if it is not on this machine."""
     if "://" not in uri:
         yield uri
         return

@@ -1,4 +1,4 @@
-"""How much of what is held out was trained on all the same: held out are queries, and documents have several."""
+"""Shares of held-out texts that were also trained on: a document can have several queries, some held out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,40 +8,40 @@ import numpy as np
 from gte_ray.data.store import Store
 
 CHUNK_ROWS = 2**20
-"""Rows whose document hashes are in memory at one time."""
+"""Rows whose document hashes are in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Shares, from 0 to 1, of one source's held-out texts that are in training pairs too, letter by letter."""
+    """Shares, from 0 to 1, of one source's held-out texts that also occur verbatim in training pairs."""
 
     source: str
     documents: float
-    """Of its different held-out documents."""
+    """Share of its distinct held-out documents."""
     pairs: float
-    """Of its held-out pairs: those whose document is. Their queries never are in a training pair of the source."""
+    """Share of its held-out pairs with such a document. The source trains on none of their queries."""
 
 
 def seen(store: Store, scored: Sequence[str], trained: Sequence[str], limit: int) -> tuple[Seen, ...]:
-    """What the training pairs of the sources `trained` have of the first `limit` held-out pairs of each of `scored`.
+    """Return shares of the first `limit` held-out pairs of each `scored` source in all `trained` sources.
 
     Reads the document hashes of all training pairs once, and nothing else of them.
     """
     held_out = {name: store.read_held_out(name, limit)["document_hash"].to_numpy() for name in scored}
-    wanted = np.unique(np.concatenate([np.empty(0, np.uint64), *held_out.values()]))
-    found = np.zeros(len(wanted), bool)
-    for name in trained if len(wanted) else ():
+    documents = np.unique(np.concatenate([np.empty(0, np.uint64), *held_out.values()]))
+    trained_on = np.zeros(len(documents), bool)
+    for name in trained if len(documents) else ():
         rows = store.source(name).rows
         for start in range(0, rows, CHUNK_ROWS):
             read = store.read_rows(name, start, min(start + CHUNK_ROWS, rows), ["document_hash"])
             hashes = read["document_hash"].to_numpy()
-            places = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
-            found[places[wanted[places] == hashes]] = True
+            indices = np.minimum(np.searchsorted(documents, hashes), len(documents) - 1)
+            trained_on[indices[documents[indices] == hashes]] = True
     shares = []
     for name, hashes in held_out.items():
-        of_pairs = found[np.searchsorted(wanted, hashes)]
-        of_documents = found[np.searchsorted(wanted, np.unique(hashes))]
-        shares.append(Seen(name, _share(of_documents), _share(of_pairs)))
+        seen_pairs = trained_on[np.searchsorted(documents, hashes)]
+        seen_documents = trained_on[np.searchsorted(documents, np.unique(hashes))]
+        shares.append(Seen(name, _share(seen_documents), _share(seen_pairs)))
     return tuple(shares)
 
 

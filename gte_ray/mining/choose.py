@@ -1,6 +1,6 @@
-"""Which documents of a source are a pair's hard negatives: a pure function of what a retriever found.
+"""Choose the hard negatives of each pair: a pure function of what a retriever found.
 
-n pairs, q different queries, m different documents, k candidates that were found for each query.
+Legend: n pairs, q distinct queries, m distinct documents, k candidates found per query.
 """
 
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from gte_ray.errors import UsageError
 
 @dataclass(frozen=True)
 class Window:
-    """Where negatives come from in the list of a query's documents, known positives left out."""
+    """Which of a query's ranked documents, known positives excluded, can become negatives."""
 
     first_rank: int = 10
-    """Rank of the first candidate, from 1: those before it may be positives that nobody named."""
+    """Rank of the first candidate, from 1; documents before it may be unlabelled positives."""
     last_rank: int = 100
     """Rank of the last candidate."""
     margin: float = float("-inf")
-    """How much lower than the positive's a negative's score has to be, at least."""
+    """Least distance of a negative's score below the positive's."""
     negatives: int = 15
-    """Most negatives of a pair."""
+    """Most negatives per pair."""
     seed: int = 0
-    """Seed of the choice among the candidates."""
+    """Seed of the random choice among the candidates."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.first_rank <= self.last_rank:
@@ -39,10 +39,10 @@ class Window:
 
 
 def no_candidates(queries: np.ndarray, documents: np.ndarray, same_text: np.ndarray) -> np.ndarray:
-    """(e, 2) int64 in ascending order: (query, document) of known positives and of equal texts.
+    """Return (e, 2) int64, ascending: the (query, document) pairs that are known positives or equal texts.
 
-    `queries` and `documents` (n,) are the numbers of each pair's texts, `same_text` (s, 2) the queries and
-    documents that are the same text.
+    `queries` and `documents` (n,) are the numbers of each pair's texts; `same_text` (s, 2) are the queries
+    and documents with the same text.
     """
     positives = np.stack([queries, documents], axis=1)
     return np.unique(np.concatenate([positives, same_text]).astype(np.int64), axis=0)
@@ -52,10 +52,11 @@ def choose(
     found: np.ndarray, scores: np.ndarray, positive_scores: np.ndarray,
     query_hashes: np.ndarray, document_hashes: np.ndarray, window: Window,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """(c,) pairs, ascending, and (c,) documents: at most `window.negatives` for a pair, drawn by its seed.
+    """Return (c,) pairs, ascending, and (c,) documents: at most `window.negatives` per pair, drawn by seed.
 
-    `found` and `scores` (n, last_rank) are the best documents for each pair's query, -1 where there are no
-    more; `positive_scores` (n,) those of the pairs themselves, whose texts have the (n,) hashes.
+    `found` and `scores` (n, last_rank) are the best documents for each pair's query, -1 if there are no more,
+    and their scores. `positive_scores` (n,) are the scores of the pairs themselves, and the hashes (n,) are
+    those of their texts.
     """
     allowed = found >= 0
     if window.margin > -np.inf:

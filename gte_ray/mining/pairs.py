@@ -1,4 +1,4 @@
-"""The training pairs of a source by the numbers of their texts: what is searched for, and what for whom."""
+"""Number the distinct texts of a source, to search each text once and map the results back to its pairs."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from gte_ray.mining.search import Task, Texts
 from gte_ray.runtime import storage
 
 SCRATCH = ".mining-"
-"""What the folders of sources that are not done begin with."""
+"""Prefix of the folders of sources that are not done."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class Pairs:
 
     source: SourceInfo
     fingerprint: str
-    """Of the source and all settings."""
+    """Fingerprint of the source and all settings."""
     task: Task
     queries: np.ndarray
-    """(n,) int64, the number of each pair's query among the task's."""
+    """(n,) int64, the number of each pair's query among the task's queries."""
     documents: np.ndarray
-    """(n,) int64, the number of each pair's document among the task's."""
+    """(n,) int64, the number of each pair's document among the task's documents."""
 
 
 def number_pairs(store: Store, source: SourceInfo, uri: str, fingerprint: str, window: Window) -> Pairs:

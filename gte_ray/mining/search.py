@@ -1,4 +1,4 @@
-"""What finds the documents for the queries of a source: an embedding model, or BM25. Runs inside Ray tasks."""
+"""Find documents for the queries of a source with an embedding model or BM25. Runs in Ray actors."""
 
 import io
 from collections.abc import Iterator
@@ -20,17 +20,17 @@ from gte_ray.runtime import storage
 from gte_ray.runtime.pool import Pool
 
 BLOCK_TEXTS = 16_384
-"""Texts that are encoded, and queries that are searched for, together."""
+"""Number of texts encoded together, and of queries searched together."""
 MICRO_BATCH_TOKENS = 16_384
-"""Fixed, as are blocks and tiles: the same texts then give the same bits on any number of workers."""
+"""Fixed, like blocks and tiles, so that the same texts give the same bits on any number of workers."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """The different texts of a source that are queries, or that are documents."""
+    """The distinct queries or the distinct documents of a source."""
 
     rows: np.ndarray
-    """(u,) int64, ascending: the first row that has each text."""
+    """(u,) int64, ascending: the first row with each text."""
 
     @property
     def blocks(self) -> int:
@@ -46,36 +46,36 @@ class Task:
 
     source: str
     folder: str
-    """Where results are kept until the source is done."""
+    """Folder that keeps the results until the source is done."""
     queries: Texts
     documents: Texts
     excluded: np.ndarray
-    """(e, 2) int64, ascending: (query, document) that are no candidates."""
+    """(e, 2) int64, ascending: (query, document) pairs that are not candidates."""
     k: int
-    """Documents that are found for a query."""
+    """Number of documents to find per query."""
 
     def path(self, kind: str, number: int) -> str:
         return storage.join(self.folder, f"{kind}-{number:05}.npz")
 
     def excluded_of(self, number: int) -> np.ndarray:
-        """The rows of `excluded` that are of queries of a block, these counted from its first."""
+        """Return the rows of `excluded` for the queries of a block, numbered from the block's first."""
         first, last = np.searchsorted(self.excluded[:, 0], [number * BLOCK_TEXTS, (number + 1) * BLOCK_TEXTS])
         return self.excluded[first:last] - [number * BLOCK_TEXTS, 0]
 
 
 @dataclass(frozen=True)
 class Search:
-    """What all actors need to know."""
+    """What all actors need."""
 
     store: str
     model: str
     pool: Pool
     tasks: dict[str, Task]
-    """By the names of the sources."""
+    """By source name."""
 
 
 class Encode:
-    """An actor that holds the model: a unit [source, column, block] to vectors of length 1 on storage."""
+    """An actor with the model: encodes a unit [source, column, block] to vectors of length 1 on storage."""
 
     def __init__(self, search: Search):
         torch.set_num_threads(search.pool.threads)
@@ -87,15 +87,15 @@ class Encode:
         source, column, number = unit
         task = self.search.tasks[source]
         texts = task.queries if column == "query" else task.documents
-        found = read_texts(self.store, source, texts.block(number), column)
+        block_texts = read_texts(self.store, source, texts.block(number), column)
         embed = self.model.queries if column == "query" else self.model.documents
-        vectors = embed(found, MICRO_BATCH_TOKENS)
+        vectors = embed(block_texts, MICRO_BATCH_TOKENS)
         write_arrays(task.path(column, number), vectors=vectors)
         yield {"source": source, "texts": len(vectors)}
 
 
 class FindByVectors:
-    """An actor: a block of queries [source, block] to their best documents, by the vectors on storage."""
+    """An actor that finds the best documents for queries [source, block], by the vectors on storage."""
 
     def __init__(self, search: Search):
         torch.set_num_threads(search.pool.threads)
@@ -112,7 +112,7 @@ class FindByVectors:
 
 
 class FindByBm25:
-    """An actor that holds an index of a source's documents: a block of queries [source, block] to the best."""
+    """An actor with an index of a source's documents that finds the best for queries [source, block]."""
 
     def __init__(self, search: Search):
         self.search = search
@@ -130,7 +130,7 @@ class FindByBm25:
         parts = []
         for start, (first, last) in zip(bounds, pairwise(row_bounds(excluded, bounds)), strict=False):
             scores = torch.from_numpy(self.index.scores(queries[start : start + BM25_QUERIES]))
-            scores[scores <= 0] = -torch.inf  # not a word in common: not retrieved
+            scores[scores <= 0] = -torch.inf  # no word in common: not retrieved
             best = Nearest(len(scores), task.k, scores.device)
             taken_out = take_out(scores, excluded[first:last] - torch.tensor([int(start), 0]))
             best.add(scores)
@@ -138,30 +138,30 @@ class FindByBm25:
         yield _write_found(task, number, Found(*(torch.cat(part) for part in zip(*parts, strict=True))))
 
 
-def _write_found(task: Task, number: int, found: Found) -> dict:
-    write_arrays(task.path("found", number), **{k: v.cpu().numpy() for k, v in found._asdict().items()})
-    return {"source": task.source, "texts": len(found.scores)}
+def _write_found(task: Task, number: int, result: Found) -> dict:
+    write_arrays(task.path("found", number), **{k: v.cpu().numpy() for k, v in result._asdict().items()})
+    return {"source": task.source, "texts": len(result.scores)}
 
 
 def read_texts(store: Store, source: str, rows: np.ndarray, column: str) -> list[str]:
-    """The texts of ascending rows of a source."""
+    """Return the texts of ascending `rows` of a source."""
     return read_column(store, source, rows, column).to_pylist()
 
 
 def read_column(store: Store, source: str, rows: np.ndarray, column: str) -> pa.Array:
-    """A column of ascending rows of a source; only their row groups are read, and only they are kept."""
+    """Return a column of ascending `rows` of a source; reads only their row groups, keeps only these rows."""
     parts = []
     gaps = np.flatnonzero(np.diff(rows // ROW_GROUP_ROWS) > 1) + 1  # row groups in between are not read
     cuts = np.unique([0, *gaps, *range(0, len(rows), BLOCK_TEXTS), len(rows)])
     for start, stop in pairwise(cuts):
-        wanted = rows[start:stop]
-        read = store.read_rows(source, int(wanted[0]), int(wanted[-1]) + 1, [column])
-        parts += read.column(0).take(pa.array(wanted - wanted[0])).chunks
+        chosen = rows[start:stop]
+        read = store.read_rows(source, int(chosen[0]), int(chosen[-1]) + 1, [column])
+        parts += read.column(0).take(pa.array(chosen - chosen[0])).chunks
     return pa.concat_arrays(parts or store.read_rows(source, 0, 0, [column]).column(0).chunks)
 
 
 def write_arrays(uri: str, **arrays: np.ndarray) -> None:
-    """The arrays in one file, whole or not at all."""
+    """Write the arrays to one file, completely or not at all."""
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type]
     storage.write_bytes(uri, content.getvalue())

@@ -1,6 +1,6 @@
-"""What each kind of backbone can do: the table that a new kind is added to.
+"""Capabilities of each type of backbone. Add new types to `BACKBONES`.
 
-A kind that is not in the table is loaded by transformers' automatic class, and its texts are padded.
+A type missing from the table is loaded through transformers' auto class, and its texts are padded.
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from transformers import MT5EncoderModel, T5EncoderModel, UMT5EncoderModel
 
 @dataclass(frozen=True)
 class Abilities:
-    """Facts of one `model_type` of transformers."""
+    """Capabilities of one transformers `model_type`."""
 
     packed: bool = False
-    """Whether texts lie one after another, without padding. Then attention has to go through transformers'
-    interface, and positions have to enter through `position_ids` alone: MPNet adds relative ones inside the
-    attention."""
+    """Whether texts are concatenated instead of padded. Requires attention to go through transformers'
+    attention interface and positions to enter only through `position_ids`: MPNet does not qualify, because
+    it adds relative positions inside attention."""
     after_padding_id: bool = False
-    """Whether positions count from the padding id on; otherwise from 0. Used where texts are packed."""
+    """Whether positions start after the padding id instead of at 0. Used only for packed texts."""
     causal: bool = False
-    """Whether a token sees only itself and what is before it. Used where texts are packed."""
+    """Whether each token attends only to itself and earlier tokens. Used only for packed texts."""
     encoder: Any = None
-    """The class of the encoder, of an encoder-decoder of which sentence-transformers, too, takes that half alone."""
+    """Encoder class for an encoder-decoder; sentence-transformers also uses only the encoder."""
 
 
 BACKBONES = {
@@ -36,9 +36,9 @@ BACKBONES = {
     "mt5": Abilities(encoder=MT5EncoderModel),
     "umt5": Abilities(encoder=UMT5EncoderModel),
 }
-"""By `model_type`. Those that are not packed yet were tried packed, and give what they give padded."""
+"""By `model_type`. Types not marked packed yet were tried packed, with the same results as padded."""
 
 
 def abilities(model_type: str) -> Abilities:
-    """What is known of a kind of backbone."""
+    """Return the capabilities of a type of backbone; the defaults if it is not in the table."""
     return BACKBONES.get(model_type, Abilities())

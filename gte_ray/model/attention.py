@@ -1,6 +1,6 @@
-"""Attention over packed texts: no padding, no mask, every token sees its own text alone.
+"""Attention over packed texts: no padding, no mask; each token attends only to its own text.
 
-Legend: T tokens of all texts of a micro-batch, H heads, E dimensions of a head, L tokens of one text.
+Legend: T tokens of all texts in a micro-batch, H heads, E dimensions per head, L tokens of one text.
 """
 
 from dataclasses import dataclass
@@ -15,25 +15,25 @@ from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 
 PACKED = "gte_ray_packed"
-"""Name under which transformers finds `packed_attention`. No mask is registered for it, so none is made."""
+"""Name that registers `packed_attention` with transformers. It has no mask function, so no mask is built."""
 
 
 @dataclass(frozen=True)
 class PackedLayout:
-    """Where each text lies in a packed micro-batch."""
+    """Positions of the texts in a packed micro-batch."""
 
     groups: tuple[tuple[int, int], ...]
-    """(texts, tokens of each) for every run of neighbours of equal length."""
+    """(texts, tokens per text) for each run of adjacent texts of equal length."""
     boundaries: Tensor
-    """(n + 1,) int32 on the device: text i is tokens boundaries[i] to boundaries[i + 1]."""
+    """(n + 1,) int32 on the device: text i spans tokens boundaries[i] to boundaries[i + 1]."""
     longest: int
-    """Tokens of the longest text."""
+    """Tokens in the longest text."""
     causal: bool
-    """Whether a token sees only itself and what is before it in its text."""
+    """Whether each token attends only to itself and earlier tokens of its text."""
 
 
 def packed_layout(lengths: np.ndarray, device: torch.device, causal: bool = False) -> PackedLayout:
-    """The layout of texts of these `lengths`, in this order; neighbours of equal length run together."""
+    """Return the layout of texts with these `lengths`; adjacent texts of equal length form one group."""
     groups = tuple((len(list(run)), length) for length, run in groupby(lengths.tolist()))
     boundaries = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return PackedLayout(groups, torch.from_numpy(boundaries).to(device), int(lengths.max()), causal)
@@ -51,19 +51,19 @@ def packed_attention(
     layout: PackedLayout,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of (1, H, T, E) query, key and value; returns (1, T, H, E) as transformers expects it.
+    """Attend within each text; query, key and value are (1, H, T, E). Returns (1, T, H, E) for transformers.
 
-    torch's variable-length kernel knows neither float32 nor dropout nor a CPU; elsewhere texts of equal
-    length, which are neighbours, go through scaled_dot_product_attention together.
+    torch's variable-length kernel supports neither float32, dropout nor CPUs. In those cases, adjacent texts
+    of equal length go through scaled_dot_product_attention together.
     """
     q_THE, k_THE, v_THE = (x[0].transpose(0, 1) for x in (query, key, value))
     if query.is_cuda and dropout == 0 and query.dtype in (torch.float16, torch.bfloat16):
-        n, longest = layout.boundaries, layout.longest
+        boundaries, longest = layout.boundaries, layout.longest
         attended = varlen_attn(
-            q_THE, k_THE, v_THE, n, n, longest, longest,
+            q_THE, k_THE, v_THE, boundaries, boundaries, longest, longest,
             scale=scaling, window_size=(-1, 0) if layout.causal else (-1, -1), enable_gqa=_is_grouped(q_THE, k_THE),
         )  # fmt: skip
-        assert isinstance(attended, Tensor)  # it gives more when more is asked for
+        assert isinstance(attended, Tensor)  # a tuple only if auxiliary outputs are requested
         return attended[None], None
     return _by_length(q_THE, k_THE, v_THE, layout, dropout, scaling)[None], None
 
@@ -71,7 +71,7 @@ def packed_attention(
 def _by_length(
     q_THE: Tensor, k_THE: Tensor, v_THE: Tensor, layout: PackedLayout, dropout: float, scaling: float | None
 ) -> Tensor:
-    # One split, not a slice for each group: the backward pass of a slice fills a tensor of all T tokens.
+    # One split, not a slice per group: the backward pass of each slice would fill a tensor of all T tokens.
     pieces = zip(
         *(x.split([n * length for n, length in layout.groups]) for x in (q_THE, k_THE, v_THE)), strict=True
     )
@@ -87,7 +87,7 @@ def _by_length(
 
 
 def _is_grouped(q_THE: Tensor, k_THE: Tensor) -> bool:
-    """Whether several heads of queries share one of keys and values."""
+    """Whether several query heads share one key and value head."""
     return q_THE.shape[1] != k_THE.shape[1]
 
 

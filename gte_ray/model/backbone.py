@@ -1,6 +1,6 @@
-"""A transformers backbone from the files of a model, whole or not at all, and what it can do.
+"""Load and inspect a transformers backbone.
 
-Weights that a folder lacks would silently be random ones, so that all must be there and fit.
+transformers would silently replace missing weights with random ones, so all weights must be present and fit.
 """
 
 import inspect
@@ -28,22 +28,22 @@ from gte_ray.model.abilities import BACKBONES, abilities
 from gte_ray.pretrained.files import PICKLED_WEIGHTS, SAFE_WEIGHTS
 
 POSITIONS = 512
-"""Positions of a backbone from random weights, as of BERT; more where texts are longer."""
+"""Positions of a randomly initialised backbone, as in BERT; more if texts are longer."""
 DROPOUTS = (
-    *("hidden_dropout_prob", "attention_probs_dropout_prob"),  # BERT and its kin
-    *("dropout", "attention_dropout", "activation_dropout"),  # DistilBERT, XLM, XLNet, BART's kin
+    *("hidden_dropout_prob", "attention_probs_dropout_prob"),  # BERT family
+    *("dropout", "attention_dropout", "activation_dropout"),  # DistilBERT, XLM, XLNet, BART family
     *("embedding_dropout", "mlp_dropout", "hidden_dropout", "dropout_rate"),  # ModernBERT, Funnel, T5
     *("embd_pdrop", "resid_pdrop", "attn_pdrop"),  # GPT-2
     *("embed_dropout", "resid_dropout", "residual_dropout"),  # GPT-Neo, StarCoder2
 )
-"""Fields of configs that hold the probability of a dropout inside the backbone."""
+"""Config fields that hold a dropout probability inside the backbone."""
 OTHER_DROPOUTS = re.compile(r"(classifier|summary|qa|seq_classif|pooler)_.*|.*layer_?drop|token_dropout")
-"""Fields of heads, which an encoder has none of, and of what is no dropout of single numbers."""
+"""Config fields to skip: those of task heads, which an encoder lacks, and dropout of layers or tokens."""
 POINTER = b"version https://git-lfs"
 
 
 def scratch(config: ModelConfig, vocab_size: int, pad_id: int, max_length: int, seed: int) -> Any:
-    """BERT of the sizes of `config`; `seed` alone decides on its weights."""
+    """Return a BERT of the sizes in `config`; `seed` alone determines its random weights."""
     shape = BertConfig(
         vocab_size=vocab_size,
         hidden_size=config.hidden_size,
@@ -61,10 +61,11 @@ def scratch(config: ModelConfig, vocab_size: int, pad_id: int, max_length: int, 
 
 
 def load_backbone(folder: Path, name: str, dropout: float | None = None) -> Any:
-    """The backbone in `folder`, called `name` in messages, in float32 on the CPU.
+    """Load the backbone in `folder` in float32 on the CPU; error messages call it `name`.
 
-    Weights are safetensors, or torch's own files where there are none: `torch.load` with `weights_only=True`
-    makes tensors of those and runs no code. None leaves dropout as it is. Raises RunError in one sentence.
+    Weights are safetensors, or torch's own files if there are none: `torch.load` with `weights_only=True`
+    reads only tensors from those and runs no code. If `dropout` is None, it stays as the config has it.
+    Raises RunError with a one-sentence message.
     """
     for file in sorted([*folder.glob(SAFE_WEIGHTS), *folder.glob(PICKLED_WEIGHTS)]):
         with file.open("rb") as start:
@@ -74,48 +75,48 @@ def load_backbone(folder: Path, name: str, dropout: float | None = None) -> Any:
                 )
     try:
         shape = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # files of newer releases, or cut off
+    except Exception as error:  # files from newer releases, or truncated
         raise _not_loaded(name, error) from error
-    kind = _class_of(shape, name)
+    model_class = _class_of(shape, name)
     if dropout is not None:
         _set_dropout(shape, name, dropout)
-    pooler = "add_pooling_layer" in inspect.signature(kind).parameters
+    pooler = "add_pooling_layer" in inspect.signature(model_class).parameters
     try:
-        # The seed is for a pooler where a class must have one: unused, but the same for every worker.
+        # The seed fixes the pooler of classes that require one: it is unused, but equal on all workers.
         with _quiet_transformers(), torch.random.fork_rng():
             torch.manual_seed(0)
-            backbone, found = kind.from_pretrained(
+            backbone, loading_info = model_class.from_pretrained(
                 folder,
                 config=shape,
                 dtype=torch.float32,
                 trust_remote_code=False,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # told below
+                ignore_mismatched_sizes=True,  # _check_weights reports them
                 **({"add_pooling_layer": False} if pooler else {}),
             )
-    except Exception as error:  # what torch, safetensors or pickle make of a file that is not whole
+    except Exception as error:  # any error of torch, safetensors or pickle on a truncated file
         raise _not_loaded(name, error) from error
-    _check_weights(backbone, found, name)
+    _check_weights(backbone, loading_info, name)
     return backbone
 
 
 def positions(backbone: Any) -> int | None:
-    """Tokens that the longest text may have, special ones included; None where there is no limit."""
+    """Return the most tokens a text may have, special tokens included; None if there is no limit."""
     limit = getattr(backbone.config, "max_position_embeddings", None)
     if limit is None or limit < 1:
         return None
-    # RoBERTa and its kin count from the padding id on.
+    # In the RoBERTa family, positions start after the padding id.
     offsets = [module.padding_idx + 1 for module in _position_tables(backbone) if _counts_padding(module)]
     return limit - max(offsets, default=0)
 
 
 def counts_from_the_left(backbone: Any) -> bool:
-    """Whether padding on the left of a text would change its positions: learned ones that count from 0."""
+    """Whether left padding would shift a text's positions: true for learned positions that start at 0."""
     return any(not _counts_padding(module) for module in _position_tables(backbone))
 
 
 def _position_tables(backbone: Any) -> list[Any]:
-    """Modules that have a learned embedding of positions."""
+    """Modules with a learned position embedding."""
     names = ("position_embeddings", "wpe")
     return [
         module
@@ -129,30 +130,30 @@ def _counts_padding(module: Any) -> bool:
 
 
 def attention(backbone: Any) -> str:
-    """transformers' name of the attention for padded texts."""
+    """Return transformers' name of the attention implementation for padded texts."""
     return "sdpa" if backbone._supports_sdpa else "eager"
 
 
 def _class_of(shape: Any, name: str) -> Any:
-    kind: Any = abilities(shape.model_type).encoder
-    if kind is None:
+    model_class: Any = abilities(shape.model_type).encoder
+    if model_class is None:
         if shape.is_encoder_decoder or type(shape) not in MODEL_MAPPING:
             raise RunError(
                 f"{name}: {shape.model_type} is no text encoder; allowed are encoders, decoders alone, "
                 f"and of encoder-decoders {', '.join(name for name, kind in BACKBONES.items() if kind.encoder)}"
             )
-        kind = MODEL_MAPPING[type(shape)]
-    takes = inspect.signature(kind.forward).parameters
-    if "input_ids" not in takes:
+        model_class = MODEL_MAPPING[type(shape)]
+    parameters = inspect.signature(model_class.forward).parameters
+    if "input_ids" not in parameters:
         raise RunError(f"{name}: {shape.model_type} does not take the tokens of texts")
-    if "attention_mask" not in takes:
+    if "attention_mask" not in parameters:
         raise RunError(
             f"{name}: {shape.model_type} has no attention mask, so that a text's vector would depend on the "
             "padding beside it; allowed are backbones that have one"
         )
     if hasattr(shape, "use_cache"):
         shape.use_cache = False
-    return kind
+    return model_class
 
 
 def _set_dropout(shape: Any, name: str, dropout: float) -> None:
@@ -177,15 +178,15 @@ def _set_dropout(shape: Any, name: str, dropout: float) -> None:
         )
 
 
-def _check_weights(backbone: Any, found: dict[str, Any], name: str) -> None:
-    """RunError where weights lack, do not fit, or are of layers that the config leaves out."""
+def _check_weights(backbone: Any, loading_info: dict[str, Any], name: str) -> None:
+    """Raise RunError if weights are missing, do not fit, or belong to layers that the config leaves out."""
     expected = backbone.state_dict()
-    for key, in_file, in_model in sorted(found["mismatched_keys"]):
+    for key, in_file, in_model in sorted(loading_info["mismatched_keys"]):
         raise RunError(
             f"{name}: {key} is of shape {list(in_file)} in the weights and {list(in_model)} by config.json: "
             "the two are not of one model"
         )
-    missing = sorted(key for key in found["missing_keys"] if not key.startswith("pooler."))
+    missing = sorted(key for key in loading_info["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise RunError(
             f"{name}: its weights lack {len(missing)} of the {len(expected)} tensors of {type(backbone).__name__}, "
@@ -193,11 +194,12 @@ def _check_weights(backbone: Any, found: dict[str, Any], name: str) -> None:
         )
     patterns = {_numbers_out(key) for key in expected}
     prefix = f"{backbone.base_model_prefix}."
-    more = [key for key in found["unexpected_keys"] if _numbers_out(key.removeprefix(prefix)) in patterns]
-    if more:
+    unexpected = loading_info["unexpected_keys"]
+    surplus = [key for key in unexpected if _numbers_out(key.removeprefix(prefix)) in patterns]
+    if surplus:
         raise RunError(
-            f"{name}: its weights have {len(more)} tensors of layers that config.json leaves out, such as "
-            f"{min(more)}: the two are not of one model"
+            f"{name}: its weights have {len(surplus)} tensors of layers that config.json leaves out, such as "
+            f"{min(surplus)}: the two are not of one model"
         )
 
 
@@ -223,7 +225,7 @@ def _not_loaded(name: str, error: Exception) -> RunError:
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """Without the list of weights that are left out, such as the head of a masked language model."""
+    """Hide progress bars and the list of unused weights, such as the head of a masked language model."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

@@ -1,6 +1,6 @@
-"""What a contrastive loss is given and gives, so that losses, masks and wrappers of losses go together.
+"""Input and output of a contrastive loss, shared by losses, masks and loss wrappers so that they compose.
 
-Legend: n local pairs, N pairs of all ranks, m hard negatives of all ranks, D dimensions.
+Legend: n local pairs, N pairs on all ranks, m hard negatives on all ranks, D dimensions.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Candidates:
-    """The texts of all ranks, in the order of ranks: what the local pairs are contrasted with."""
+    """The texts of all ranks, in rank order, that the local pairs are contrasted with."""
 
     queries: Tensor
     """(N, D) unit vectors."""
@@ -25,9 +25,9 @@ class Candidates:
     negatives: Tensor | None = None
     """(m, D) unit vectors of hard negatives."""
     negative_hashes: Tensor | None = None
-    """(m,) int64; goes with `negatives`."""
+    """(m,) int64; None if `negatives` is."""
     negative_owners: Tensor | None = None
-    """(m,) int64, for each hard negative the pair among N that it belongs to; goes with `negatives`."""
+    """(m,) int64, index among the N pairs of each hard negative's pair; None if `negatives` is."""
 
     @property
     def all_documents(self) -> Tensor:
@@ -39,8 +39,8 @@ class Candidates:
 class Contrast:
     """The local pairs of a step, and their candidates.
 
-    Gradients go to the local rows and to the candidates, each for its part; where both come from the same
-    embeddings, autograd (through `gather`) adds them up.
+    Local rows and candidates each receive their own part of the gradient. If both come from the same
+    embeddings, autograd (through `gather`) adds the parts.
     """
 
     queries: Tensor
@@ -49,31 +49,31 @@ class Contrast:
     """(n, D) unit vectors."""
     candidates: Candidates
     offset: int
-    """The local pairs are rows `offset` on of the candidates."""
+    """Index of the first local pair among the candidates."""
 
     @property
     def own(self) -> Tensor:
-        """(n,) int64, the local pairs' places among the candidates."""
+        """(n,) int64, indices of the local pairs among the candidates."""
         return torch.arange(self.offset, self.offset + len(self.queries), device=self.queries.device)
 
 
 class Loss(NamedTuple):
-    """Shares of this rank: summed over ranks they are the figures of the whole batch."""
+    """This rank's shares: their sums over ranks are the values for the whole batch."""
 
     loss: Tensor
     """Scalar with gradient: the sum over local pairs, divided by N."""
     accuracy: Tensor
-    """Scalar: local queries that no candidate document is closer to than the positive, divided by N."""
+    """Scalar: number of local queries to which no candidate is closer than the positive, divided by N."""
     masked_share: Tensor
-    """Scalar: documents and hard negatives that are masked for local pairs, divided by all of the batch's,
-    N (N - 1 + m)."""
+    """Scalar: number of documents and hard negatives masked for local pairs, divided by the number in the
+    whole batch, N (N - 1 + m)."""
 
 
 class Objective(Protocol):
-    """A contrastive loss, or one around another.
+    """A contrastive loss, or a wrapper around one.
 
-    What it computes of a pair may depend on all candidates, but not on which pairs are local: the sum over ranks
-    is then the same for any number of them.
+    A pair's loss may depend on all candidates, but not on which pairs are local. The sum over ranks is then
+    the same for any number of ranks.
     """
 
     def __call__(self, contrast: Contrast) -> Loss: ...

@@ -1,6 +1,6 @@
-"""Texts to embeddings: a transformers backbone, pooling over real tokens, L2 norm (eqs. 1, 2, 7).
+"""Texts to embeddings: a transformers backbone, pooling over real tokens, L2 normalisation (eqs. 1, 2, 7).
 
-Legend: n texts, L tokens of a text, T tokens of all texts, D dimensions.
+Legend: n texts, L tokens of the longest text, T tokens of all texts, D dimensions.
 """
 
 from typing import Any
@@ -20,9 +20,9 @@ from gte_ray.model.pooling import pool_packed, pool_padded
 
 
 class Encoder(nn.Module):
-    """Micro-batches in, unit vectors out.
+    """Maps micro-batches to unit vectors.
 
-    Models from elsewhere may leave out the norm when they are scored; in training vectors always have length 1,
+    Third-party models may skip normalisation when they are scored. In training, vectors always have length 1,
     which changes no cosine.
     """
 
@@ -32,7 +32,7 @@ class Encoder(nn.Module):
         self.pad_id = pad_id
         self.abilities = abilities(backbone.config.model_type)
         self.packed = packed
-        """Whether texts lie one after another without padding; otherwise side by side, padded on the right."""
+        """Whether texts are concatenated without padding; otherwise they are padded on the right."""
         self.pooling: Pooling = pooling
         self.normalize = True
         self.backbone.set_attn_implementation(PACKED if packed else attention(backbone))
@@ -47,7 +47,10 @@ class Encoder(nn.Module):
         return next(self.parameters()).device
 
     def forward(self, batch: MicroBatch) -> Tensor:
-        """(n, D) float32, rows of norm 1 in the order of `batch`, whatever the backbone's precision is."""
+        """Return (n, D) float32 in the order of `batch`, for any precision of the backbone.
+
+        Rows have length 1 if `normalize` is set.
+        """
         pooled_nD = self._pool_packed(batch) if self.packed else self._pool_padded(batch)
         return F.normalize(pooled_nD, dim=-1) if self.normalize else pooled_nD
 
@@ -74,16 +77,16 @@ class Encoder(nn.Module):
         return torch.from_numpy(array.astype(np.int64)).to(self.device, non_blocking=True)
 
     def micro_batches(self, tokens: TokenLists, budget_tokens: int) -> list[MicroBatch]:
-        """`tokens` cut as this encoder computes them."""
+        """Split `tokens` into micro-batches for this encoder."""
         return micro_batches(tokens, budget_tokens, self.packed)
 
     def computed_tokens(self, batch: MicroBatch) -> int:
-        """Tokens that go through the backbone, padding included."""
+        """Return the tokens that pass through the backbone, padding included."""
         return batch.tokens if self.packed else batch.padded_tokens
 
     @torch.no_grad()
     def encode(self, tokens: TokenLists, budget_tokens: int) -> Tensor:
-        """(n, D) float32 on the CPU, without gradient and dropout, in the order of `tokens`."""
+        """Return (n, D) float32 on the CPU in the order of `tokens`, computed without gradient or dropout."""
         was_training = self.training
         self.eval()
         try:

@@ -1,14 +1,14 @@
-"""Embeddings of all ranks on every rank, with gradient; and the one place where gradients are scaled.
+"""Gather the embeddings of all ranks on every rank, with gradient.
 
-The algebra. Each rank's loss is the sum over its own rows divided by N, the pairs of all ranks together
-(`JointLoss`). The whole loss is the sum of the ranks' losses, so every reduction is a plain sum:
+How gradients are scaled: each rank's loss is the sum over its own rows divided by N, the number of pairs on
+all ranks (`JointLoss`). The total loss is the sum of the ranks' losses, so every reduction is a plain sum:
 
-- backward of the gather: the gradients that all ranks have for a row, summed, go to the row's owner;
-- parameters: DeepSpeed's "gradient_allreduce_op": "sum" (`Engine`).
+- the backward pass of the gather sums all ranks' gradients for a row on the rank that owns the row;
+- for parameters, DeepSpeed sums gradients ("gradient_allreduce_op": "sum" in `Engine`).
 
-The result is the gradient of one process that has all pairs. With a mean in either place it is not.
+The result is the gradient of a single process that has all pairs. A mean in either place would break this.
 
-Legend: n local rows, N rows of all ranks, W ranks, D dimensions.
+Legend: n local rows, N rows on all ranks, W ranks, D dimensions.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from torch import Tensor
 
 
 def world() -> tuple[int, int]:
-    """This process's rank and the number of ranks; (0, 1) without torch.distributed."""
+    """Return this process's rank and the number of ranks; (0, 1) without torch.distributed."""
     if not dist.is_initialized():
         return 0, 1
     return dist.get_rank(), dist.get_world_size()
@@ -27,30 +27,30 @@ def world() -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Spread:
-    """How the rows of a step are spread over the ranks."""
+    """How the rows of a step are distributed over the ranks."""
 
     counts: tuple[int, ...]
-    """Rows of each rank, W of them; they may differ."""
+    """(W,) rows on each rank; they may differ."""
     rank: int
 
     @property
     def local(self) -> int:
-        """n."""
+        """n, the number of rows on this rank."""
         return self.counts[self.rank]
 
     @property
     def total(self) -> int:
-        """N."""
+        """N, the number of rows on all ranks."""
         return sum(self.counts)
 
     @property
     def offset(self) -> int:
-        """Where this rank's rows begin among all."""
+        """Index of this rank's first row among all rows."""
         return sum(self.counts[: self.rank])
 
 
 def spread(local: int, device: torch.device) -> Spread:
-    """The rows of all ranks, where this one has `local`."""
+    """Return how a step's rows are distributed, where this rank has `local` rows."""
     rank, size = world()
     if size == 1:
         return Spread((local,), 0)
@@ -60,10 +60,10 @@ def spread(local: int, device: torch.device) -> Spread:
 
 
 def gather(local: Tensor, rows: Spread) -> Tensor:
-    """All ranks' rows in the order of ranks, (N, ...), from each rank's (n, ...).
+    """Return the (N, ...) rows of all ranks in rank order, from each rank's (n, ...) `local`.
 
-    With gradient where `local` has one. Queries, documents and negatives are gathered each on their own:
-    a gathered concatenation has them rank by rank, and labels no longer line up.
+    Differentiable if `local` requires gradient. Gather queries, documents and negatives separately: a
+    gathered concatenation would be ordered rank by rank, and labels would no longer line up.
     """
     if len(rows.counts) == 1:
         return local
@@ -71,7 +71,7 @@ def gather(local: Tensor, rows: Spread) -> Tensor:
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
-    """`values` summed over all ranks, in place."""
+    """Sum `values` over all ranks, in place, and return them."""
     if world()[1] > 1:
         dist.all_reduce(values)
     return values
@@ -94,7 +94,7 @@ class _Gather(torch.autograd.Function):
 
 
 def _largest(like: Tensor, rows: Spread) -> tuple[int, ...]:
-    # Collectives want equal shapes: every rank sends as many rows as the largest has.
+    # Collectives need equal shapes, so every rank sends as many rows as the largest rank has.
     return (max(rows.counts), *like.shape[1:])
 
 

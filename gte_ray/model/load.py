@@ -1,4 +1,4 @@
-"""Any embedding model as texts in, vectors out: our folders, sentence-transformers', a bare transformers encoder."""
+"""Load any embedding model, to map texts to vectors: ours, sentence-transformers', or bare transformers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ from gte_ray.pretrained.settings import Settings, read_settings
 from gte_ray.runtime import storage
 
 NO_LENGTH = 1_000_000
-"""Tokens from which a tokenizer's longest text means that it names none."""
+"""A tokenizer whose longest text has at least this many tokens states no limit."""
 PROBES = ["a", "a b c d e f g h"]
-"""Texts of unlike lengths."""
+"""Texts of different lengths."""
 MANY_TOKENS = 4_096
-"""More than both have together, or any prompt."""
+"""More tokens than both probes together, or any prompt, have."""
 PADDING_TOLERANCE = 1e-4
-"""Largest change of a unit vector's component by padding, far above float32's rounding."""
+"""Largest allowed change of a unit vector's component due to padding, far above float32 rounding."""
 UNNAMED_LENGTH = 512
-"""Longest text in tokens of a model that names none, nor has positions that end."""
+"""Longest text, in tokens, for a model that states no limit and has unlimited positions."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,20 @@ class TextModel:
     encoder: Encoder
     tokenizer: TextTokenizer
     max_length: int
-    """Tokens of a text, prompt and special tokens included; the rest is cut off."""
+    """Most tokens of a text, prompt and special tokens included; the rest is cut off."""
     notes: tuple[str, ...] = ()
-    """What a user may not expect, a sentence each."""
+    """Behaviour that may surprise a user, one sentence each."""
 
     @property
     def prompts(self) -> Prompts:
         return self.tokenizer.prompts
 
     def embed(self, texts: Sequence[str], budget_tokens: int, prompt: str | None = None) -> np.ndarray:
-        """(n, D) float32 in the order of `texts`, each with `prompt` in front, in micro-batches of the budget.
+        """Return (n, D) float32 in the order of `texts`, each prefixed with `prompt`.
 
-        None is the model's default prompt, as in sentence-transformers' `encode`; vectors have length 1 where
-        the model makes them so.
+        Micro-batches have at most `budget_tokens` tokens. If `prompt` is None, the model's
+        default is used, as in sentence-transformers' `encode`. Vectors have length 1 only if the model
+        normalises them.
         """
         prompt = self.prompts.default if prompt is None else prompt
         return self.encoder.encode(
@@ -59,18 +60,19 @@ class TextModel:
         ).numpy()
 
     def queries(self, texts: Sequence[str], budget_tokens: int) -> np.ndarray:
-        """(n, D) float32 of length 1: the texts as queries, with their prompt."""
+        """Return (n, D) float32 of length 1: the texts embedded as queries, with the query prompt."""
         return _unit(self.embed(texts, budget_tokens, self.prompts.query))
 
     def documents(self, texts: Sequence[str], budget_tokens: int) -> np.ndarray:
-        """(n, D) float32 of length 1: the texts as documents, with their prompt."""
+        """Return (n, D) float32 of length 1: the texts embedded as documents, with the document prompt."""
         return _unit(self.embed(texts, budget_tokens, self.prompts.document))
 
 
 def load_model(name: str, device: str = "cpu", half: bool = False) -> TextModel:
-    """The model of a folder, a folder at a URI, or a Hugging Face id; RunError in one sentence where it fails.
+    """Load a model from a folder, a folder at a URI, or a Hugging Face id.
 
-    `half` computes in fp16. A model whose folder says something that is not followed is refused by its name.
+    `half` computes in fp16. Raises RunError with a one-sentence message if loading fails. A setting in the
+    folder that is not supported is such a failure, and the message names it.
     """
     with model_folder(name) as folder:
         settings = read_settings(folder, name)
@@ -90,10 +92,11 @@ def load_model(name: str, device: str = "cpu", half: bool = False) -> TextModel:
 
 
 def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, max_length: int, seed: int) -> Encoder:
-    """The encoder in float32 on the CPU; `seed` alone decides on random weights.
+    """Build the encoder in float32 on the CPU; `seed` alone determines random weights.
 
-    It pools as `config` says, and as the base model's folder where that says `base`. Raises RunError when the
-    base model cannot be loaded or followed, or does not fit the tokenizer or the length.
+    Pooling comes from `config`, or from the base model's folder if `config` has `base`. Raises RunError if
+    the base model cannot be loaded, has an unsupported setting, or does not fit the tokenizer or
+    `max_length`.
     """
     pooling: Pooling = "mean"
     if config.base == "scratch":
@@ -108,40 +111,40 @@ def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, max_length:
 
 
 def wrap(backbone: Any, pad_id: int, pooling: Pooling) -> Encoder:
-    """The encoder around a backbone, packed where that backbone can be."""
+    """Wrap a backbone in an encoder, packed if the backbone supports it."""
     return Encoder(backbone, pad_id, abilities(backbone.config.model_type).packed, pooling)
 
 
 def check_fit(name: str, backbone: Any, vocab_size: int, max_length: int) -> None:
-    """RunError where texts of `max_length` tokens, or ids below `vocab_size`, are too much for `backbone`."""
+    """Raise RunError if `backbone` has too few positions for `max_length`, or embeddings for `vocab_size`."""
     most = positions(backbone)
     if most is not None and max_length > most:
         raise RunError(f"max_length is {max_length}, but the model {name!r} has {most} positions for tokens")
     try:
-        known = len(backbone.get_input_embeddings().weight)
-    except NotImplementedError as error:  # transformers' answer for a backbone that takes no token ids
+        embedded = len(backbone.get_input_embeddings().weight)
+    except NotImplementedError as error:  # transformers raises it for a backbone without token ids
         raise RunError(f"{name}: {backbone.config.model_type} has no table of tokens") from error
-    if vocab_size > known:
+    if vocab_size > embedded:
         raise RunError(
-            f"the tokenizer has {vocab_size} entries, but the model {name!r} knows {known}: "
+            f"the tokenizer has {vocab_size} entries, but the model {name!r} knows {embedded}: "
             "it is not the tokenizer of that model"
         )
 
 
 def check_model(name: str) -> tuple[str, ...]:
-    """Loads the model once and gives its notes, so that what is wrong with it is told before any work.
+    """Load the model once and return its notes, so that errors are reported before any work.
 
-    All of its weights are read: nothing less shows that they are whole.
+    Reads all weights: nothing less shows that they are complete.
     """
     return load_model(name).notes
 
 
 def check_base(config: ModelConfig, max_length: int) -> None:
-    """RunError where training cannot start from the base model with texts of up to `max_length` tokens.
+    """Raise RunError if training cannot start from the base model with texts of up to `max_length` tokens.
 
-    All of its weights are read, as by `check_model`.
+    Reads all weights, as `check_model` does.
     """
-    with model_folder(config.base, weights=False):  # for what is said where there is none
+    with model_folder(config.base, weights=False):  # for the error message if there is no model
         tokenizer = load_tokenizer(config.base)
     encoder = build_encoder(config, tokenizer.largest_id + 1, tokenizer.pad_id, max_length, seed=0)
     _check_texts(encoder.eval(), tokenizer, max_length, config.base)
@@ -153,7 +156,10 @@ def check_base(config: ModelConfig, max_length: int) -> None:
 
 
 def _check_texts(encoder: Encoder, tokenizer: TextTokenizer, max_length: int, name: str) -> None:
-    """RunError where texts of `max_length` tokens would have no room, or vectors would depend on their neighbours."""
+    """Raise RunError if `max_length` leaves no room for a text.
+
+    Also if a short text fails, or if its vector is not finite or depends on the padding beside it.
+    """
     room = max_length - len(tokenizer.prefix) - len(tokenizer.suffix)
     for prompt in ("", tokenizer.prompts.query, tokenizer.prompts.document):
         taken = int(tokenizer.content_ids([prompt], MANY_TOKENS).lengths[0])
@@ -167,7 +173,7 @@ def _check_texts(encoder: Encoder, tokenizer: TextTokenizer, max_length: int, na
             _unit(encoder.encode(tokenizer.encode(texts, max_length), MANY_TOKENS).numpy())[0]
             for texts in (PROBES[:1], PROBES)
         )
-    except Exception as error:  # whatever a backbone makes of a config that does not go with it
+    except Exception as error:  # any error of a backbone whose config does not fit it
         reason = " ".join(str(error).split())[:200]
         raise RunError(
             f"{name}: the model fails on a short text ({type(error).__name__}: {reason})"
@@ -176,24 +182,24 @@ def _check_texts(encoder: Encoder, tokenizer: TextTokenizer, max_length: int, na
     if not np.isfinite(difference):
         raise RunError(f"{name}: the vector of a short text is not finite")
     if difference > PADDING_TOLERANCE:
-        kind = encoder.backbone.config.model_type
+        model_type = encoder.backbone.config.model_type
         raise RunError(
-            f"{name}: a text's vector depends on the padding beside it ({kind} changes it by {difference:.2g}); "
+            f"{name}: a text's vector depends on the padding beside it ({model_type} changes it by {difference:.2g}); "
             "allowed are backbones whose attention mask hides padding wholly"
         )
 
 
 def _longest(folder: Path, settings: Settings, backbone: object, name: str) -> tuple[int, tuple[str, ...]]:
-    """Tokens of the longest text, and what is to be said of that.
+    """Return the number of tokens of the longest text, and notes on it.
 
-    What the settings say, or the shorter of what the tokenizer and the positions of the backbone allow.
+    It comes from the settings, or is the lower limit of the tokenizer and the backbone's positions.
     """
     if settings.max_length is not None:
         return settings.max_length, ()
     path = folder / "tokenizer_config.json"
     config = storage.read_json(str(path)) if path.is_file() else {}
-    named = config.get("model_max_length") or NO_LENGTH
-    longest = int(min(positions(backbone) or NO_LENGTH, named))
+    tokenizer_limit = config.get("model_max_length") or NO_LENGTH
+    longest = int(min(positions(backbone) or NO_LENGTH, tokenizer_limit))
     if longest < NO_LENGTH:
         return longest, ()
     return UNNAMED_LENGTH, (f"{name}: names no longest text, so texts are cut at {UNNAMED_LENGTH} tokens",)

@@ -1,20 +1,19 @@
-"""The improved contrastive loss (eqs. 5 and 6), local pairs against the pairs of all ranks, in tiles.
+"""The improved contrastive loss (eqs. 5 and 6) of local pairs against the pairs of all ranks, in tiles.
 
 For pair i, with everything in one partition function,
 
     loss_i = log( sum_j e^(q_i.d_j/t) + sum_{j!=i} e^(q_i.q_j/t) + sum_j e^(q_j.d_i/t) + sum_{j!=i} e^(d_j.d_i/t) )
              - q_i.d_i/t
 
-so the positive is counted twice, as printed. Hard negatives are more documents: candidates of all queries,
-and of all documents but the positive that they belong to. `directions` takes a part of the four sums.
-`reference.py` has the same in a few lines.
+so the positive is counted twice, as printed. Hard negatives are additional documents: candidates for all
+queries, and for all documents except the positive they belong to. `directions` selects from the four sums.
+`reference.py` computes the same loss in a few lines.
 
-Memory is O(N D + tile): rows are taken a tile at a time, and because all columns of a tile are at hand its
-log-sum-exps are final at once and its part of the gradient is computed there and then, in the forward pass.
-Against keeping the log-sum-exps and computing tiles again in the backward pass this holds the same memory
-and saves one of four matrix products.
+Memory is O(N D + tile). Rows are processed a tile at a time. A tile has all columns, so its log-sum-exps are
+final and its part of the gradient is computed right away, in the forward pass. Storing the log-sum-exps and
+recomputing tiles in the backward pass would take the same memory and four matrix products instead of three.
 
-Legend: n local pairs, N pairs of all ranks, m hard negatives of all ranks, M columns of a direction
+Legend: n local pairs, N pairs on all ranks, m hard negatives on all ranks, M columns of a direction
 (N, or N + m for documents), r rows of a tile, D dimensions.
 """
 
@@ -29,26 +28,26 @@ from gte_ray.config import Direction
 from gte_ray.model.contrast import Contrast, Loss
 
 Entries = Mapping[Direction, tuple[Tensor, Tensor]]
-"""Entries of a tile's matrices: (k,) rows, counted from the tile's first, and (k,) columns, by direction."""
+"""Entries of a tile's matrices by direction: (k,) rows, relative to the tile's first, and (k,) columns."""
 TileMask = Callable[["Tile"], Entries]
-"""What is no negative in a tile; never the positive."""
+"""Returns the entries of a tile that are not negatives; never the positive."""
 Mask = Callable[[Contrast], TileMask]
-"""Made once a step, for all tiles of it."""
+"""Called once per step; the result is applied to each of its tiles."""
 
 
 @dataclass(frozen=True)
 class JointLoss:
-    """Eq. 5 with the sums of `directions` in one partition function; an `Objective`.
+    """An `Objective`: eq. 5 with the sums of `directions` in one partition function.
 
-    Computed in float32, or float64 for float64.
+    Computed in float32, or in float64 for float64 input.
     """
 
     temperature: float
     directions: Sequence[Direction]
     tile: int
-    """Rows r whose similarities exist at one time."""
+    """r, the number of rows whose similarities are in memory at a time."""
     masks: Sequence[Mask] = ()
-    """What is taken out of the candidates, beside a pair's own texts."""
+    """Which candidates to mask, besides a pair's own texts."""
 
     def __call__(self, contrast: Contrast) -> Loss:
         candidates = contrast.candidates
@@ -79,15 +78,15 @@ class _Settings(NamedTuple):
 
 
 class _JointLoss(torch.autograd.Function):
-    """Sum of the losses of local pairs; its gradient is made in the forward pass (see above)."""
+    """Sum of the losses of local pairs; the forward pass also computes its gradient (see above)."""
 
     @staticmethod
     def forward(ctx, queries, documents, all_queries, all_documents, settings):
         inputs = (queries, documents, all_queries, all_documents)
         widest = torch.promote_types(queries.dtype, torch.float32)
         q, d, all_q, all_d = (x.to(widest) for x in inputs)
-        wanted = any(ctx.needs_input_grad)
-        gradients = tuple(torch.zeros_like(x) for x in (q, d, all_q, all_d)) if wanted else None
+        needs_gradient = any(ctx.needs_input_grad)
+        gradients = tuple(torch.zeros_like(x) for x in (q, d, all_q, all_d)) if needs_gradient else None
         total, correct, masked = (q.new_zeros(()) for _ in range(3))
         for start in range(0, len(q), settings.tile):
             rows = slice(start, start + settings.tile)
@@ -111,24 +110,24 @@ class _JointLoss(torch.autograd.Function):
 
 
 class Tile:
-    """The similarities of r local pairs to all columns, one matrix for each direction."""
+    """The similarities of r local pairs to all columns, one matrix per direction."""
 
     def __init__(
         self, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor], settings: _Settings, start: int
     ):
         self.rows, self.columns, self.temperature = rows, columns, settings.temperature
         self.start = start
-        """The first of the tile's pairs, among the local ones."""
-        # Queries are 0 and documents 1: a pair's own query against documents is (0, 1), and so on. In eq. 6's
-        # third sum d_i is fixed and the queries vary, so its rows are documents.
+        """Index of the tile's first pair among the local pairs."""
+        # Queries are 0 and documents 1, so query against documents is (0, 1), and so on. In the third sum of
+        # eq. 6, d_i is fixed and the queries vary, so its rows are documents.
         self.kinds = {name: ("qd".index(name[0]), "qd".index(name[2])) for name in settings.directions}
         # Scaling the narrow operand saves a pass over the wide product.
         scaled = tuple(x / settings.temperature for x in rows)
         self.logits = {name: scaled[a] @ columns[b].T for name, (a, b) in self.kinds.items()}
-        """(r, M) by direction: similarities divided by the temperature, -inf for what is left out."""
+        """(r, M) by direction: similarities divided by the temperature, -inf for masked entries."""
         self.local = torch.arange(len(rows[0]), device=rows[0].device)
         self.own = self.local + settings.offset + start
-        """(r,) the pairs' places among the candidates."""
+        """(r,) indices of the pairs among the candidates."""
         self.scale: Tensor
 
     @property
@@ -137,7 +136,7 @@ class Tile:
         return self.logits["q2d"][self.local, self.own]
 
     def leave_out_own(self, owners: Tensor | None) -> None:
-        """Takes out texts against themselves, and a document's own hard negatives."""
+        """Mask each text against itself, and each document against its own hard negatives."""
         n_global = len(self.columns[0])
         for name in ("q2q", "d2d"):
             if name in self.logits:
@@ -146,10 +145,10 @@ class Tile:
             self.logits["d2d"][:, n_global:].masked_fill_(owners == self.own[:, None], -torch.inf)
 
     def leave_out(self, masks: Sequence[TileMask]) -> Tensor:
-        """Takes out what the masks say, and counts the documents among that."""
-        found = [mask(self) for mask in masks]  # before any is applied: a mask may look at the logits
+        """Apply `masks`; return the number of documents they mask for queries."""
+        masked = [mask(self) for mask in masks]  # before any is applied: a mask may read the logits
         count = self.local.new_zeros(())
-        for entries in found:
+        for entries in masked:
             for name, (row, column) in entries.items():
                 if name == "q2d":
                     count += (self.logits[name][row, column] > -torch.inf).sum()
@@ -157,7 +156,10 @@ class Tile:
         return count
 
     def losses(self) -> tuple[Tensor, Tensor]:
-        """The sum of the losses and the number of right answers; leaves e^(logit - highest) in `logits`."""
+        """Return the sum of the losses and the number of queries whose positive ranks first.
+
+        Leaves e^(logit - highest) in `logits`.
+        """
         positive = self.positive
         best = self.logits["q2d"].amax(1)
         highest = best
@@ -171,11 +173,11 @@ class Tile:
         return (highest + z.log() - positive).sum(), (positive >= best).sum()
 
     def add_gradients(self, of_rows: tuple[Tensor, ...], of_columns: tuple[Tensor, ...]) -> None:
-        """Adds d(sum of losses) with respect to the tile's rows and to all columns."""
+        """Add the gradient of the summed losses with respect to the tile's rows and to all columns."""
         weighted = tuple(x * self.scale[:, None] for x in self.rows)
         for name, (a, b) in self.kinds.items():
             of_rows[a].addcmul_(self.logits[name] @ self.columns[b], self.scale[:, None])
             of_columns[b].addmm_(self.logits[name].T, weighted[a])
-        # The positive's, which is in the numerator too.
+        # The positive is also in the numerator.
         of_rows[0].sub_(self.columns[1][self.own], alpha=1 / self.temperature)
         of_columns[1][self.own] -= self.rows[0] / self.temperature

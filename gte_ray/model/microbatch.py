@@ -1,4 +1,4 @@
-"""Texts cut into micro-batches of similar lengths, by a budget of tokens."""
+"""Split texts into micro-batches of similar lengths within a token budget."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,9 +8,9 @@ import numpy as np
 from gte_ray.data.batch import TokenLists
 
 PADDING_SHARE = 0.04
-"""Padding of a padded micro-batch above which it is cut early."""
+"""Share of padding above which a padded micro-batch is cut early."""
 EARLY_CUT = 0.125
-"""Share of the budget that a micro-batch has to reach before padding may cut it: small ones are slow."""
+"""Share of the budget that a micro-batch must exceed before padding may cut it: small ones are slow."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class MicroBatch:
     """n texts, longest first, T tokens in all."""
 
     rows: np.ndarray
-    """(n,) int64, where each text stands in the token lists that it was taken from."""
+    """(n,) int64, index of each text in the token lists it was taken from."""
     values: np.ndarray
-    """(T,) int32, the ids of all texts, one text after another."""
+    """(T,) int32, the concatenated token ids of all texts."""
     lengths: np.ndarray
     """(n,) int64, descending."""
 
@@ -31,22 +31,22 @@ class MicroBatch:
 
     @property
     def padded_tokens(self) -> int:
-        """Tokens when every text is filled up to the longest."""
+        """Tokens if every text is padded to the longest."""
         return len(self.lengths) * int(self.lengths[0])
 
 
 def join(*parts: TokenLists) -> TokenLists:
-    """The texts of all `parts`, one part after another."""
+    """Concatenate the texts of all `parts`."""
     lengths = np.concatenate([part.lengths for part in parts])
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     return TokenLists(np.concatenate([part.values for part in parts]), offsets)
 
 
 def micro_batches(tokens: TokenLists, budget: int, packed: bool) -> list[MicroBatch]:
-    """All texts of `tokens`, each in one micro-batch of at most `budget` tokens (or of one text).
+    """Split all texts of `tokens` into micro-batches of at most `budget` tokens (or of one text).
 
-    `packed` counts real tokens, otherwise padding counts too. The longest texts come first, so that a
-    budget that is too large for the memory fails at once.
+    If `packed`, only real tokens count; otherwise padding counts too. The longest texts come first, so that a
+    budget too large for the memory fails at once. Raises ValueError if a text has no tokens.
     """
     lengths = tokens.lengths
     if len(lengths) and lengths.min() < 1:
@@ -57,7 +57,7 @@ def micro_batches(tokens: TokenLists, budget: int, packed: bool) -> list[MicroBa
 
 
 def _cuts(lengths: np.ndarray, budget: int, packed: bool) -> list[int]:
-    """Where micro-batches begin and end in the descending `lengths`."""
+    """Return the boundaries of the micro-batches in the descending `lengths`."""
     cuts, real = [0], 0
     for i, length in enumerate(lengths.tolist()):
         real += length

@@ -1,4 +1,4 @@
-"""From the config to the objective that the training step calls."""
+"""Build the objective that the training step calls."""
 
 from gte_ray.config import Config
 from gte_ray.model.contrast import Objective
@@ -7,7 +7,7 @@ from gte_ray.model.loss import JointLoss
 
 
 def build_objective(config: Config) -> Objective:
-    """The loss of `config.objective`, in tiles of the size that the hardware has room for."""
+    """Return the loss of `config.objective`, in tiles of the size that `config.hardware` sets."""
     objective = config.objective
     return JointLoss(
         objective.temperature,

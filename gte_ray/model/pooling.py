@@ -1,4 +1,4 @@
-"""The states of texts' tokens to one vector for each text, the same from packed and from padded states.
+"""Pool the states of tokens to one vector per text; packed and padded states give the same vectors.
 
 Legend: n texts, L tokens of the longest text, T tokens of all texts, D dimensions.
 """
@@ -11,7 +11,7 @@ from gte_ray.config import Pooling
 
 
 def pool_packed(h_TD: Tensor, lengths: np.ndarray, pooling: Pooling) -> Tensor:
-    """(n, D) from the states of texts of these `lengths`, one after another."""
+    """Return (n, D) from the concatenated states of texts with these `lengths`."""
     lengths_n = torch.from_numpy(lengths).to(h_TD.device)
     if pooling == "mean":
         return torch.segment_reduce(h_TD, "mean", lengths=lengths_n, axis=0)
@@ -20,7 +20,7 @@ def pool_packed(h_TD: Tensor, lengths: np.ndarray, pooling: Pooling) -> Tensor:
 
 
 def pool_padded(h_nLD: Tensor, lengths: np.ndarray, pooling: Pooling) -> Tensor:
-    """(n, D) from the states of texts of these `lengths`, each followed by padding."""
+    """Return (n, D) from the states of texts with these `lengths`, each padded on the right."""
     if pooling == "cls":
         return h_nLD[:, 0]
     lengths_n = torch.from_numpy(lengths).to(h_nLD.device)

@@ -1,6 +1,6 @@
-"""The loss as the paper prints it, by whole matrices and plain autograd: what every faster one is tested against.
+"""The loss as the paper prints it, with whole matrices and plain autograd: tests compare faster losses to it.
 
-Legend: n local pairs, N pairs of all ranks, M columns of a direction (N, or N + m for documents).
+Legend: n local pairs, N pairs on all ranks, M columns of a direction (N, or N + m for documents).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ def reference_loss(
     directions: Sequence[Direction] = IMPROVED,
     left_out: Mapping[Direction, Tensor] | None = None,
 ) -> Tensor:
-    """This rank's share of eqs. 5 and 6, in O(n N) memory; `left_out` are (n, M) flags of what is no negative."""
+    """Return this rank's share of eqs. 5 and 6, in O(n N) memory; `left_out` flags (n, M) entries to mask."""
     candidates, own = contrast.candidates, contrast.own
     rows = {"q": contrast.queries, "d": contrast.documents}
     columns = {"q": candidates.queries, "d": candidates.all_documents}

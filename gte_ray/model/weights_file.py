@@ -1,4 +1,4 @@
-"""The weights of an encoder in a file of their own."""
+"""The weights of an encoder in a separate file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,19 +15,19 @@ WEIGHTS_FILE = "model.safetensors"
 
 
 def kept_weights(run_folder: str, step: int) -> str:
-    """Where the weights after `step` steps are kept until they are scored."""
+    """Return the path that keeps the weights after `step` steps until they are scored."""
     return storage.join(run_folder, "weights", f"step-{step}.safetensors")
 
 
 def load_weights(encoder: Encoder, path: str) -> None:
-    """Gives `encoder` the weights of a local weights file; raises RunError when they do not fit."""
+    """Load a local weights file into `encoder`; raises RunError if the weights do not fit."""
     with fitting(path), safe_open(path, "pt") as file:
         for name, parameter in encoder.named_parameters():
             parameter.data.copy_(check_shape(name, file.get_tensor(name), parameter))
 
 
 def check_shape(name: str, value: Tensor, parameter: Tensor) -> Tensor:
-    """`value`, or ValueError when it is not of the parameter's shape."""
+    """Return `value`; raises ValueError if its shape is not the parameter's."""
     if value.shape != parameter.shape:
         raise ValueError(f"{name} is {list(value.shape)}, the model has {list(parameter.shape)}")
     return value
@@ -35,7 +35,7 @@ def check_shape(name: str, value: Tensor, parameter: Tensor) -> Tensor:
 
 @contextmanager
 def fitting(path: str) -> Iterator[None]:
-    """RunError that names `path` where what is read from it does not fit the run."""
+    """Turn errors in the block into a RunError: what it reads from `path` does not fit the run."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

@@ -1,4 +1,4 @@
-"""The checkpoints of a run, as Ray Train has registered them in its folder."""
+"""A run's checkpoints, as registered by Ray Train in the run's folder."""
 
 import ray.train
 
@@ -6,37 +6,37 @@ from gte_ray.errors import RunError
 from gte_ray.runtime import storage
 
 CHECKPOINTS = "checkpoints"
-"""Folder of a run's checkpoints, inside the run's own."""
+"""Folder of the checkpoints inside a run's folder."""
 
 
 def last_checkpoint(run_folder: str) -> ray.train.Result | None:
-    """The last registered checkpoint of a run with its metrics (`step`), None where there is none.
+    """Return the last registered checkpoint of a run with its metrics (`step`), or None if there is none.
 
-    Raises RunError where Ray Train's record of them is damaged.
+    Raises RunError if Ray Train's record of the checkpoints is damaged.
     """
     filesystem, path = storage.resolve(storage.join(run_folder, CHECKPOINTS))
     try:
         result = ray.train.Result.from_path(path, storage_filesystem=filesystem)
-    except RuntimeError:  # Ray's answer for a run without checkpoints
+    except RuntimeError:  # Ray raises it for a run without checkpoints
         return None
     except OSError:
         raise
-    except Exception as error:  # what Ray raises for a damaged record is private
+    except Exception as error:  # Ray's exception for a damaged record is private
         raise RunError(f"{path}: the record of the run's checkpoints cannot be read ({error})") from error
     return result if result.checkpoint is not None else None
 
 
 def next_step(run_folder: str) -> int:
-    """First step that no checkpoint of the run covers."""
+    """Return the first step that no checkpoint of the run covers."""
     result = last_checkpoint(run_folder)
     return 0 if result is None else result.metrics["step"] + 1
 
 
 def delete_orphans(run_folder: str) -> None:
-    """Deletes checkpoints that a crash left before Ray Train had registered them: nothing reads them."""
+    """Delete checkpoints that a crash left unregistered with Ray Train: nothing reads them."""
     result = last_checkpoint(run_folder)
     registered = {storage.name(kept.path) for kept, _ in result.best_checkpoints} if result else set()
     folder = storage.join(run_folder, CHECKPOINTS)
-    for found in storage.folders(folder):
-        if found.startswith("checkpoint_") and found not in registered:
-            storage.delete(storage.join(folder, found))
+    for name in storage.folders(folder):
+        if name.startswith("checkpoint_") and name not in registered:
+            storage.delete(storage.join(folder, name))

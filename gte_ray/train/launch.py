@@ -1,4 +1,4 @@
-"""Starts the workers and follows them: the driver's half of training."""
+"""The driver's half of training: start the workers and follow their progress."""
 
 import functools
 import os
@@ -33,9 +33,9 @@ os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 
 FAILED = "training failed: {}"
 START_SECONDS = 20
-"""Time that an elastic run waits for the workers that it had, after some were lost, before it takes fewer."""
+"""After losing workers, an elastic run waits this long for as many as before, then continues with fewer."""
 RESIZE_SECONDS = 30.0
-"""Time between two looks for room for more workers."""
+"""Time between two checks for room for more workers."""
 
 
 def fit(
@@ -45,18 +45,18 @@ def fit(
     on_reports: Callable[[list[StepReport]], None],
     verbose: bool = False,
 ) -> Outcome:
-    """Trains from the run's last checkpoint to its last step, through failures of workers and nodes.
+    """Train from the run's last checkpoint to its last step, recovering from lost workers and nodes.
 
-    `on_reports` is called from another thread, in the order of the steps; `verbose` lets DeepSpeed write its logs
-    in the workers. Raises RunError when workers failed
-    more often than `run.max_failures` under one controller, or controllers did.
+    `on_reports` is called from another thread, in step order. `verbose` enables DeepSpeed's logs in the
+    workers. Raises RunError if workers fail more than `run.max_failures` times under one controller, or if
+    controllers do.
     """
     ray.data.DataContext.get_current().enable_progress_bars = False
-    # On the driver's node, so that no other node's loss takes it; and not in the placement group of a Ray Tune
-    # trial, which has no room for it.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    # On the driver's node, so that losing another node does not end the actors; and not in the placement
+    # group of a Ray Tune trial, which has no room for them.
+    this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     mailbox, placement = (
-        ray.remote(num_cpus=0, scheduling_strategy=here)(kind).remote() for kind in (Mailbox, Placement)
+        ray.remote(num_cpus=0, scheduling_strategy=this_node)(kind).remote() for kind in (Mailbox, Placement)
     )
     lost: Exception = RuntimeError("nothing was tried")
     with Follower(mailbox, on_reports):
@@ -77,9 +77,9 @@ def fit(
 
 
 def _controller_was_lost(error: Exception) -> bool:
-    """Whether Ray Train's controller was, or a process that it waited for outside of the training itself.
+    """Whether Ray Train's controller was lost, or a process that it waited for outside the training itself.
 
-    Ray Train restarts workers, but neither its controller, nor workers that are lost in their first moments.
+    Ray Train restarts workers, but neither its controller nor workers that are lost just after they start.
     """
     cause = cause_of(error)
     return isinstance(cause, RayActorError | OutOfMemoryError) and not isinstance(error, WorkerGroupError)
@@ -125,8 +125,8 @@ def _trainer(
 
 
 def _train(config: Config, stream: StreamConfig, mailbox: Any, placement: Any, verbose: bool) -> Outcome:
-    # Imported in the workers alone: Ray's own processes load this module too, and torch, transformers and
-    # DeepSpeed take seconds.
+    # Imported only in the workers: Ray's own processes load this module too, and importing torch,
+    # transformers and DeepSpeed takes seconds.
     from gte_ray.train.loop import train
 
     note_placement(placement)

@@ -1,4 +1,4 @@
-"""What each worker runs: batches in, steps, checkpoints out. The same for any number of workers."""
+"""The loop of each worker: batches in, steps, checkpoints out. The same for any number of workers."""
 
 import json
 import shutil
@@ -27,13 +27,13 @@ from gte_ray.train.step import TrainingDiverged, train_step
 from gte_ray.train.step_report import Outcome
 
 STATE_FILE = "state.json"
-"""In each checkpoint: the step that it was made after."""
+"""File in each checkpoint with the step that it was saved after."""
 
 
 def train(config: Config, stream: StreamConfig, mailbox: Any, verbose: bool = False) -> Outcome:
-    """Trains from the last checkpoint to the last step; `mailbox` (an actor) is told of each step.
+    """Train from the last checkpoint to the last step, and report each step to `mailbox` (an actor).
 
-    Raises OutOfMemory where a step takes more memory than there is.
+    Raises OutOfMemory if a step needs more memory than there is.
     """
     try:
         return _train(config, stream, mailbox, verbose)
@@ -82,7 +82,7 @@ def _build_engine(
 
 
 def _last_step(checkpoint: ray.train.Checkpoint) -> int:
-    """The step that `checkpoint` was made after, read without downloading the rest of it."""
+    """Return the step that `checkpoint` was saved after, without downloading the rest of it."""
     path = f"{checkpoint.path}/{STATE_FILE}"
     try:
         with checkpoint.filesystem.open_input_stream(path) as state:
@@ -92,7 +92,7 @@ def _last_step(checkpoint: ray.train.Checkpoint) -> int:
 
 
 def _checkpoint(engine: Engine, step: int, run: OutputConfig) -> None:
-    # Ray uploads the folder while training goes on, and removes it afterwards.
+    # Ray uploads the folder while training continues, then removes it.
     folder = tempfile.mkdtemp(prefix=f"gte_ray-step-{step}-")
     try:
         engine.save(folder)
@@ -104,17 +104,17 @@ def _checkpoint(engine: Engine, step: int, run: OutputConfig) -> None:
     if ray.train.get_context().get_world_rank() == 0 and run.eval_every and (step + 1) % run.eval_every == 0:
         _keep_weights(folder, step + 1, run)
     ray.train.report(
-        {"step": step},  # where a restart begins to stream
+        {"step": step},  # a restart streams from the next step
         checkpoint=ray.train.Checkpoint.from_directory(folder),
         checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
     )
 
 
 def _keep_weights(folder: str, steps: int, run: OutputConfig) -> None:
-    """Copies the weights of the checkpoint in `folder` to where they are scored beside the training."""
-    kept = kept_weights(storage.join(run.output, run.name), steps)
+    """Copy the weights of the checkpoint in `folder` to where they wait to be scored during training."""
+    path = kept_weights(storage.join(run.output, run.name), steps)
     try:
-        storage.upload_file(str(Path(folder) / WEIGHTS_FILE), kept)
+        storage.upload_file(str(Path(folder) / WEIGHTS_FILE), path)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise RunError(f"weights after {steps} steps could not be written to {kept}: {error}") from error
+        raise RunError(f"weights after {steps} steps could not be written to {path}: {error}") from error

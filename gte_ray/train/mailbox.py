@@ -1,4 +1,4 @@
-"""How the steps' reports reach the driver: rank 0 leaves them on a mailbox, the driver picks them up."""
+"""Step reports on their way to the driver: rank 0 puts them in a mailbox, the driver takes them out."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from gte_ray.train.step_report import StepMetrics, StepReport
 
 
 class Mailbox:
-    """An actor that holds reports until the driver says that it has kept them."""
+    """An actor that holds reports until the driver confirms that it has stored them."""
 
     def __init__(self) -> None:
         self.reports: list[StepReport] = []
@@ -22,7 +22,7 @@ class Mailbox:
         self.changed = asyncio.Condition()
 
     async def push(self, reports: list[StepReport], until_kept: bool) -> None:
-        """Adds reports; with `until_kept`, returns when the driver has kept these and all before them."""
+        """Add reports; with `until_kept`, return once the driver has stored these and all earlier ones."""
         async with self.changed:
             self.reports += reports
             self.added += len(reports)
@@ -32,7 +32,7 @@ class Mailbox:
                 await self.changed.wait_for(lambda: self.kept >= last)
 
     async def take(self, kept: int, wait_seconds: float) -> list[StepReport]:
-        """All reports but the first `kept` of the run; waits for one, but not longer than `wait_seconds`."""
+        """Drop the first `kept` reports ever pushed, return the rest; wait up to `wait_seconds` for one."""
         async with self.changed:
             del self.reports[: kept - self.kept]
             self.kept = kept
@@ -43,7 +43,7 @@ class Mailbox:
 
 
 class Reporter:
-    """Rank 0 tells the mailbox of the steps, a few at a time and without waiting for it."""
+    """Sends rank 0's reports to the mailbox, a few at a time and without waiting for it."""
 
     def __init__(self, mailbox: Any, rank: int, every_seconds: float = 0.25):
         self.mailbox = mailbox if rank == 0 else None
@@ -62,7 +62,7 @@ class Reporter:
             self._send(until_kept=False)
 
     def flush(self) -> None:
-        """Returns when the driver has kept all steps: one that is in a checkpoint is never done again."""
+        """Return once the driver has stored all reports: steps that a checkpoint covers are not repeated."""
         if self.mailbox is not None:
             ray.get(self._send(until_kept=True))
 
@@ -73,9 +73,9 @@ class Reporter:
 
 
 class Follower:
-    """While the `with` block lasts, hands new reports on from the mailbox, from a thread of its own.
+    """Passes new reports from the mailbox to `on_reports` in its own thread, while the `with` block lasts.
 
-    What `on_reports` has returned from counts as kept. Where it raises, training goes on without it, and the
+    Reports count as stored once `on_reports` returns. If it raises, training continues without it, and the
     block ends with a RunError.
     """
 
@@ -106,7 +106,7 @@ class Follower:
                     self._hand_on(reports)
                 kept += len(reports)
         except (ray.exceptions.RayError, ConnectionError):
-            return  # Ray was shut down by an interrupt; that is told elsewhere
+            return  # Ray was shut down by an interrupt, which is reported elsewhere
 
     def _hand_on(self, reports: list[StepReport]) -> None:
         if self.error is None:

@@ -1,4 +1,4 @@
-"""AdamW as the paper uses it, and its learning rate."""
+"""The paper's AdamW and its learning rate."""
 
 import torch
 from torch import nn
@@ -7,9 +7,9 @@ from gte_ray.config import TrainingConfig
 
 
 def learning_rate(step: int, training: TrainingConfig) -> float:
-    """Linear warm-up to the highest rate, then linear decay towards 0 (section 3.4); `step` counts from 0.
+    """Return the rate at `step`, counted from 0: linear warm-up, then linear decay towards 0 (section 3.4).
 
-    The first step already learns, and so does the last: the rate would be 0 one step before and after.
+    The first and the last step have a rate above 0: it would be 0 one step before and one step after them.
     """
     warmup_steps = round(training.warmup * training.steps)
     if step < warmup_steps:
@@ -18,10 +18,10 @@ def learning_rate(step: int, training: TrainingConfig) -> float:
 
 
 def adamw(parameters: dict[str, nn.Parameter], training: TrainingConfig, fused: bool) -> torch.optim.AdamW:
-    """torch's AdamW over named parameters.
+    """Return torch's AdamW over named parameters.
 
-    Weights of linear layers and embeddings decay; biases and the scales of normalisations, which have one
-    dimension, do not, as BERT was trained.
+    Weights of linear layers and embeddings decay. Biases and normalisation scales, which have one dimension,
+    do not, as in BERT's training.
     """
     groups = [
         {"params": [p for p in parameters.values() if p.ndim > 1], "weight_decay": training.weight_decay},

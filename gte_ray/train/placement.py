@@ -1,6 +1,6 @@
-"""The room that workers had, given back for a controller that was lost and could not do so itself.
+"""Free the placement group of workers whose controller was lost and could not free it itself.
 
-Nothing else frees it where Ray has no dashboard, and the next workers would find none.
+Nothing else frees it if Ray has no dashboard, and the next workers would find no room.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ import ray
 
 
 class Placement:
-    """An actor that knows Ray's placement group of the workers that started last."""
+    """An actor that holds Ray's placement group of the workers that started last."""
 
     def __init__(self) -> None:
         self.group: Any = None
@@ -18,18 +18,18 @@ class Placement:
         self.group = group
 
     def take(self) -> Any:
-        """The group, None if it was taken since it was noted."""
+        """Return the group, or None if it was already taken since it was noted."""
         group, self.group = self.group, None
         return group
 
 
 def note_placement(placement: Any) -> None:
-    """Called in each worker as it starts; `placement` is a handle of the actor."""
+    """Record this worker's placement group, as each worker starts; `placement` is the actor's handle."""
     ray.get(placement.note.remote(ray.util.get_current_placement_group()))
 
 
 def free_placement(placement: Any) -> None:
-    """Frees the room of the workers that started last. Raises RayActorError where the actor is lost."""
+    """Free the placement group of the workers started last; raises RayActorError if the actor is lost."""
     group = ray.get(placement.take.remote())
     if group is not None:
         ray.util.remove_placement_group(group)

@@ -1,4 +1,4 @@
-"""Bounds to how often Ray Train starts workers again, where its own policy has none or is of no use."""
+"""Limits on how often Ray Train restarts workers, where its own policy has none or does not help."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ from gte_ray.errors import LOWER_IN_TRAINING, OutOfMemory, cause_of, explain
 class Restarts(WorkerGroupCallback, ControllerCallback):
     """Runs inside Ray Train's controller, and ends the training by raising.
 
-    Ray Train counts workers that are lost while they train. Where they are lost as they start, it tries again
-    without end, and keeps the room that they had, so that no next ones find any. Where their settings take too
-    much memory, it starts them again although that fails again.
+    Ray Train counts only workers that are lost while they train. If they are lost as they start, it retries
+    without limit and keeps their placement group, so the next workers find no room. If the settings need too
+    much memory, it restarts workers although they will fail again.
     """
 
     def __init__(self, max_failures: int):

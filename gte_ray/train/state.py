@@ -14,23 +14,23 @@ from torch import Tensor
 from gte_ray.model.weights_file import WEIGHTS_FILE, fitting
 
 MOMENTS_FILE = "optimizer.safetensors"
-"""AdamW's moments by `exp_avg.` or `exp_avg_sq.` and the name of the weight, float32."""
+"""AdamW's moments, float32, by `exp_avg.` or `exp_avg_sq.` followed by the weight's name."""
 SCALARS_FILE = "engine.json"
 
 
 @dataclass(frozen=True)
 class Scalars:
-    """What of the state is no tensor."""
+    """The part of the state that is not a tensor."""
 
     adam_steps: float
-    """Updates that AdamW has made; steps that overflowed do not count."""
+    """Number of AdamW updates; steps that overflowed do not count."""
     loss_scaler: dict[str, float] | None
     """Fields of DeepSpeed's dynamic loss scaler; None without fp16."""
 
 
 @dataclass(frozen=True)
 class StateFiles:
-    """An opened training state; tensors are read one at a time, by `get_tensor(name)` of either file."""
+    """An open training state; `get_tensor(name)` of `weights` and `moments` reads a single tensor."""
 
     scalars: Scalars
     weights: Any
@@ -40,7 +40,7 @@ class StateFiles:
 def write_state(
     folder: str, weights: dict[str, Tensor], moments: dict[str, Tensor], scalars: Scalars
 ) -> None:
-    """Writes the state into the local `folder`; raises OSError where that fails."""
+    """Write the state to the local `folder`; raises OSError if that fails."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         save_file(weights, Path(folder) / WEIGHTS_FILE)
@@ -52,7 +52,7 @@ def write_state(
 
 @contextmanager
 def open_state(folder: str) -> Iterator[StateFiles]:
-    """What `write_state` wrote; RunError when it is missing or broken, or does not fit what is done with it."""
+    """Open what `write_state` wrote; raises RunError if it is missing or broken, or does not fit its use."""
     with fitting(folder), ExitStack() as stack:
         scalars = Scalars(**json.loads((Path(folder) / SCALARS_FILE).read_text()))
         weights, moments = (

@@ -1,4 +1,4 @@
-"""One training step (section 3.4), on one rank: the same on any number of ranks and in any micro-batches."""
+"""One training step (section 3.4) on one rank: the same for any number of ranks and any micro-batches."""
 
 import hashlib
 import math
@@ -24,7 +24,7 @@ from gte_ray.train.step_report import StepMetrics
 
 
 class TrainingDiverged(RunError):
-    """The loss or the gradient is no number any more; the weights are those before the step."""
+    """The loss or the gradient is not finite; the weights are those before the step."""
 
     def __init__(self, what: str, step: int, source: str):
         super().__init__(what, step, source)
@@ -37,21 +37,22 @@ class TrainingDiverged(RunError):
 
 
 def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
-    """Contrasts the pairs of all ranks, whose shards of one step `batch` is one of, and updates the weights.
+    """Contrast the pairs of all ranks and update the weights; `batch` is this rank's shard of the step.
 
-    Raises TrainingDiverged, on all ranks alike and before the weights change, when the loss is not finite.
+    Raises TrainingDiverged, on all ranks and before the weights change, if the loss is not finite, or if the
+    gradient is not and fp16's loss scale cannot be lowered.
     """
     encoder = engine.encoder
     texts = join(batch.queries, batch.documents, batch.negatives)
     parts = encoder.micro_batches(texts, config.hardware.micro_batch_tokens)
     rows = spread(len(batch.queries), engine.device)
 
-    # All embeddings first; what does not fit graph_tokens leaves no graph (gradient caching).
+    # Compute all embeddings first. Micro-batches beyond graph_tokens keep no graph (gradient caching).
     seeds = [_seed(config.seed, batch.step, len(rows.counts), rows.rank, k) for k in range(len(parts))]
     kept = _count_within([encoder.computed_tokens(p) for p in parts], config.hardware.graph_tokens)
     outputs = [_encode(encoder, part, seeds[k], k < kept) for k, part in enumerate(parts)]
 
-    # The loss over all ranks' pairs, and its gradient with respect to the embeddings.
+    # Compute the loss over all ranks' pairs, and its gradient with respect to the embeddings.
     embeddings = torch.empty(len(texts), encoder.dimensions, device=engine.device)
     for part, output in zip(parts, outputs, strict=True):
         embeddings[_index(part, engine.device)] = output.detach()
@@ -64,11 +65,11 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
         raise TrainingDiverged("loss", batch.step, batch.source)
     (gradient,) = torch.autograd.grad(result.loss, embeddings)
 
-    # From the embeddings on into the weights, micro-batch by micro-batch, with the same dropout as before.
+    # Backpropagate from the embeddings to the weights, by micro-batch, with the same dropout as before.
     for k, part in enumerate(parts):
         output = graphs.popleft() if graphs else _encode(encoder, part, seeds[k], True)
         engine.backward((output * gradient[_index(part, engine.device)]).sum())
-        del output  # its graph is not needed any more
+        del output  # frees its graph
 
     rate = learning_rate(batch.step, config.training)
     info = engine.step(rate)
@@ -84,18 +85,18 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
 
 
 def _seed(seed: int, step: int, ranks: int, rank: int, part: int) -> int:
-    """63 bits that dropout starts from: a pure function of where in the run it is."""
+    """Return a 63-bit seed for dropout: a pure function of the position in the run."""
     digest = hashlib.blake2b(f"{seed} {step} {ranks} {rank} {part}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 
 
 def _count_within(costs: list[int], budget: int) -> int:
-    """How many of the first `costs` stay within `budget` together."""
+    """Return how many of the first `costs` fit into `budget` together."""
     return int(np.searchsorted(np.cumsum(costs), budget, side="right"))
 
 
 def _encode(encoder: Encoder, part: MicroBatch, seed: int, with_graph: bool) -> Tensor:
-    torch.manual_seed(seed)  # of the CPU and of the device, so the second pass drops what the first dropped
+    torch.manual_seed(seed)  # on CPU and device, so that the second pass drops what the first dropped
     with torch.set_grad_enabled(with_graph):
         return encoder(part)
 
@@ -105,31 +106,31 @@ def _index(part: MicroBatch, device: torch.device) -> Tensor:
 
 
 def _contrast(embeddings: Tensor, batch: PairBatch, rows: Spread, with_negatives: bool) -> Contrast:
-    """The local texts, from their embeddings in the order of `join`, and those of all ranks."""
+    """Return the local texts and those of all ranks, from local embeddings in the order of `join`."""
     queries, documents, negatives = embeddings.split([rows.local, rows.local, len(batch.negatives)])
 
-    def numbers(values: np.ndarray, rows: Spread) -> Tensor:
+    def gather_ids(values: np.ndarray, rows: Spread) -> Tensor:
         return gather(torch.tensor(values.view(np.int64), device=embeddings.device), rows)
 
     candidates = Candidates(
         queries=gather(queries, rows),
         documents=gather(documents, rows),
-        query_hashes=numbers(batch.query_hashes, rows),
-        document_hashes=numbers(batch.document_hashes, rows),
+        query_hashes=gather_ids(batch.query_hashes, rows),
+        document_hashes=gather_ids(batch.document_hashes, rows),
     )
-    if with_negatives:  # of any rank: all take part in what follows
+    if with_negatives:  # on any rank: all ranks take part in the collectives
         negative_rows = spread(len(batch.negatives), embeddings.device)
         candidates = replace(
             candidates,
             negatives=gather(negatives, negative_rows),
-            negative_hashes=numbers(batch.negative_hashes, negative_rows),
-            negative_owners=numbers(batch.negative_owners + rows.offset, negative_rows),
+            negative_hashes=gather_ids(batch.negative_hashes, negative_rows),
+            negative_owners=gather_ids(batch.negative_owners + rows.offset, negative_rows),
         )
     return Contrast(queries, documents, candidates, rows.offset)
 
 
 def _totals(result: Loss, batch: PairBatch, parts: list[MicroBatch], encoder: Encoder) -> dict[str, Any]:
-    """The fields of `Loss` and the counts of all ranks, in one reduction, by their names in `StepMetrics`."""
+    """Sum `Loss` and the counts over ranks in one reduction; keys are the fields of `StepMetrics`."""
     counts = {
         "tokens": sum(part.tokens for part in parts),
         "computed_tokens": sum(encoder.computed_tokens(part) for part in parts),

@@ -1,20 +1,20 @@
-"""What training tells of its steps. Free of torch, so that processes that only pass it on start fast."""
+"""What training reports about its steps. Imports no torch, so processes that only relay it start fast."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """Figures of one step over all ranks."""
+    """Metrics of one step over all ranks."""
 
     loss: float
     """Mean over the pairs (eq. 5)."""
     accuracy: float
-    """Share of the queries that no document of the batch is closer to than their own."""
+    """Share of the queries to which no document of the batch is closer than their own."""
     masked_share: float
     """Share of the in-batch negatives that were masked as duplicates."""
     grad_norm: float
-    """Before clipping; not finite where the step was skipped."""
+    """Before clipping; not finite if the step was skipped."""
     learning_rate: float
     overflow: bool
     """Whether fp16 gradients overflowed, so that the step was skipped."""
@@ -23,28 +23,28 @@ class StepMetrics:
     tokens: int
     """Real tokens of all texts."""
     computed_tokens: int
-    """The same with padding."""
+    """Tokens of all texts, padding included."""
     pairs: int
     digest: int
-    """Of all texts of the batch, whatever the number of ranks: equal for equal batches."""
+    """Digest of all texts of the batch: equal for equal batches on any number of ranks."""
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What rank 0 tells of one step."""
+    """What rank 0 reports about one step."""
 
     step: int
     source: str
     seconds: float
-    """Wall time since the step before."""
+    """Wall time since the previous step."""
     waited: float
-    """Seconds of it that went into waiting for data."""
+    """The part of `seconds` spent waiting for data."""
     metrics: StepMetrics
     first: bool = False
-    """Whether the workers have just been started, so that `seconds` has their warm-up in it."""
+    """Whether the workers have just started, so that `seconds` includes their warm-up."""
 
     def named(self) -> dict[str, float]:
-        """What MLflow keeps of the step, by the names that it shows."""
+        """Return the step's metrics by the names that MLflow shows."""
         m = self.metrics
         seconds = max(self.seconds, 1e-9)
         return {
@@ -68,6 +68,6 @@ class Outcome:
     """How a worker's loop ended."""
 
     last_step: int
-    """Last step that was done, counted from 0; -1 for none."""
+    """Last completed step, counted from 0; -1 for none."""
     diverged: str = ""
-    """The sentence that says where the loss turned NaN, empty when it did not."""
+    """Message of the TrainingDiverged that ended it; empty if there was none."""

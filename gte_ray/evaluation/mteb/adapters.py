@@ -1,4 +1,4 @@
-"""Our models as mteb takes them."""
+"""Adapters from our models to mteb's protocols."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,11 +11,11 @@ from gte_ray.model.load import TextModel
 from gte_ray.retrieval.bm25 import BM25_QUERIES, Bm25
 
 CHUNK_TEXTS = 65_536
-"""Texts that are tokenised, sorted by length and encoded together."""
+"""Number of texts that are tokenised, sorted by length and encoded together."""
 
 
 class MtebEncoder(AbsEncoder):
-    """A `TextModel` behind mteb's protocol for encoders; similarities are cosines."""
+    """A `TextModel` behind mteb's encoder protocol; similarities are cosines."""
 
     def __init__(self, model: TextModel, budget_tokens: int):
         self.model, self.budget_tokens = model, budget_tokens
@@ -30,10 +30,10 @@ class MtebEncoder(AbsEncoder):
         prompt_type: Any = None,
         **named: Any,
     ) -> np.ndarray:
-        """(n, D) float32, with the prompt that mteb chooses for the task among the model's own.
+        """Return (n, D) float32, with the prompt that mteb chooses for the task from the model's own.
 
-        Where there is none for the task or its type, it is that of queries or documents, and the default for other
-        texts.
+        If the model has none for the task or its type, queries and documents get their own prompt, and other
+        texts the default.
         """
         texts = [text for batch in inputs for text in batch["text"]]
         prompts, side = self.model.prompts, getattr(prompt_type, "value", prompt_type)
@@ -47,7 +47,7 @@ class MtebEncoder(AbsEncoder):
 
 
 class MtebBm25:
-    """BM25 behind mteb's protocol for search: retrieval and reranking alone."""
+    """BM25 behind mteb's search protocol, for retrieval and reranking only."""
 
     def __init__(self) -> None:
         self.mteb_model_meta = _meta(None)
@@ -60,21 +60,24 @@ class MtebBm25:
     def search(
         self, queries: Any, *, top_k: int, top_ranked: dict[str, list[str]] | None = None, **named: Any
     ) -> dict[str, dict[str, float]]:
-        """The scores of the `top_k` documents of each query that share a word with it."""
-        place = {name: i for i, name in enumerate(self.ids)}
-        found = {}
+        """Return, for each query, the scores of the `top_k` documents that share a word with it.
+
+        With `top_ranked`, return the scores of those documents instead.
+        """
+        index = {name: i for i, name in enumerate(self.ids)}
+        results = {}
         for start in range(0, len(queries), BM25_QUERIES):
             rows = queries[start : start + BM25_QUERIES]
             for name, scores in zip(rows["id"], self.bm25.scores(list(rows["text"])), strict=True):
                 if top_ranked is not None:
-                    order = np.array([place[document] for document in top_ranked[name]], np.int64)
+                    order = np.array([index[document] for document in top_ranked[name]], np.int64)
                 else:
                     order = np.argsort(-scores, kind="stable")[:top_k]
                     order = order[scores[order] > 0]
-                found[name] = {self.ids[i]: float(scores[i]) for i in order}
-        return found
+                results[name] = {self.ids[i]: float(scores[i]) for i in order}
+        return results
 
 
 def _meta(similarity: ScoringFunction | None) -> ModelMeta:
-    # mteb keeps nothing of its own here, so that no name is needed.
+    # mteb stores no results of its own here, so no name is needed.
     return ModelMeta.create_empty({"similarity_fn_name": similarity})

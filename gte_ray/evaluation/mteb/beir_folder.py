@@ -1,4 +1,4 @@
-"""A folder in BEIR's layout as a task: corpus.jsonl, queries.jsonl (`_id`, `title`, `text`), qrels/test.tsv."""
+"""A task from a folder in BEIR's layout: corpus.jsonl, queries.jsonl (`_id`, `title`, `text`), qrels/test.tsv."""
 
 import gzip
 import json
@@ -17,25 +17,25 @@ ENDINGS = ("", ".gz")
 QUERY_COLUMNS = ("query-id", "qid", "query", "topic")
 DOCUMENT_COLUMNS = ("corpus-id", "docid", "doc-id", "document-id", "pid", "docno")
 GRADE_COLUMNS = ("score", "relevance", "rel", "grade", "label")
-"""Names of the columns of a file of judgements."""
+"""Column names in a file of judgements."""
 
 Grades = dict[str, dict[str, int]]
-"""Of documents, by query."""
+"""Grades of documents, by query."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What is scored."""
+    """The texts and judgements of a folder."""
 
     corpus: dict[str, str]
     queries: dict[str, str]
     relevant: Grades
     notes: tuple[str, ...]
-    """What was left out or is missing, with numbers."""
+    """What was left out or is missing, with counts."""
 
 
 class FolderRetrieval(OwnRetrieval):
-    """The task. Its data are read when they are scored."""
+    """The task. Its data are read when it is scored."""
 
     metadata = task_metadata("folder", "Retrieval", "folder", "0", "ndcg_at_10", "eng-Latn")
 
@@ -58,7 +58,7 @@ class FolderRetrieval(OwnRetrieval):
             self.set_texts(content.corpus, content.queries, content.relevant)
 
     def check(self) -> tuple[str, ...]:
-        """Notes on the files; RunError in a sentence where they cannot be scored."""
+        """Return notes on the files. Raises RunError with a one-sentence message if they cannot be scored."""
         return read_folder(self.folder).notes
 
 
@@ -68,24 +68,24 @@ def is_folder(folder: Path) -> bool:
 
 
 def read_folder(folder: Path) -> Content:
-    """All of a folder. Raises RunError, with file and line, for what is not as it should be.
+    """Read a folder. Raises RunError with file and line if its content is invalid.
 
-    A document that is judged and not in the corpus counts as one that nobody can find, as in trec_eval. A query
-    that is judged and not among the queries is left out.
+    A judged document that is not in the corpus counts as one that cannot be found, as in trec_eval. A judged
+    query that is not among the queries is left out.
     """
     judged = _judgements(folder)
     grades = read_grades(judged)
     notes = [] if judged.name.startswith("test.") else [f"{judged} is used: there is no test.tsv"]
     queries, _ = _texts(_file(folder, "queries.jsonl"), needed=grades)
     corpus, empty = _texts(_file(folder, "corpus.jsonl"), needed={})
-    relevant = {query: found for query, found in grades.items() if query in queries}
-    documents = {document for found in relevant.values() for document in found}
-    known = len(documents & corpus.keys())
-    if not known:
+    relevant = {query: judged_documents for query, judged_documents in grades.items() if query in queries}
+    documents = {document for judged_documents in relevant.values() for document in judged_documents}
+    present = len(documents & corpus.keys())
+    if not present:
         raise RunError(f"{judged}: not one of its queries and documents is in queries.jsonl and corpus.jsonl")
     counts = (
         (len(grades) - len(relevant), len(grades), "queries are not in queries.jsonl and are left out"),
-        (len(documents) - known, len(documents), "documents are not in corpus.jsonl and cannot be found"),
+        (len(documents) - present, len(documents), "documents are not in corpus.jsonl and cannot be found"),
     )
     notes += [f"{judged}: {some:,} of {all_:,} {words}" for some, all_, words in counts if some]
     if empty:
@@ -94,15 +94,18 @@ def read_folder(folder: Path) -> Content:
 
 
 def read_grades(path: Path) -> Grades:
-    """The judgements of a TSV file with or without a header, or of one in TREC's format of four columns."""
-    found: Grades = {}
+    """Read judgements from a TSV file with or without a header, or from a file in TREC's four-column format.
+
+    Raises RunError with file and line if they are invalid.
+    """
+    grades: Grades = {}
     columns: tuple[int, ...] = ()
     for number, line in _lines(path):
         fields = [field.strip() for field in (line.split("\t") if "\t" in line else line.split())]
         if not columns:
-            named = _header(fields)
-            columns = named or ((0, 2, 3) if len(fields) == 4 else (0, 1, 2))
-            if named:
+            header = _header(fields)
+            columns = header or ((0, 2, 3) if len(fields) == 4 else (0, 1, 2))
+            if header:
                 continue
         if len(fields) <= max(columns):
             raise RunError(
@@ -111,23 +114,23 @@ def read_grades(path: Path) -> Grades:
             )
         query, document, grade = (fields[column] for column in columns)
         value = _grade(path, number, grade)
-        if found.setdefault(query, {}).setdefault(document, value) != value:
+        if grades.setdefault(query, {}).setdefault(document, value) != value:
             raise RunError(
                 f"{path}, line {number}: query {query} has another grade for document {document} above"
             )
-    if not found:
+    if not grades:
         raise RunError(f"{path}: has no judgements")
-    return found
+    return grades
 
 
 def _header(fields: list[str]) -> tuple[int, ...]:
-    """Places of query, document and grade, where `fields` are the names of columns; empty where they are not."""
+    """Return the indices of the query, document and grade columns; empty if `fields` is not a header."""
     names = [field.lower().replace("_", "-") for field in fields]
-    places = [
-        next((place for place, name in enumerate(names) if name in known), -1)
-        for known in (QUERY_COLUMNS, DOCUMENT_COLUMNS, GRADE_COLUMNS)
+    indices = [
+        next((index for index, name in enumerate(names) if name in allowed), -1)
+        for allowed in (QUERY_COLUMNS, DOCUMENT_COLUMNS, GRADE_COLUMNS)
     ]
-    return tuple(places) if min(places) >= 0 else ()
+    return tuple(indices) if min(indices) >= 0 else ()
 
 
 def _grade(path: Path, number: int, text: str) -> int:
@@ -141,8 +144,8 @@ def _grade(path: Path, number: int, text: str) -> int:
 
 
 def _texts(path: Path, needed: Any) -> tuple[dict[str, str], int]:
-    """Title and text by id, and how many have neither; RunError for one of those that is in `needed`."""
-    found: dict[str, str] = {}
+    """Return title and text by id, and how many have neither; raises RunError if such an id is `needed`."""
+    texts: dict[str, str] = {}
     empty = 0
     for number, line in _lines(path):
         try:
@@ -151,16 +154,16 @@ def _texts(path: Path, needed: Any) -> tuple[dict[str, str], int]:
             raise RunError(f"{path}, line {number}: not JSON ({error})") from error
         name, text = _row(f"{path}, line {number}", row)
         if not text:
-            empty += name not in found
+            empty += name not in texts
             if name in needed:
                 raise RunError(f"{path}, line {number}: {name} has judgements and no text")
-        if found.setdefault(name, text) != text:
+        if texts.setdefault(name, text) != text:
             raise RunError(f"{path}, line {number}: {name} has another text above")
-    return found, empty
+    return texts, empty
 
 
 def _row(place: str, row: Any) -> tuple[str, str]:
-    """Id and text of an object; an id may be a number, a title or text may be null or missing."""
+    """Return the id and text of an object. The id may be a number; title and text may be null or missing."""
     if not isinstance(row, dict):
         raise RunError(f"{place}: not an object with _id and text")
     name = row.get("_id", row.get("id"))
@@ -174,7 +177,7 @@ def _row(place: str, row: Any) -> tuple[str, str]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, and their numbers from 1."""
+    """Yield the non-blank lines with their numbers, from 1."""
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8-sig") as lines:
@@ -193,10 +196,10 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _judgements(folder: Path) -> Path:
-    """qrels/test.tsv, or the only file that is there."""
-    found = sorted(path for ending in ENDINGS for path in (folder / "qrels").glob(f"*.tsv{ending}"))
-    tests = [path for path in found if path.name.startswith("test.tsv")]
-    if tests or len(found) == 1:
-        return (tests or found)[0]
-    there = f"; there are {', '.join(path.name for path in found)}" if found else ""
-    raise UsageError(f"{folder / 'qrels/test.tsv'}: missing from a benchmark in BEIR's layout{there}")
+    """Return qrels/test.tsv, or the only file in qrels."""
+    files = sorted(path for ending in ENDINGS for path in (folder / "qrels").glob(f"*.tsv{ending}"))
+    tests = [path for path in files if path.name.startswith("test.tsv")]
+    if tests or len(files) == 1:
+        return (tests or files)[0]
+    listing = f"; there are {', '.join(path.name for path in files)}" if files else ""
+    raise UsageError(f"{folder / 'qrels/test.tsv'}: missing from a benchmark in BEIR's layout{listing}")

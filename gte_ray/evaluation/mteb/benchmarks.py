@@ -1,4 +1,4 @@
-"""Benchmarks as lists of tasks: mteb's own, and those of the paper that it does not have as the paper has them."""
+"""Benchmarks as lists of tasks: mteb's own, and the paper's where mteb has none or a different one."""
 
 import random
 from collections.abc import Callable
@@ -22,28 +22,29 @@ FEW_CODES = 1_000
 CODE_DATASET = "code-search-net/code_search_net"
 SST2_DATASET = "stanfordnlp/sst2"
 SST2_LABELS = {"plain": "{}", "prompted": "this is an example of {} movie review"}
-"""How a label becomes a text (section 4.1)."""
+"""Templates that turn a label into a text (section 4.1)."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A named list of tasks, and what the paper has to show for it."""
+    """A named list of tasks, and the paper's scores on them."""
 
     name: str
     tasks: tuple[AbsTask, ...]
     metrics: tuple[str, ...] = ()
-    """Further metrics beside each task's main score, by mteb's names."""
+    """Metrics in addition to each task's main score, by mteb's names."""
     paper: tuple[PaperRow, ...] = ()
     by_category: bool = False
-    """Whether the table has a column for each of mteb's categories instead of a row for each task."""
+    """Whether the table has a column per mteb category instead of a row per task."""
     notes: tuple[str, ...] = ()
-    """What a user should know of the data before they are scored."""
+    """What a user should know about the data before scoring."""
 
 
 def benchmark(name: str, check: bool = False) -> Benchmark:
-    """The benchmark of that name, or that of a folder in BEIR's layout; UsageError where there is none.
+    """Return the benchmark of that name, or of a folder in BEIR's layout.
 
-    `check` reads a folder's files: RunError in a sentence where they cannot be scored.
+    `check` reads a folder's files, and raises RunError with a one-sentence message if they cannot be scored.
+    Raises UsageError if there is neither benchmark nor folder.
     """
     if name in BENCHMARKS:
         return BENCHMARKS[name]()
@@ -63,8 +64,8 @@ def _mteb() -> Benchmark:
 
 
 def _beir() -> Benchmark:
-    found = {task.metadata.name: task for task in mteb.get_benchmark("BEIR").tasks}
-    return Benchmark("beir", tuple(found[name] for name in BEIR_TASKS), ("recall_at_100",), BEIR)
+    tasks = {task.metadata.name: task for task in mteb.get_benchmark("BEIR").tasks}
+    return Benchmark("beir", tuple(tasks[name] for name in BEIR_TASKS), ("recall_at_100",), BEIR)
 
 
 def _codesearchnet() -> Benchmark:
@@ -85,10 +86,10 @@ BENCHMARKS: dict[str, Callable[[], Benchmark]] = {
 
 
 class CodeSearch(OwnRetrieval):
-    """CodeSearchNet: the function for a docstring of the test set, in one language.
+    """CodeSearchNet in one language: find the function for a docstring of the test set.
 
-    Candidates are all functions of the validation and test sets (Table 7), or those of 1,000 pairs that are
-    drawn from the test set with a fixed seed (Table 13). Scored by the mean reciprocal rank.
+    Candidates are all functions of the validation and test sets (Table 7), or those of 1,000 pairs drawn from
+    the test set with a fixed seed (Table 13). Scored by the mean reciprocal rank.
     """
 
     metadata = task_metadata("codesearchnet", "Retrieval", CODE_DATASET, "main", "mrr_at_1000", "eng-Latn")
@@ -124,7 +125,7 @@ class CodeSearch(OwnRetrieval):
 
 
 class SentimentByLabels(Described, AbsTaskZeroShotClassification):
-    """SST-2 without training: the label whose text is closest to the sentence (section 4.1)."""
+    """SST-2 without training: choose the label whose text is closest to the sentence (section 4.1)."""
 
     metadata = task_metadata("sst2", "ZeroShotClassification", SST2_DATASET, "main", "accuracy", "eng-Latn")
     input_column_name = "sentence"
@@ -139,7 +140,7 @@ class SentimentByLabels(Described, AbsTaskZeroShotClassification):
     def load_data(self, *arguments: Any, **named: Any) -> None:
         if self.data_loaded:
             return
-        # The labels of its test set were never published.
+        # The labels of the test set were never published.
         rows = datasets.load_dataset(self.metadata.dataset["path"], split="validation")
         self.dataset = datasets.DatasetDict({"test": rows})
         self.data_loaded = True

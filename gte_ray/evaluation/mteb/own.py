@@ -1,4 +1,4 @@
-"""What tasks of ours have in common, as mteb takes them."""
+"""Base classes and metadata of our own mteb tasks."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from mteb.abstasks.task_metadata import TaskMetadata
 def task_metadata(
     name: str, kind: Any, path: str, revision: str, main_score: str, language: str
 ) -> TaskMetadata:
-    """What mteb needs to know of a task that is not its own."""
+    """Return the metadata that mteb needs for a task that is not its own."""
     return TaskMetadata(
         name=name,
         description=name,
@@ -25,7 +25,7 @@ def task_metadata(
 
 
 class Described(AbsTask):
-    """A task whose object, not its class, says what it is. mteb forgets that when it unloads the data."""
+    """A task whose metadata belong to the object, not the class: mteb would drop them when it unloads data."""
 
     def unload_data(self) -> None:
         metadata = self.metadata
@@ -34,7 +34,7 @@ class Described(AbsTask):
 
 
 class OwnRetrieval(Described, AbsTaskRetrieval):
-    """A retrieval task of texts that are at hand."""
+    """A retrieval task over texts in memory."""
 
     def set_texts(
         self, corpus: dict[str, str], queries: dict[str, str], relevant: dict[str, dict[str, int]]

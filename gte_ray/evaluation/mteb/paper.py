@@ -1,11 +1,11 @@
-"""What the paper scored: GTE's own figures, in percent, by the names that mteb gives the tasks."""
+"""The paper's own scores, in percent, by mteb's names of the tasks."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One row of a table of the paper."""
+    """One row of a table in the paper."""
 
     name: str
     scores: dict[str, float]
