@@ -36,7 +36,8 @@ BACKBONES = {
     "mt5": Abilities(encoder=MT5EncoderModel),
     "umt5": Abilities(encoder=UMT5EncoderModel),
 }
-"""By `model_type`. Types not marked packed yet were tried packed, with the same results as padded."""
+"""By `model_type`. Positions and direction of the types that are not packed yet are tested by packing them; T5 and its
+kin add relative positions inside the attention and cannot be packed."""
 
 
 def abilities(model_type: str) -> Abilities:
