@@ -165,7 +165,7 @@ def test_a_model_is_there_before_it_is_scored(workplace, here, monkeypatch):
         raise ValueError("these scores are not to be")
 
     with monkeypatch.context() as patch:
-        patch.setattr(finishing, "_score", fail)
+        patch.setattr(finishing, "score_in_task", fail)
         code, out, err = here(*flags)
     assert (code, "step 8/8" in out) == (1, True)
     assert err.startswith(

@@ -87,7 +87,7 @@ def tyro_main(main, argv):
 def test_fine_tuning_is_one_epoch_whatever_the_flags(batch, sources, tiny_store):
     flags = ["--recipe", "gte-base", "--store", tiny_store, "--model", "scratch"]
     flags += ["--global-batch", str(batch)] * bool(batch) + ["--sources", *sources] * bool(sources)
-    config = parse(finetune.Arguments, "prog", flags, defaults_of=finetune._defaults).config
+    config = parse(finetune.Arguments, "prog", flags, defaults_of=finetune.defaults_of_one_epoch).config
     plan = plan_steps(config, open_store(tiny_store))
     pairs = sum(source.rows for source in plan.sources)
     assert config.training.global_batch == (batch or 128)
