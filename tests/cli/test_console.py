@@ -82,6 +82,7 @@ def test_live_lines_show_names_as_they_are():
     assert shown.count(SHOWN) >= 4 and "\x1b[31m" not in shown
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("command", ["pretrain", "finetune", "show"])
 def test_a_flag_with_brackets_is_told_as_it_is(command):
     main = [sys.executable, "-m", f"gte_ray.{command}", "--recipe", "[/bold]\x1b[31m"]

@@ -51,6 +51,7 @@ def test_the_tracking_server_may_come_from_the_environment(monkeypatch):
     assert parsed.config.run.tracking_uri == "sqlite:///a.db"
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -97,6 +98,7 @@ def test_fine_tuning_is_one_epoch_whatever_the_flags(batch, sources, tiny_store)
     )
 
 
+@pytest.mark.processes
 def test_help_shows_units_and_defaults():
     result = run("--recipe", "gte-base", "--help")
     assert result.returncode == 0

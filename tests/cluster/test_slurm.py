@@ -15,6 +15,7 @@ import pytest
 
 from tests.cluster.slurm import SCONTROL, SCRIPT, SRUN, STAND_INS, Job, options
 
+pytestmark = pytest.mark.processes
 FLAGS = ("--recipe", "gte-base", "--store", "/shared/a store", "--name", "mine")
 
 

@@ -170,6 +170,7 @@ print(train_wordpiece(texts, 300, sys.argv[2]).fingerprint)
 """
 
 
+@pytest.mark.processes
 def test_a_vocabulary_is_the_same_in_every_process(folders, tmp_path, request):
     script = [sys.executable, "-c", TRAIN, str(request.path.parent), str(tmp_path)]
     found = subprocess.run(script, capture_output=True, text=True, check=True).stdout.split()[-1]

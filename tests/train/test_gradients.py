@@ -139,6 +139,7 @@ def assert_same(
     assert [m.learning_rate for m in metrics] == pytest.approx([0.5e-3, 1e-3, 1e-3, 0.75e-3, 0.5e-3])
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_ranks_with_unequal_micro_batches_equal_one_plain_process(ranks, plain, plain_hard, tmp_path):
     configs = [
