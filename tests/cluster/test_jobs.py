@@ -23,6 +23,7 @@ from tests.train.reference import Step, assert_same, steps_done
 
 AWAY_SECONDS = 12
 """Longer than Arrow tries by itself, which is about 6 s."""
+QUICK = ("-m", "tests.cluster.quick_pretrain")
 
 
 def submit(
@@ -150,22 +151,11 @@ def test_a_job_is_stopped_and_goes_on_though_its_bucket_and_mlflow_go_away(
         server.stop()
 
 
-# As `python -m gte_ray.pretrain`, but its passes over the data are short, and it does not look for room that seldom.
-QUICK = """
-import functools, runpy
-import gte_ray.runs.plan as run
-import gte_ray.train.launch as launch
-run.StreamConfig = functools.partial(run.StreamConfig, pass_steps=100)
-launch.START_SECONDS, launch.RESIZE_SECONDS = 3, 1.0
-runpy.run_module("gte_ray.pretrain", run_name="__main__")
-"""
-
-
 def test_kills_of_every_kind_change_nothing(nodes, tiny_store, tmp_path):
     """In two passes over the data."""
     kinds = random.Random(1).sample(KINDS, len(KINDS))
     steps = 160
-    training = Training(nodes, tmp_path, arguments(tiny_store, steps), program=("-c", QUICK))
+    training = Training(nodes, tmp_path, arguments(tiny_store, steps), program=QUICK)
     disturb(training, kinds, steps, seed=1)
     done = steps_done(training.history)
     assert len(done) > steps, "no step was done again: nothing was lost"
@@ -177,9 +167,10 @@ def test_kills_of_every_kind_change_nothing(nodes, tiny_store, tmp_path):
 
 def test_workers_go_with_a_notice_and_come_back(nodes, tiny_store, tmp_path):
     """Three, a node that is taken away, two, the node is back, three; as clouds do with spot machines."""
-    steps = 600
+    steps, slow = 250, tmp_path / "slow"
+    slow.touch()  # until the node is back
     flags = arguments(tiny_store, steps, "2:3", every=steps)
-    training = Training(nodes, tmp_path, flags, program=("-c", QUICK))
+    training = Training(nodes, tmp_path, flags, program=QUICK)
     third = nodes.identifier(3)
     training.wait(lambda: training.done() > EVERY)
     assert workers_on_different_nodes(nodes, 3)
@@ -191,9 +182,10 @@ def test_workers_go_with_a_notice_and_come_back(nodes, tiny_store, tmp_path):
     nodes.lose(3)
     training.wait(lambda: len(nodes.processes("RayTrainWorker")) == 2)
     lost = training.done()
-    training.wait(lambda: training.done() > lost + EVERY)
+    training.wait(lambda: training.done() > lost)
     nodes.up()
     training.wait(lambda: workers_on_different_nodes(nodes, 3))
+    slow.unlink()
     training.finish()
     done = steps_done(training.history)
     assert_same(done, expected(training.folder))
