@@ -101,9 +101,7 @@ class TextTokenizer:
             for i, encoding in zip(uncut, encodings, strict=True):
                 ids[i] = encoding.ids[:limit]
             # The fast variant does not report which word each token belongs to.
-            encodings = self.fast.encode_batch(
-                [whole[i][:characters] for i in cut], add_special_tokens=False
-            )
+            encodings = self.fast.encode_batch([whole[i][:characters] for i in cut], add_special_tokens=False)
             again = []
             for i, encoding in zip(cut, encodings, strict=True):
                 ids[i] = encoding.ids[:limit]
