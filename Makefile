@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: pretrain finetune test check format chaos bench clean
+.PHONY: pretrain finetune test test-fast check format chaos bench clean
 
 pretrain: $(VENV)/.installed
 	$(BIN)/python -m gte_ray.pretrain --name pretrained
@@ -14,8 +14,15 @@ finetune: pretrain
 	$(BIN)/python -m gte_ray.finetune --model runs/pretrained/model --name finetuned
 	$(BIN)/python -m gte_ray.show runs/pretrained runs/only-finetuned runs/finetuned
 
+# Two processes, whatever the cores: each has a Ray of its own, and one of them a cluster of three nodes.
+SHARED := -n 2 --dist loadgroup
+
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SHARED)
+
+# What a minute and a half can tell: all that needs neither Ray nor another process.
+test-fast: $(VENV)/.installed
+	$(BIN)/python -m pytest $(SHARED) -m 'not processes'
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check

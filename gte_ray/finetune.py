@@ -41,18 +41,18 @@ class _StoreFlags:
 
 
 def main() -> None:
-    arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=_defaults)
+    arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=defaults_of_one_epoch)
     if not arguments.dry_run:
         from gte_ray.runs.base import check_base
 
         check_base(arguments.config)
     if ensure_hard_store(arguments.config.data.store, arguments.config, plain_console(), arguments.verbose):
         # The defaults that depend on the store's size are known now.
-        arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=_defaults)
+        arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=defaults_of_one_epoch)
     train(arguments.config, arguments.fresh, arguments.dry_run, arguments.verbose)
 
 
-def _defaults(arguments: Sequence[str]) -> Config:
+def defaults_of_one_epoch(arguments: Sequence[str]) -> Config:
     """The defaults for one epoch over the store, or over the sources of it, that `arguments` name."""
     return defaults(arguments, _StoreFlags, _config_of)
 

@@ -12,11 +12,27 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Ray's workers are what the tests wait for; Ray would have everything else go before them.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import pytest
 
 if TYPE_CHECKING:
     from tests.bucket import Bucket
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that use Ray, and shares all out: a file to a process, but all on the cluster to one.
+
+    These take longest and come first, then the other files with tests that start processes.
+    """
+    for item in items:
+        cluster = "nodes" in item.fixturenames
+        if cluster or "ray_local" in item.fixturenames:
+            item.add_marker("processes")
+        item.add_marker(pytest.mark.xdist_group("cluster" if cluster else str(item.path)))
+    long = {item.path for item in items if item.get_closest_marker("processes")}
+    items.sort(key=lambda item: ("nodes" not in item.fixturenames, item.path not in long))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """An MLflow server for tests."""
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -31,6 +32,8 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            env=os.environ
+            | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # of its own, which start slowly
         )
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:

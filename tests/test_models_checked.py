@@ -54,6 +54,7 @@ def test_one_sentence_before_any_work(
     assert said in error and not shown and not out.exists()
 
 
+@pytest.mark.processes
 def test_a_process_of_its_own_says_one_line(models, tiny_store, tmp_path):
     command = [
         sys.executable,

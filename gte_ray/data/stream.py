@@ -102,7 +102,7 @@ class Batches:
         self.waited = 0.0
         """Seconds that the worker waited for the last batch."""
         self._ready: queue.Queue[PairBatch | BaseException | None] = queue.Queue(maxsize=2)
-        self._source = _batches(stream, world_size, start)
+        self._source = batches_in_turn(stream, world_size, start)
         threading.Thread(target=self._fill, name="stream", daemon=True).start()
 
     def __iter__(self) -> Iterator[PairBatch]:
@@ -125,7 +125,8 @@ class Batches:
             self._ready.put(error)
 
 
-def _batches(stream: StreamConfig, world_size: int, start: int) -> Iterator[PairBatch]:
+def batches_in_turn(stream: StreamConfig, world_size: int, start: int) -> Iterator[PairBatch]:
+    """This rank's shards of steps start, start + 1, ...; RuntimeError where one does not come in its turn."""
     length = stream.steps_per_pass(world_size)
     expected = start
     while expected < stream.steps:

@@ -54,21 +54,21 @@ class TextTokenizer:
         self.files = files
         self.pad_id = pad_id
         self.prompts = prompts
-        self._tokenizer = _cached_tokenizer(definition)
-        self.vocab_size = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        self.fast = _cached_tokenizer(definition)
+        self.vocab_size = self.fast.get_vocab_size(with_added_tokens=True)
         self.fingerprint = hashlib.sha256(definition.encode()).hexdigest()[:16]
-        bare = self._tokenizer.encode("a", add_special_tokens=False).ids
-        wrapped = self._tokenizer.encode("a", add_special_tokens=True).ids
+        bare = self.fast.encode("a", add_special_tokens=False).ids
+        wrapped = self.fast.encode("a", add_special_tokens=True).ids
         starts = [i for i in range(len(wrapped)) if wrapped[i : i + len(bare)] == bare]
         if not bare or not starts:
             raise RunError("the tokenizer makes nothing of 'a', so that its special tokens cannot be told")
         start = starts[0]
         # A cut through an added token such as [SEP] splits it into several words.
-        added = self._tokenizer.get_added_tokens_decoder().values()
+        added = self.fast.get_added_tokens_decoder().values()
         self._open_words = 1 + max((len(token.content) for token in added), default=0)
         self.prefix = wrapped[:start]
         self.suffix = wrapped[start + len(bare) :]
-        self.unknown_id = _unknown_id(self._tokenizer, definition)
+        self.unknown_id = _unknown_id(self.fast, definition)
         """The id of the unknown token; None if the vocabulary covers everything, as a byte-level one does."""
 
     def __reduce__(self):
@@ -82,7 +82,7 @@ class TextTokenizer:
     @cached_property
     def largest_id(self) -> int:
         """The largest id in the vocabulary."""
-        return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        return max(self.fast.get_vocab(with_added_tokens=True).values())
 
     def content_ids(self, texts: Sequence[str] | pa.Array, max_length: int, prompt: str = "") -> TokenLists:
         """Ids without special tokens, cut to leave room for them in `max_length` tokens.
@@ -97,13 +97,11 @@ class TextTokenizer:
         while open_texts:
             uncut = [i for i in open_texts if len(whole[i]) <= characters]
             cut = [i for i in open_texts if len(whole[i]) > characters]
-            encodings = self._tokenizer.encode_batch_fast([whole[i] for i in uncut], add_special_tokens=False)
+            encodings = self.fast.encode_batch_fast([whole[i] for i in uncut], add_special_tokens=False)
             for i, encoding in zip(uncut, encodings, strict=True):
                 ids[i] = encoding.ids[:limit]
             # The fast variant does not report which word each token belongs to.
-            encodings = self._tokenizer.encode_batch(
-                [whole[i][:characters] for i in cut], add_special_tokens=False
-            )
+            encodings = self.fast.encode_batch([whole[i][:characters] for i in cut], add_special_tokens=False)
             again = []
             for i, encoding in zip(cut, encodings, strict=True):
                 ids[i] = encoding.ids[:limit]

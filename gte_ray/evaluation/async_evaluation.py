@@ -85,7 +85,7 @@ class AsyncEvaluation:
     def _start(self) -> None:
         workers = self.config.hardware.most_workers if self.config.hardware.gpu else 0
         spare = workers > 0 and ray.cluster_resources().get("GPU", 0) > workers
-        task = ray.remote(_score).options(
+        task = ray.remote(score_in_task).options(
             num_cpus=1, num_gpus=1 if spare else 0, scheduling_strategy="DEFAULT"
         )
         weights = kept_weights(self.run_folder, self.waiting[0])
@@ -114,7 +114,7 @@ class AsyncEvaluation:
         return storage.join(self.run_folder, "scores", f"step-{step}.json")
 
 
-def _score(*arguments: Any) -> tuple[SourceScores, ...]:
+def score_in_task(*arguments: Any) -> tuple[SourceScores, ...]:
     from gte_ray.evaluation.scoring import score_weights  # takes seconds, and the driver does not need it
 
     return score_weights(*arguments)

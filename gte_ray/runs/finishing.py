@@ -85,7 +85,7 @@ def score(run: Run, trained: Trained) -> Scores:
     Raises RunError that names the model's folder, which stays whatever happens here.
     """
     hardware = run.config.hardware
-    task = ray.remote(_score).options(
+    task = ray.remote(score_in_task).options(
         num_cpus=hardware.worker_cpus, num_gpus=1 if hardware.gpu else 0, **_ANYWHERE
     )
     try:
@@ -115,7 +115,7 @@ def _export(
             storage.upload(local, model_folder)
 
 
-def _score(
+def score_in_task(
     card: ModelCard, tokenizer: TextTokenizer, checkpoint: ray.train.Checkpoint, model_folder: str
 ) -> Scores:
     """Returns the scores, and writes them to the model card too."""

@@ -12,7 +12,10 @@ from gte_ray.tracking.tracker import TrackedRun, Tracker
 from tests.servers import Server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+]
 ROWS = ("small", "large")
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 from scipy import stats
 
 from gte_ray.ablation.figure import ablation_plot
@@ -80,25 +83,74 @@ def test_tables_hold_ours_with_spread_and_the_papers():
     assert console_table(found).row_count == 3
 
 
+@pytest.fixture
+def drawn(monkeypatch) -> list[Figure]:
+    """Figures as they are handed on to be saved."""
+    found: list[Figure] = []
+    monkeypatch.setattr("gte_ray.ablation.figure.save", lambda figure, path: found.append(figure) or [])
+    return found
+
+
+def points(axes: Axes) -> list[tuple[float, float]]:
+    return [tuple(point) for point in axes.lines[0].get_xydata()]
+
+
 @pytest.mark.parametrize("x", [True, False])
 @pytest.mark.parametrize("paper", [(50.0, 60.0, 70.0), (None, 59.0, None), (None, None, None)])
-def test_plots_of_all_kinds_are_drawn(tmp_path, paper, x):
-    curves = [("row0", [(step, 9 - step / 20) for step in range(100)]), ("row1", [])]
+def test_a_plot_has_our_means_with_their_spread_and_the_papers_scores_on_an_axis_of_their_own(
+    drawn, paper, x
+):
     found = report("better than", (50, 52), (60, None), (None, None), paper=paper, x=x)
-    for drawn in ([], curves):
-        png, svg = ablation_plot(found, drawn, str(tmp_path / "plot"))
-        assert Path(png).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-        assert "<svg" in Path(svg).read_text()
+    ablation_plot(found, [], "plot")
+    ours, *others = drawn[0].axes
+    assert points(ours) == [(0, 51), (1, 60)]
+    spread = ours.containers[0].lines[2][0].get_segments()
+    np.testing.assert_allclose(spread, [[[0, 51 - 2**0.5], [0, 51 + 2**0.5]], [[1, 60], [1, 60]]])
+    assert [label.get_text() for label in ours.get_xticklabels()] == (
+        ["row0\n0", "row1\n1", "row2\n2"] if x else ["row0", "row1", "row2"]
+    )
+    assert (ours.get_xlabel(), ours.get_ylabel()) == ("size", "ours, %")
+    labels = [text.get_text() for text in ours.get_legend().get_texts()]
+    if paper[0] is None:  # one score alone tells nothing
+        assert (others, labels) == ([], ["ours: held-out nDCG@10"])
+    else:
+        assert points(others[0]) == [(0, 50), (1, 60), (2, 70)]
+        assert others[0].get_ylabel() == "the paper's, %"
+        assert labels == ["ours: held-out nDCG@10", "the paper: MTEB"]
+    lines = {axes.lines[0].get_linestyle() for axes in drawn[0].axes}
+    assert lines == {"-" if x else "None"}, "rows without a figure have no order to be joined in"
 
 
-def test_rows_of_several_series_are_told_apart_by_place_and_colour(monkeypatch, tmp_path):
-    drawn = []
-    monkeypatch.setattr("gte_ray.ablation.figure.save", lambda figure, path: drawn.append(figure) or [])
+def test_curves_are_the_smoothed_losses_of_the_rows_that_have_some(drawn):
+    losses = [(step, 9 - step / 20) for step in range(100)]
+    found = report("better than", (50, 52), (60, None))
+    ablation_plot(found, [("row0", losses), ("row1", []), ("_row2", losses[:50])], "plot")
+    axes = drawn[0].axes[1]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["row0", " _row2"]
+    for line, count in zip(axes.lines, (100, 50), strict=True):
+        steps, values = line.get_data()
+        assert (steps[0], steps[-1]) == (0, count - 1)
+        np.testing.assert_allclose(values, 9 - steps / 20)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "training loss")
+
+
+def test_a_plot_is_written_as_png_and_svg(tmp_path):
+    paths = ablation_plot(report("better than", (50, 52), (60, 61)), [], str(tmp_path / "plot"))
+    assert paths == [f"{tmp_path}/plot.png", f"{tmp_path}/plot.svg"]
+    assert imread(paths[0]).shape[:2] == (660, 1050)
+    assert "<svg" in Path(paths[1]).read_text()
+
+
+def test_rows_of_several_series_are_told_apart_by_place_and_colour(drawn):
     found = report("better than", (50, 52), (60, 61), (55, 56))
     first, second, third = found.results
     results = (first, second, replace(third, name="row1, fine-tuning", x=second.x, series="fine-tuning"))
-    ablation_plot(replace(found, results=results), [], str(tmp_path / "plot"))
+    ablation_plot(replace(found, results=results), [], "plot")
     axes = drawn[0].axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1"]
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels[:2] == ["ours: held-out nDCG@10", "ours: held-out nDCG@10, fine-tuning"]
+    one, other = (container.lines[0] for container in axes.containers)
+    assert [tuple(p) for p in one.get_xydata()] == [(0, 51), (1, 60.5)]
+    assert [tuple(p) for p in other.get_xydata()] == [(1, 55.5)]
+    assert one.get_color() != other.get_color()

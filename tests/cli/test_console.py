@@ -82,6 +82,7 @@ def test_live_lines_show_names_as_they_are():
     assert shown.count(SHOWN) >= 4 and "\x1b[31m" not in shown
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("command", ["pretrain", "finetune", "show"])
 def test_a_flag_with_brackets_is_told_as_it_is(command):
     main = [sys.executable, "-m", f"gte_ray.{command}", "--recipe", "[/bold]\x1b[31m"]
@@ -104,15 +105,15 @@ def test_errors_hold_no_escape_codes(capsys):
 def test_the_time_left_is_that_of_steps_without_the_warm_up():
     """A first step of 360 s, then 6 s each; after half of the steps the workers are started again."""
     console = Console(file=io.StringIO(), width=200)
-    progress = TrainingProgress(console, 101, 0)
+    progress = TrainingProgress(console, 101, 0, plain_every_seconds=-1.0)
     steps = [
         replace(report(step), seconds=360.0 if step in (0, 50) else 6.0, first=step in (0, 50))
         for step in range(101)
     ]
-    told = []
     for step in steps:
         progress.show([step])
-        told.append(progress._description())
+    told = console.file.getvalue().splitlines()
+    assert len(told) == 101
     assert ("left" in told[0], "left" in told[50]) == (False, False)
     for step in [*range(1, 50), *range(51, 101)]:
         assert told[step].endswith(f"  0 pairs/s  {clock((100 - step) * 6)} left"), step

@@ -51,6 +51,7 @@ def test_the_tracking_server_may_come_from_the_environment(monkeypatch):
     assert parsed.config.run.tracking_uri == "sqlite:///a.db"
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -87,7 +88,7 @@ def tyro_main(main, argv):
 def test_fine_tuning_is_one_epoch_whatever_the_flags(batch, sources, tiny_store):
     flags = ["--recipe", "gte-base", "--store", tiny_store, "--model", "scratch"]
     flags += ["--global-batch", str(batch)] * bool(batch) + ["--sources", *sources] * bool(sources)
-    config = parse(finetune.Arguments, "prog", flags, defaults_of=finetune._defaults).config
+    config = parse(finetune.Arguments, "prog", flags, defaults_of=finetune.defaults_of_one_epoch).config
     plan = plan_steps(config, open_store(tiny_store))
     pairs = sum(source.rows for source in plan.sources)
     assert config.training.global_batch == (batch or 128)
@@ -97,6 +98,7 @@ def test_fine_tuning_is_one_epoch_whatever_the_flags(batch, sources, tiny_store)
     )
 
 
+@pytest.mark.processes
 def test_help_shows_units_and_defaults():
     result = run("--recipe", "gte-base", "--help")
     assert result.returncode == 0

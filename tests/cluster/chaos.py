@@ -60,7 +60,7 @@ def disturb(training: Training, kinds: list[str], steps: int, seed: int) -> list
         training.kill(kind, choose)
         training.wait(lambda before=before: _last(training) > before)
         kills.append(Kill(kind, before, time.monotonic() - begun))
-        check_checkpoint(training)
+        check_checkpoint(training.folder)
     training.finish()
     return kills
 
@@ -69,9 +69,9 @@ def _last(training: Training) -> int:
     return max((step.number for step in steps_done(training.history)), default=-1)
 
 
-def check_checkpoint(training: Training) -> None:
+def check_checkpoint(run_folder: str) -> None:
     """Reads the last checkpoint that is registered."""
-    result = last_checkpoint(training.folder)
+    result = last_checkpoint(run_folder)
     if result is not None:
         with result.checkpoint.as_directory() as folder, safe_open(f"{folder}/{WEIGHTS_FILE}", "pt") as file:
             assert all(file.get_tensor(name).isfinite().all() for name in file.keys())  # noqa: SIM118

@@ -34,6 +34,10 @@ class Nodes:
             "GTE_RAY_LOCAL_PORT": str(self.port),
             "RAY": str(Path(sys.executable).with_name("ray")),
             "OMP_NUM_THREADS": "1",
+            # A node that is lost refuses connections at once; one that is slow has the time that it needs.
+            "RAY_health_check_period_ms": "500",
+            # Processes start when there is something for them to do, rather than three on each node for each driver.
+            "RAY_prestart_worker_first_driver": "0",
         }
 
     @property
@@ -63,8 +67,8 @@ class Nodes:
         done = self.script("lose", str(number))
         assert done.returncode == 0, done.stdout
 
-    def notice(self, number: int, seconds: int = 60) -> subprocess.CompletedProcess:
-        """Tells Ray that a node is to be taken away in `seconds`, as a cloud's notice does."""
+    def identifier(self, number: int) -> str:
+        """Ray's id of a node that runs."""
         listed = subprocess.run(
             [self.environment["RAY"], "list", "nodes", "--format", "json"],
             env=self.inside, capture_output=True, text=True, timeout=120,
@@ -75,6 +79,10 @@ class Nodes:
             for node in json.loads(listed.stdout)
             if node["node_ip"] == address and node["state"] == "ALIVE"
         ]
+        return node
+
+    def notice(self, node: str, seconds: int = 60) -> subprocess.CompletedProcess:
+        """Tells Ray that a node, by its id, is to be taken away in `seconds`, as a cloud's notice does."""
         command = [
             *("drain-node", "--address", self.inside["RAY_ADDRESS"], "--node-id", node),
             *("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "taken away"),

@@ -12,6 +12,7 @@ from manifests import FOLDER, ROOT, all_manifests, manifest, pod, pods, quantity
 
 from gte_ray.cli.flags import parse
 from gte_ray.pretrain import Arguments
+from tests.cluster.ray_autoscaler import kuberay_groups
 
 DOCUMENTS = [f"{kind}/{name}" for kind, name in all_manifests()]
 PODS = [pod.name for pod in pods()]
@@ -122,13 +123,7 @@ def test_the_gpu_nodes_hold_the_workers_of_the_job(kind, name):
 
 @pytest.mark.parametrize(("kind", "name"), RAY)
 def test_rays_autoscaler_reads_the_groups_as_they_are_meant(kind, name):
-    from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
-
-    spec = manifests.ray_spec(manifest(kind, name))
-    config = _derive_autoscaling_config_from_ray_cr(
-        {"metadata": {"namespace": "gte-ray", "name": name}, "spec": spec}
-    )
-    groups = config["available_node_types"]
+    groups = kuberay_groups(name, manifests.ray_spec(manifest(kind, name)))
     head, cpu, gpu = (groups[group]["resources"] for group in ("headgroup", "cpu", "gpu"))
     assert head["CPU"] == 0
     assert "GPU" not in head

@@ -1,21 +1,17 @@
 """cluster/aws: Ray's own checks of the configuration, and what it asks EC2 for, without network or account."""
 
-import copy
 import os
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
 from botocore.exceptions import ParamValidationError
-from botocore.stub import Stubber
 from jsonschema import ValidationError
-from ray.autoscaler._private.aws import config as aws
-from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
-from ray.autoscaler._private.util import prepare_config, validate_config
+
+from tests.cluster.ray_autoscaler import node_types, prepared, request_to_ec2
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "cluster/aws"
@@ -31,32 +27,6 @@ def no_account(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-
-def prepared(config: dict[str, Any]) -> dict[str, Any]:
-    """`config` with Ray's defaults, checked by Ray as `ray up` does first."""
-    config = prepare_config(copy.deepcopy(config))
-    validate_config(config)
-    return config
-
-
-def request_to_ec2(config: dict[str, Any], node_type: str) -> dict[str, Any]:
-    """What Ray asks EC2 for when it launches a node; ParamValidationError where EC2's API has no such thing."""
-    types = aws._configure_from_network_interfaces(prepared(config))["available_node_types"]
-    region = config["provider"]["region"]
-    provider = AWSNodeProvider.__new__(AWSNodeProvider)  # its __init__ makes clients and nothing else
-    provider.provider_config, provider.cluster_name = config["provider"], config["cluster_name"]
-    provider.ec2_fail_fast = boto3.resource("ec2", region_name=region)
-    asked: list[dict[str, Any]] = []
-    client = provider.ec2_fail_fast.meta.client
-    client.meta.events.register(
-        "provide-client-params.ec2.RunInstances", lambda params, **_: asked.append(params)
-    )
-    with Stubber(client) as stubber:
-        launched = {"InstanceId": "i-1", "State": {"Name": "pending"}, "StateReason": {"Message": "pending"}}
-        stubber.add_response("run_instances", {"Instances": [launched]})
-        provider._create_node(types[node_type]["node_config"], {}, 1)
-    return asked[0]
 
 
 def test_ray_accepts_the_configuration(config):
@@ -118,7 +88,7 @@ def test_spot_comes_before_on_demand_and_offers_the_same(config):
 
 def test_every_node_is_in_the_users_security_group(config):
     """Ray makes one itself, with SSH open to the world, for a node that names none."""
-    types = aws._configure_from_network_interfaces(prepared(config))["available_node_types"]
+    types = node_types(config)
     groups = {tuple(node_type["node_config"]["SecurityGroupIds"]) for node_type in types.values()}
     assert groups == {(config["metadata"]["group"],)}
 

@@ -114,6 +114,7 @@ prepare(sys.argv[1], [SourceSpec(*line.split("|")) for line in sys.argv[2:]], re
 """
 
 
+@pytest.mark.processes
 def test_a_killed_run_leaves_nothing_half_visible_and_the_next_finishes_it(tmp_path):
     sources = [small("first", tmp_path), small("second", tmp_path)]
     store = tmp_path / "store"

@@ -12,7 +12,7 @@ from gte_ray.data.batch import from_table, to_table
 from gte_ray.data.read import StreamConfig, read_batch
 from gte_ray.data.step_plan import PlanSource
 from gte_ray.data.store import open_store
-from gte_ray.data.stream import Batches, PlanDataConfig, _batches, placeholders
+from gte_ray.data.stream import Batches, PlanDataConfig, batches_in_turn, placeholders
 
 STEPS = 23
 RANK = threading.local()
@@ -90,7 +90,7 @@ def shards(monkeypatch, *ranks):
 
 def consumed(stream, rank, ranks, start):
     RANK.number = rank
-    return [batch.step for batch in _batches(stream, ranks, start)]
+    return [batch.step for batch in batches_in_turn(stream, ranks, start)]
 
 
 @pytest.mark.parametrize(("world_size", "start", "built_from"), [(2, 13, 11), (3, 0, 0)])

@@ -114,14 +114,14 @@ def test_a_long_text_is_not_tokenised_whole(both, monkeypatch):
     class Spy:
         def encode_batch_fast(self, texts, **options):
             seen.extend(map(len, texts))
-            return tokenizer._tokenizer.encode_batch_fast(texts, **options)
+            return tokenizer.fast.encode_batch_fast(texts, **options)
 
         def encode_batch(self, texts, **options):
             seen.extend(map(len, texts))
-            return tokenizer._tokenizer.encode_batch(texts, **options)
+            return tokenizer.fast.encode_batch(texts, **options)
 
     copy = pickle.loads(pickle.dumps(tokenizer))
-    monkeypatch.setattr(copy, "_tokenizer", Spy())
+    monkeypatch.setattr(copy, "fast", Spy())
     copy.content_ids(["river stone cloud " * 600_000], 32)
     assert sum(seen) < 1_000
 
@@ -170,6 +170,7 @@ print(train_wordpiece(texts, 300, sys.argv[2]).fingerprint)
 """
 
 
+@pytest.mark.processes
 def test_a_vocabulary_is_the_same_in_every_process(folders, tmp_path, request):
     script = [sys.executable, "-c", TRAIN, str(request.path.parent), str(tmp_path)]
     found = subprocess.run(script, capture_output=True, text=True, check=True).stdout.split()[-1]

@@ -31,7 +31,7 @@ def folder(ray_local, tmp_path, monkeypatch):
             time.sleep(0.02)
         return (SourceScores(float(Path(weights).read_text()), 0.0, 0.0, 0.0, "a", 1, 2),)
 
-    monkeypatch.setattr(beside, "_score", score)
+    monkeypatch.setattr(beside, "score_in_task", score)
     monkeypatch.setattr(beside, "LOOK_SECONDS", 0.0)
     return tmp_path
 
@@ -47,6 +47,13 @@ def scoring(folder: Path, start: int = 0) -> tuple[AsyncEvaluation, dict[int, fl
         said[step] = rows[0].ndcg_at_10
 
     return AsyncEvaluation(CONFIG, str(folder), None, start, on_scores), said
+
+
+def look_until(found: AsyncEvaluation, said: dict[int, float], steps: int) -> None:
+    """Looks after `steps` again and again, until there are scores."""
+    until = time.monotonic() + 60
+    while not said and time.monotonic() < until:
+        found.look(steps)
 
 
 def test_training_does_not_wait_and_steps_come_in_order(folder):
@@ -68,18 +75,15 @@ def test_weights_are_scored_while_training_goes_on(folder):
     found.look(2)
     assert found.task is None, "weights that are not written yet"
     keep(folder, 2, "0.5")
-    until = time.monotonic() + 60
-    while not said and time.monotonic() < until:
-        found.look(3)
+    look_until(found, said, 3)
     assert said == {2: 0.5}
 
 
 def test_another_attempt_scores_only_what_has_no_scores(folder):
     (folder / "go").touch()
-    found, _ = scoring(folder)
+    found, said = scoring(folder)
     keep(folder, 2, "0.5")
-    found.look(2)
-    found._take()
+    look_until(found, said, 2)
     keep(folder, 4, "0.6")
     again, said = scoring(folder, start=4)
     assert said == {2: 0.5}

@@ -1,6 +1,11 @@
 """The table: averages, what is missing, the paper's rows, names of models."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from gte_ray.cli.tables import benchmark_table
 from gte_ray.evaluation.mteb.paper import CATEGORIES, MTEB, PaperRow
@@ -49,13 +54,41 @@ def test_a_column_for_each_category_and_the_average_over_tasks():
     assert benchmark_table(found).row_count == 2 + len(MTEB)
 
 
-def test_files(tmp_path):
+def test_a_table_has_a_row_for_each_score():
     assert table_csv(results()).splitlines()[:2] == [
         "model,task,category,metric,score",
         "runs/one/model,a,STS,main,0.1",
     ]
-    paths = plot(scoreboard("bench", results(), "main", [], False), str(tmp_path / "plot"))
-    assert all((tmp_path / path.rsplit("/", 1)[-1]).stat().st_size > 1_000 for path in paths)
+
+
+def test_a_plot_has_bars_for_each_model_and_paler_ones_for_the_papers(monkeypatch):
+    drawn: list[Figure] = []
+    monkeypatch.setattr("gte_ray.report.benchmark.save", lambda figure, path: drawn.append(figure) or [])
+    plot(
+        scoreboard("bench", results(), "main", [PaperRow("GTE", {"a": 50.0, "c": 70.0}, 60.0)], False), "plot"
+    )
+    (axes,) = drawn[0].axes
+    heights = {bars.get_label(): [bar.get_height() for bar in bars] for bars in axes.containers}
+    assert heights == {
+        "one/model": pytest.approx([10, 20, 60]),
+        "two/model": pytest.approx([30, 0, 50]),
+        "paper: GTE": pytest.approx([50, 0, 70]),
+    }
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(heights)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c"]
+    assert (axes.get_title("left"), axes.get_ylabel()) == ("bench", "%")
+    one, two, paper = (list(bars) for bars in axes.containers)
+    assert paper[0].get_alpha() < 1.0 == one[0].get_alpha() == two[0].get_alpha()
+    for place, bars in enumerate(zip(one, two, paper, strict=True)):
+        starts = [bar.get_x() for bar in bars]
+        assert starts == sorted(starts) and np.diff(starts) == pytest.approx([bars[0].get_width()] * 2)
+        assert place - 0.5 < starts[0] and starts[2] + bars[2].get_width() < place + 0.5
+
+
+def test_a_plot_is_written_as_png_and_svg(tmp_path):
+    png, svg = plot(scoreboard("bench", results(), "main", [], False), str(tmp_path / "plot"))
+    assert imread(png).shape[:2] == (660, 900)
+    assert "<svg" in Path(svg).read_text()
 
 
 def test_models_are_named_by_the_end_of_their_path_that_differs():

@@ -1,5 +1,6 @@
 """Gathering with gradient: alone, and over ranks with different numbers of rows."""
 
+import pytest
 import torch
 
 from gte_ray.model.gather import Spread, gather, spread, sum_over_ranks
@@ -28,6 +29,7 @@ def gather_on_rank(rank: int):
     return rows, everything.detach(), local.grad, total, hashes
 
 
+@pytest.mark.processes
 def test_ranks_with_unequal_rows_get_all_rows_and_the_sum_of_gradients(tmp_path):
     results = on_ranks(3, gather_on_rank, tmp_path)
     whole = all_rows().requires_grad_()

@@ -10,7 +10,6 @@ import torch
 from safetensors.numpy import save_file
 
 from gte_ray.pretrained import files as model_folder
-from gte_ray.pretrained import identity as weights
 from gte_ray.pretrained.identity import ORIGIN_FILE, identity, of_run, origin_record
 from gte_ray.runtime import storage
 
@@ -173,12 +172,25 @@ def test_pickled_weights_are_fetched_where_there_are_no_others(safe, tmp_path, m
 
 
 def test_a_file_is_read_once_while_it_stays(folder):
-    for path in folder.rglob("*.*"):
-        os.utime(path, ns=(10**18, 10**18))
-    first, before = identity(str(folder)), weights._digest_of.cache_info()
+    paths = [folder / name for name in FILES]
+    settle(paths, 10**18)
+    first = identity(str(folder))
+    for path in paths:  # other bytes, of which size and time of change tell nothing
+        content = path.read_bytes()
+        other = content[:-1] + bytes([content[-1] ^ 1])
+        path.write_bytes(other if path.name != "modules.json" else content.replace(b" ", b"\t"))
+    settle(paths, 10**18)
     assert identity(str(folder)) == first
-    after = weights._digest_of.cache_info()
-    assert (after.hits - before.hits, after.misses - before.misses) == (len(FILES), 0)
+    for path in paths:
+        settle([path], 10**18 + 10**9)
+        assert identity(str(folder)) != first
+        first = identity(str(folder))
+
+
+def settle(paths, ns):
+    """Gives files a time of change of long ago."""
+    for path in paths:
+        os.utime(path, ns=(ns, ns))
 
 
 def test_a_model_in_a_bucket(folder, bucket, tmp_path):

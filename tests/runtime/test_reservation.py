@@ -2,17 +2,14 @@
 
 import pytest
 import ray
-from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
-    ResourceRequestPriority,
-    get_or_create_autoscaling_coordinator,
-)
 
-from gte_ray.runtime.reservation import renew
+from gte_ray.runtime.reservation import COORDINATOR, renew
 
 
 @pytest.fixture
 def coordinator(ray_local):
-    found = get_or_create_autoscaling_coordinator()
+    ray.data.range(1).map_batches(lambda rows: rows).materialize()  # Ray Data starts it
+    found = ray.get_actor(COORDINATOR, namespace=COORDINATOR)
     yield found
     ray.get(found.cancel_request.remote("train-two"))
 
@@ -24,7 +21,6 @@ def reserved(coordinator, run_id: str) -> float:
         resources=[{"CPU": 1.0}] * 4,
         label_selectors=[{}] * 4,
         expire_after_s=180,
-        priority=ResourceRequestPriority.HIGH,
     )
     ray.get(request)
     found = ray.get(coordinator.get_reserved_resources.remote(f"train-{run_id}"))

@@ -68,6 +68,7 @@ def test_new_run_has_all_that_was_logged(folder, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.processes
 def test_a_verbose_tracker_lets_mlflow_log(tmp_path):
     script = f"""
         from gte_ray.tracking.tracker import TrackedRun, Tracker
@@ -152,6 +153,7 @@ def test_deleted_experiment_is_restored_with_a_word(folder):
     assert len(warnings) == 1 and "restored" in warnings[0]
 
 
+@pytest.mark.processes
 def test_killed_driver_loses_nothing(folder):
     """SIGKILL with MLflow away: the spool, its last line cut, is written by the next start."""
     script = f"""
@@ -266,6 +268,7 @@ def test_tracking_uris(tmp_path, monkeypatch):
             resolve_uri(wrong)
 
 
+@pytest.mark.processes
 def test_server_that_is_away_at_the_start_and_again_in_the_middle(folder):
     server, warnings = Server(folder), []
     tracker = start(folder, uri=server.uri, warnings=warnings)

@@ -52,6 +52,7 @@ def on_two(rank: int, config: Config, one: Path, two: Path) -> tuple[list[float]
     )
 
 
+@pytest.mark.processes
 def test_checkpoints_continue_at_the_same_and_at_another_world_size(tmp_path):
     config = tiny(dropout=0.0)
     one, two = tmp_path / "one", tmp_path / "two"
@@ -125,6 +126,7 @@ def diverge_on_rank(rank: int, config: Config) -> tuple[str, int, str, bool]:
     return str(caught.value), caught.value.step, caught.value.source, unchanged
 
 
+@pytest.mark.processes
 def test_a_loss_that_is_no_number_stops_all_ranks_before_the_weights_change(tmp_path):
     message = "training diverged: the loss of step 2 (source source) is not finite"
     assert on_ranks(2, diverge_on_rank, tmp_path, tiny()) == [(message, 2, "source", True)] * 2
@@ -229,6 +231,7 @@ def test_stages_that_the_step_cannot_run_on_are_refused(stage, precision):
         Engine(encoder_of(config), config, CPU)
 
 
+@pytest.mark.processes
 def test_nothing_is_printed_or_compiled():
     script = (
         "import torch, runs; from gte_ray.train.engine import Engine; from gte_ray.train.step import train_step\n"

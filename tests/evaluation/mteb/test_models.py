@@ -79,9 +79,11 @@ def test_one_model_under_two_names_is_computed_once(run, units, tmp_path):
     assert results[twin, "MockSTSTask"] == replace(results[MINILM, "MockSTSTask"], model=twin)
 
 
-def test_scores_in_half_precision_are_kept_apart(tmp_path):
-    folders = {result._folder(MINILM, replace(scoring(tmp_path, "x"), pool=Pool(gpu=gpu))) for gpu in (0, 1)}
-    assert len(folders) == 2
+def test_scores_in_half_precision_are_kept_apart(units, tmp_path):
+    for gpu in (False, True):
+        where = replace(scoring(tmp_path, "x"), pool=Pool(gpu=gpu))
+        result.cached_or_scored([(MINILM, "a", "a")], lambda _: lambda unit: (), None, where, lambda *_: None)
+    assert len({path for _, _, path in units}) == 2
 
 
 PROMPTS = {"query": "river: ", "document": "stone of: ", "STS": "sky ", "Clustering": "cluster of "}
