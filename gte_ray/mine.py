@@ -78,8 +78,8 @@ def main() -> None:
             model,
             window,
             Pool(arguments.workers, arguments.gpu, arguments.threads),
-            arguments.sources,
-            progress.report,
+            sources=arguments.sources,
+            report=progress.report,
         )
     console.print(store_table(mined))
     bare = [source.name for source in mined.manifest.sources if source.rows and not source.negatives]

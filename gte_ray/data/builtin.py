@@ -8,10 +8,11 @@ import hashlib
 import sys
 import sysconfig
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -51,6 +52,14 @@ LARGEST_FILE = 400_000
 """Size in bytes above which a file is assumed to be generated, and is skipped."""
 
 
+class _Job(NamedTuple):
+    """What one task reads."""
+
+    number: int
+    files: tuple[str, ...] | None
+    """Python files; None for the metadata of the installed packages."""
+
+
 def prepare_builtin(
     uri: str, ids: Ids | None, report: Report, seed: int = 0, held_out_share: float = BUILTIN_HELD_OUT_SHARE
 ) -> Store:
@@ -67,9 +76,10 @@ def prepare_builtin(
     if unfinished(uri, sources, seed, held_out_share):
         storage.delete(raw)
         files = [file for group in package_files() for file in group]
-        units = [["metadata"], *(files[i : i + TASK_FILES] for i in range(0, len(files), TASK_FILES))]
-        for extracted in run_tasks(list(enumerate(units)), partial(_extract, folder=raw)):
-            report("reading installed packages", extracted["pairs"])
+        shares = [None, *(tuple(files[i : i + TASK_FILES]) for i in range(0, len(files), TASK_FILES))]
+        jobs = [_Job(number, share) for number, share in enumerate(shares)]
+        for pairs in run_tasks(jobs, partial(_extract, folder=raw)):
+            report("reading installed packages", pairs)
     store = prepare(uri, sources, seed=seed, held_out_share=held_out_share, ids=ids, report=report)
     storage.delete(raw)
     return store
@@ -112,19 +122,19 @@ def _inner_path(path: str) -> str:
     return path.split("site-packages/")[-1].split("/lib/python")[-1]
 
 
-def _extract(unit: tuple[int, list[str]], folder: str) -> Iterator[dict]:
-    number, files = unit
+def _extract(job: _Job, folder: str) -> Iterator[int]:
+    """Writes the pairs of a job, a file for each source; how many there were."""
     pairs: dict[str, list[SourcePair]] = defaultdict(list)
-    for pair in metadata_pairs() if files == ["metadata"] else _code_pairs(files):
+    for pair in metadata_pairs() if job.files is None else _code_pairs(job.files):
         pairs[pair.source].append(pair)
     for source, source_pairs in pairs.items():
         columns = {
             "query": pa.array([pair.query for pair in source_pairs], pa.large_string()),
             "document": pa.array([pair.document for pair in source_pairs], pa.large_string()),
         }
-        path = storage.join(folder, f"{source}-{number:05}.parquet")
+        path = storage.join(folder, f"{source}-{job.number:05}.parquet")
         write_parquet(pa.table(columns), path, ROW_GROUP_ROWS)
-    yield {"pairs": sum(map(len, pairs.values()))}
+    yield sum(map(len, pairs.values()))
 
 
 def metadata_pairs() -> Iterator[SourcePair]:
@@ -134,7 +144,7 @@ def metadata_pairs() -> Iterator[SourcePair]:
     yield from topic_pairs()
 
 
-def _code_pairs(files: list[str]) -> Iterator[SourcePair]:
+def _code_pairs(files: Sequence[str]) -> Iterator[SourcePair]:
     for name in files:
         path = Path(name)
         if path.is_file() and path.stat().st_size <= LARGEST_FILE:

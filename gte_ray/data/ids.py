@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -46,6 +47,20 @@ class Ids:
     """Tokens of a text, special tokens included, that ids are kept for."""
     stored: TokenizerInfo | None = None
     """The tokenizer that sources of the store have ids of already, instead of the above."""
+
+
+class _Job(NamedTuple):
+    """A part that gets token ids."""
+
+    part: Part
+    path: str
+    """Of the new part, relative to the store."""
+
+
+class _Tokenized(NamedTuple):
+    path: str
+    """Of the part as it was."""
+    part: Part
 
 
 def add_ids(store: Store, ids: Ids, report: Report) -> Manifest:
@@ -109,13 +124,12 @@ def _tokenize_source(
     storage.delete(storage.join(store.uri, folder))
     task = partial(_tokenize_part, uri=store.uri, tokenizer=tokenizer, max_length=info.max_length)
     jobs = [
-        {"path": part.path, "to": f"{folder}/{part.path.split('/')[-1]}"}
-        for part in (*source.parts, *source.held_out_parts)
+        _Job(part, f"{folder}/{part.path.split('/')[-1]}") for part in (*source.parts, *source.held_out_parts)
     ]
-    written = {}
-    for part in run_tasks(jobs, task):
-        written[part["from"]] = Part(part["path"], part["rows"], part["bytes"])
-        report(f"tokenising {source.name}", part["rows"])
+    written: dict[str, Part] = {}
+    for done in run_tasks(jobs, task):
+        written[done.path] = done.part
+        report(f"tokenising {source.name}", done.part.rows)
     changed = dataclasses.replace(
         source,
         parts=tuple(written[part.path] for part in source.parts),
@@ -126,10 +140,8 @@ def _tokenize_source(
     return changed
 
 
-def _tokenize_part(
-    job: dict[str, str], uri: str, tokenizer: TextTokenizer, max_length: int
-) -> Iterator[dict]:
-    table = open_parquet(storage.join(uri, job["path"])).read(columns=list(COLUMNS), use_threads=False)
+def _tokenize_part(job: _Job, uri: str, tokenizer: TextTokenizer, max_length: int) -> Iterator[_Tokenized]:
+    table = open_parquet(storage.join(uri, job.part.path)).read(columns=list(COLUMNS), use_threads=False)
     for name in ("query", "document"):
         texts = table.column(name).combine_chunks()
         ids = _lists(tokenizer.content_ids(texts, max_length))
@@ -137,8 +149,8 @@ def _tokenize_part(
     negatives, offsets = flat(pa.concat_arrays(table.column("negatives").chunks))
     ids = _lists(tokenizer.content_ids(negatives, max_length))
     table = table.append_column("negative_ids", list_array(offsets, ids))
-    size = write_parquet(table, storage.join(uri, job["to"]), ROW_GROUP_ROWS)
-    yield {"from": job["path"], "path": job["to"], "rows": len(table), "bytes": size}
+    size = write_parquet(table, storage.join(uri, job.path), ROW_GROUP_ROWS)
+    yield _Tokenized(job.part.path, Part(job.path, len(table), size))
 
 
 def _lists(tokens: TokenLists) -> pa.Array:

@@ -22,9 +22,9 @@ from gte_ray.data.finished import delete_folder, finished_source, of_input, writ
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Ids, Report, add_ids
 from gte_ray.data.inputs import Input, Split, choose_split, fingerprint, list_input, staying_sources
-from gte_ray.data.sort import SortedRun, merge_range, sort_file
+from gte_ray.data.sort import Merge, MergedRange, SortedRun, merge_range, sort_file
 from gte_ray.data.sources import SourceSpec
-from gte_ray.data.store import SOURCE_FILE, Manifest, Part, SourceInfo, Store, open_store
+from gte_ray.data.store import SOURCE_FILE, Manifest, SourceInfo, Store, open_store
 from gte_ray.errors import RunError, UsageError
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import run_tasks
@@ -114,11 +114,11 @@ def _prepare_source(uri: str, found: Input, split: Split, report: Report) -> Sou
 def _sort(uri: str, found: Input, scratch: str, split: Split, report: Report) -> SourceInfo:
     """Both passes over a source."""
     source = found.source
-    runs = []
+    runs: list[SortedRun] = []
     task = partial(sort_file, columns=source.columns, scratch=scratch, seed=split.seed)
     for run in run_tasks(found.files, task):
-        runs.append(SortedRun(**run))
-        report(f"reading {source.name}", runs[-1].rows)
+        runs.append(run)
+        report(f"reading {source.name}", run.rows)
     rows = sum(run.rows for run in runs)
     dropped = _total(run.dropped for run in runs)
     if rows == 0:
@@ -169,35 +169,26 @@ def _merge(
     folder = f"{source.name}-{pairs[:8]}"
     delete_folder(uri, folder)
     parts = max(1, -(-rows // PART_ROWS), -(-sum(run.bytes for run in runs) // PART_BYTES))
-    task = partial(
-        merge_range,
-        uri=uri,
-        folder=folder,
-        paths=[run.path for run in runs if run.rows],
-        parts=parts,
-        seed=split.seed,
-        held_out=split.held_out_share,
-    )
-    merged = []
-    for part in run_tasks(list(range(parts)), task):
-        merged.append(part)
-        report(f"sorting {source.name}", part["rows"] + part["held_out"])
-    merged.sort(key=lambda part: part["index"])
+    paths = tuple(run.path for run in runs if run.rows)
+    merge = Merge(uri, folder, paths, parts, split.seed, split.held_out_share)
+    merged: list[MergedRange] = []
+    for done in run_tasks(range(parts), partial(merge_range, merge=merge)):
+        merged.append(done)
+        report(f"sorting {source.name}", done.part.rows + done.held_out.rows)
+    merged.sort(key=lambda done: done.index)
     return SourceInfo(
         name=source.name,
         task=source.task,
-        rows=sum(part["rows"] for part in merged),
-        held_out=sum(part["held_out"] for part in merged),
-        negatives=sum(part["negatives"] for part in merged),
+        rows=sum(done.part.rows for done in merged),
+        held_out=sum(done.held_out.rows for done in merged),
+        negatives=sum(done.negatives for done in merged),
         read=rows,
         dropped={},
         reader="",
         input_fingerprint="",
         # With the numbers of rows on both sides of the split, which tell which side a pair is on.
-        content=digest(*((part["content"], part["rows"], part["held_out"]) for part in merged)),
-        parts=tuple(Part(part["path"], part["rows"], part["bytes"]) for part in merged),
-        held_out_parts=tuple(
-            Part(part["held_out_path"], part["held_out"], part["held_out_bytes"]) for part in merged
-        ),
+        content=digest(*((done.content, done.part.rows, done.held_out.rows) for done in merged)),
+        parts=tuple(done.part for done in merged),
+        held_out_parts=tuple(done.held_out for done in merged),
         input_pairs=pairs,
     )

@@ -2,8 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ from gte_ray.data.negatives import flat, list_array, unite_negatives
 from gte_ray.data.parquet import open_parquet, write_parquet
 from gte_ray.data.sources import Chunk, read_file
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
+from gte_ray.data.store import Part
 from gte_ray.runtime import storage
 
 NEGATIVES = pa.list_(pa.large_string())
@@ -34,10 +34,41 @@ class SortedRun:
     lost_negatives: dict[str, int]
 
 
-def sort_file(uri: str, columns: tuple[str, str] | None, scratch: str, seed: int) -> Iterator[dict]:
+@dataclass(frozen=True)
+class Merge:
+    """What all tasks of the second pass are told."""
+
+    uri: str
+    """Of the store."""
+    folder: str
+    """Of the source, relative to the store."""
+    runs: tuple[str, ...]
+    """Where the sorted runs are."""
+    ranges: int
+    """Ranges of equal width that the pair hashes are cut into."""
+    seed: int
+    held_out_share: float
+
+
+@dataclass(frozen=True)
+class MergedRange:
+    """What one task of the second pass wrote."""
+
+    index: int
+    """From 0 on, in ascending order of the pair hashes."""
+    part: Part
+    """Of the pairs to train on."""
+    held_out: Part
+    negatives: int
+    """Of the pairs to train on."""
+    content: str
+    """A digest of the pairs on both sides."""
+
+
+def sort_file(uri: str, columns: tuple[str, str] | None, scratch: str, seed: int) -> Iterator[SortedRun]:
     """First pass: the pairs of a file as runs sorted by (pair hash, query hash, document hash)."""
     for number, chunk in enumerate(read_file(uri, columns)):
-        yield asdict(_write_run(chunk, storage.join(scratch, f"{digest(uri)}-{number}.parquet"), seed))
+        yield _write_run(chunk, storage.join(scratch, f"{digest(uri)}-{number}.parquet"), seed)
 
 
 def _write_run(chunk: Chunk, path: str, seed: int) -> SortedRun:
@@ -57,28 +88,30 @@ def _write_run(chunk: Chunk, path: str, seed: int) -> SortedRun:
     )  # fmt: skip
 
 
-def merge_range(
-    index: int, uri: str, folder: str, paths: list[str], parts: int, seed: int, held_out: float
-) -> Iterator[dict]:
+def merge_range(index: int, merge: Merge) -> Iterator[MergedRange]:
     """Second pass: one range of pair hashes from all runs, without duplicates, as a part of the store."""
-    low, high = (-(-(k << 64) // parts) for k in (index, index + 1))
-    tables = [_read_range(path, low, high) for path in paths]
+    low, high = (-(-(k << 64) // merge.ranges) for k in (index, index + 1))
+    tables = [_read_range(path, low, high) for path in merge.runs]
     table = pa.concat_tables(tables) if tables else _no_pairs()
     table = _without_duplicates(table)
     queries = table.column("query_hash").to_numpy()
     # By the query, so that a query is never on both sides, and by hash, so that it stays where it is.
-    aside = seeded(queries, seed) < np.uint64(min(int(held_out * 2**64), 2**64 - 1))
+    aside = seeded(queries, merge.seed) < np.uint64(min(int(merge.held_out_share * 2**64), 2**64 - 1))
     content = _content(table)
     table = table.drop_columns(["pair_hash"])
-    result: dict[str, Any] = {"index": index, "content": content}
-    for key, rows, name in (("", ~aside, "part"), ("held_out_", aside, "held_out")):
-        kept = table.filter(pa.array(rows))
-        path = f"{folder}/{name}-{index:05}.parquet"
-        result[f"{key}path"] = path
-        result[f"{key}bytes"] = write_parquet(kept, storage.join(uri, path), ROW_GROUP_ROWS)
-        result["held_out" if key else "rows"] = len(kept)
-        result[f"{key}negatives"] = len(kept.column("negative_hashes").combine_chunks().flatten())
-    yield result
+    trained, held_out = (table.filter(pa.array(rows)) for rows in (~aside, aside))
+    yield MergedRange(
+        index,
+        part=_write_part(trained, merge, f"part-{index:05}.parquet"),
+        held_out=_write_part(held_out, merge, f"held_out-{index:05}.parquet"),
+        negatives=len(trained.column("negative_hashes").combine_chunks().flatten()),
+        content=content,
+    )
+
+
+def _write_part(table: pa.Table, merge: Merge, name: str) -> Part:
+    path = f"{merge.folder}/{name}"
+    return Part(path, len(table), write_parquet(table, storage.join(merge.uri, path), ROW_GROUP_ROWS))
 
 
 def _read_range(path: str, low: int, high: int) -> pa.Table:

@@ -8,7 +8,7 @@ import torch
 from gte_ray.data.hashing import digest
 from gte_ray.data.store import open_store
 from gte_ray.evaluation.heldout import score_bm25, score_source, skipped_sources, source_task
-from gte_ray.evaluation.task_results import OnResult, Scoring, TaskResult, cached_or_scored
+from gte_ray.evaluation.task_results import Job, OnResult, Scoring, TaskResult, Unit, cached_or_scored
 from gte_ray.model.load import TextModel, load_model
 from gte_ray.retrieval.bm25 import BM25
 from gte_ray.runtime import storage
@@ -30,12 +30,12 @@ def score_held_out(held_out: HeldOutScoring, models: Sequence[str], on_result: O
     name = f"heldout-{digest(store.fingerprint, limit)}"
     skipped = skipped_sources(store, limit)
     sources = [info.name for info in store.manifest.sources if info.name not in skipped]
-    jobs = [(model, source, f"{name}/{source}") for model in models for source in sources]
+    jobs = [Job(model, source, f"{name}/{source}") for model in models for source in sources]
     return cached_or_scored(jobs, HeldOutScorer, held_out, held_out.scoring, on_result)
 
 
 class HeldOutScorer:
-    """An actor that holds a model: a unit [model, source, path of the result] to a result."""
+    """An actor that holds a model; tasks are sources."""
 
     def __init__(self, held_out: HeldOutScoring):
         torch.set_num_threads(held_out.scoring.pool.threads)
@@ -44,7 +44,7 @@ class HeldOutScorer:
         self.name = ""
         self.model: TextModel | None = None
 
-    def __call__(self, unit: list[str]) -> Iterator[dict]:
+    def __call__(self, unit: Unit) -> Iterator[TaskResult]:
         name, source, path = unit
         scoring = self.held_out.scoring
         task = source_task(self.store, source, self.held_out.limit)
@@ -56,8 +56,8 @@ class HeldOutScorer:
             row = score_source(
                 task, lambda texts: model.queries(texts, budget), lambda texts: model.documents(texts, budget)
             )
-        result = asdict(TaskResult(name, source, "Retrieval", {"main": row.ndcg_at_10}))
-        storage.write_json(path, [result])
+        result = TaskResult(name, source, "Retrieval", {"main": row.ndcg_at_10})
+        storage.write_json(path, [asdict(result)])
         yield result
 
     def _load(self, name: str) -> TextModel:

@@ -1,8 +1,8 @@
 """What scoring is told, what it tells, and how results are kept."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
 
 from gte_ray.data.hashing import digest
 from gte_ray.pretrained.identity import identity
@@ -35,6 +35,26 @@ class TaskResult:
     error: str = ""
 
 
+class Job(NamedTuple):
+    """A model to be scored on a task."""
+
+    model: str
+    task: str
+    file: str
+    """Name of the file that holds the result, without folder and ending."""
+
+
+class Unit(NamedTuple):
+    """A job as an actor gets it."""
+
+    model: str
+    task: str
+    path: str
+    """Where the list of results is to be written."""
+
+
+Argument = TypeVar("Argument")
+
 SCORING_VERSION = 2
 """Of how models are scored: raised when the same model begins to get other scores."""
 OnResult = Callable[[TaskResult, bool], None]
@@ -42,32 +62,35 @@ OnResult = Callable[[TaskResult, bool], None]
 
 
 def cached_or_scored(
-    jobs: Sequence[tuple[str, str, str]], kind: type, argument: Any, scoring: Scoring, on_result: OnResult
+    jobs: Sequence[Job],
+    kind: Callable[[Argument], Callable[[Unit], Iterator[TaskResult]]],
+    argument: Argument,
+    scoring: Scoring,
+    on_result: OnResult,
 ) -> list[TaskResult]:
-    """The results of jobs (model, task, name of the file), from the file where an earlier call left it.
+    """The results of jobs, from the file where an earlier call left it.
 
-    The others are made by actors of `kind`, which keep a list of results in the file that a unit [model, task,
-    path] names. A file holds for all that is the same model by `identity`, wherever it is; fp16 and fp32
+    The others are made by actors of `kind`, which keep a list of results in the file that a unit names. A file holds for all that is the same model by `identity`, wherever it is; fp16 and fp32
     are kept apart. Releases of torch and transformers are not: they change scores by rounding alone.
     """
-    folders = {model: _folder(model, scoring) for model in {model: None for model, _, _ in jobs}}
+    folders = {model: _folder(model, scoring) for model in {job.model: None for job in jobs}}
     results: list[TaskResult] = []
-    units: dict[str, list[str]] = {}
+    units: dict[str, Unit] = {}
     same: dict[tuple[str, str], list[str]] = {}  # the models that a result is of
-    for model, task, name in jobs:
-        path = storage.join(folders[model], f"{name}.json")
+    for model, task, file in jobs:
+        path = storage.join(folders[model], f"{file}.json")
         if path in units:
-            same[units[path][0], task].append(model)
+            same[units[path].model, task].append(model)
         elif storage.exists(path):
             for row in storage.read_json(path):
-                results.append(TaskResult(**{**row, "model": model}))
+                results.append(replace(TaskResult(**row), model=model))
                 on_result(results[-1], True)
         else:
-            units[path] = [model, task, path]
+            units[path] = Unit(model, task, path)
             same[model, task] = [model]
     for done in run_actors(list(units.values()), kind, argument, scoring.pool):
-        for model in same[done["model"], done["task"]]:
-            results.append(TaskResult(**{**done, "model": model}))
+        for model in same[done.model, done.task]:
+            results.append(replace(done, model=model))
             on_result(results[-1], False)
     return results
 

@@ -1,10 +1,16 @@
-"""The model card: what a trained model is, how to use it, what it scored, and how to make it again."""
+"""The model card: what a trained model is, how to use it, what it scored, and how to make it again.
+
+Its header is huggingface_hub's, so that any name is YAML and the scores are where the hub looks for them. The text is
+ours: the library's template knows neither the folder's pooling nor its prompts, and its `save` writes to no bucket.
+"""
 
 import json
 from dataclasses import asdict, dataclass
 
+from huggingface_hub import EvalResult, ModelCardData
+
 from gte_ray.config import Config, Pooling
-from gte_ray.evaluation.heldout import mean_scores
+from gte_ray.evaluation.heldout import SourceScores, mean_scores
 from gte_ray.evaluation.scores import Scores
 from gte_ray.pretrained.prompts import Prompts
 from gte_ray.report.markdown import code, code_block, escaped, markdown_table
@@ -56,6 +62,13 @@ class Exported:
     prompts: Prompts
 
 
+METRICS = {
+    "ndcg_at_10": "nDCG@10",
+    "mrr_at_10": "MRR@10",
+    "recall_at_1": "recall@1",
+    "recall_at_10": "recall@10",
+}
+"""Fields of a source's scores, and how they are written."""
 POOLING = {
     "mean": ("Mean pooling over the tokens", "(hidden * mask).sum(1) / mask.sum(1)"),
     "cls": ("Pooling by the first token", "hidden[:, 0]"),
@@ -73,20 +86,36 @@ def render(card: ModelCard, exported: Exported) -> str:
 
 
 def _header(card: ModelCard) -> str:
-    lines = [
-        "---",
-        "library_name: sentence-transformers",
-        "pipeline_tag: sentence-similarity",
-        "tags:",
-        *(
-            f"- {tag}"
-            for tag in ("sentence-transformers", "feature-extraction", "sentence-similarity", "gte_ray")
-        ),
-    ]
+    """What the Hugging Face hub reads. No licence: that is for those to say who know the texts and the base."""
     base = card.config.model.base
-    if base != "scratch" and base.count("/") == 1 and not base.startswith((".", "/", "~")):
-        lines.append(f"base_model: {json.dumps(base)}")
-    return "\n".join([*lines, "---"])
+    on_hub = base != "scratch" and base.count("/") == 1 and not base.startswith((".", "/", "~"))
+    rows = card.scores.after if card.scores is not None else ()
+    header = ModelCardData(
+        base_model=base if on_hub else None,
+        library_name="sentence-transformers",
+        pipeline_tag="sentence-similarity",
+        tags=["sentence-transformers", "feature-extraction", "sentence-similarity", "gte_ray"],
+        model_name=card.name if rows else None,
+        eval_results=[result for row in rows for result in _results(row)] or None,
+    )
+    return f"---\n{header.to_yaml()}\n---"
+
+
+def _results(row: SourceScores) -> list[EvalResult]:
+    """The scores of a source, which the library makes one entry of; task and values as sentence-transformers has them."""
+    return [
+        EvalResult(
+            task_type="information-retrieval",
+            task_name="Information Retrieval",
+            dataset_type="held-out-pairs",  # of no dataset that others have
+            dataset_name=f"held-out pairs of the training source {row.source}",
+            dataset_config=row.source,  # without it, the library takes all sources for one dataset
+            metric_type=kind,
+            metric_name=name,
+            metric_value=round(float(getattr(row, kind)), 4),
+        )
+        for kind, name in METRICS.items()
+    ]
 
 
 def _introduction(card: ModelCard, exported: Exported) -> str:

@@ -6,7 +6,7 @@ the source is done, so that the same command goes on where it was. Negatives are
 training pairs, never held-out ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 
 from gte_ray.data.finished import finished_source, of_input, write_manifest
@@ -17,7 +17,7 @@ from gte_ray.data.store import SourceInfo, Store, open_store
 from gte_ray.errors import UsageError
 from gte_ray.mining.choose import Window
 from gte_ray.mining.pairs import SCRATCH, Pairs, number_pairs
-from gte_ray.mining.search import Encode, FindByBm25, FindByVectors, Search, Task
+from gte_ray.mining.search import Block, BlockDone, Encode, FindByBm25, FindByVectors, Search, Task
 from gte_ray.mining.write import write_source
 from gte_ray.pretrained.identity import identity
 from gte_ray.retrieval.bm25 import BM25
@@ -34,36 +34,33 @@ def mine(
     model: str,
     window: Window,
     pool: Pool,
+    *,
     sources: Sequence[str] = (),
     report: Report = lambda phase, texts: None,
 ) -> Store:
     """Writes `store` with negatives that `model` finds to the store at `uri`; finished sources stay.
 
-    So do sources that are there already and not among the chosen ones. `model` is what `load_model` takes, or BM25. Ray must be initialised. Raises UsageError for settings out
-    of range and RunError in one sentence.
+    So do sources that are there already and not among the chosen ones. `model` is what `load_model` takes, or BM25.
+    Ray must be initialised. Raises UsageError for settings out of range and RunError in one sentence.
     """
     if storage.absolute(uri).rstrip("/") == storage.absolute(store.uri).rstrip("/"):
         raise UsageError(f"OUT is {uri}; allowed is another place than that of the store that is mined")
     chosen = [store.source(name) for name in sources] or list(store.manifest.sources)
-    names, split = (
-        [source.name for source in chosen],
-        Split(store.manifest.seed, store.manifest.held_out_share),
-    )
+    names = [source.name for source in chosen]
+    split = Split(store.manifest.seed, store.manifest.held_out_share)
     staying_sources(uri, names, (), split)  # what cannot be is told before the work
-    model_identity = identity(model)
     infos: dict[str, SourceInfo] = {}
-    open_sources: dict[str, Pairs] = {}
+    unfinished: dict[str, Pairs] = {}
+    model_identity = identity(model)
     for source in chosen:
-        fingerprint = digest(
-            MINING_VERSION, source.content, _tokenized(source), model_identity, asdict(window)
-        )
+        fingerprint = _fingerprint(source, model_identity, window)
         found = finished_source(uri, source.name, of_input(fingerprint))
         if found is None:
-            open_sources[source.name] = number_pairs(store, source, uri, fingerprint, window)
+            unfinished[source.name] = number_pairs(store, source, uri, fingerprint, window)
         else:
             infos[source.name] = found
-    _search(store, model, {name: pairs.task for name, pairs in open_sources.items()}, pool, report)
-    for name, pairs in open_sources.items():
+    _search(store, model, {name: pairs.task for name, pairs in unfinished.items()}, pool, report)
+    for name, pairs in unfinished.items():
         infos[name] = write_source(store, uri, pairs, window, report)
         storage.delete(pairs.task.folder)
     if store.manifest.tokenizer is not None:
@@ -76,31 +73,33 @@ def mine(
     return open_store(uri)
 
 
-def _tokenized(source: SourceInfo) -> dict | None:
-    return asdict(source.tokenizer) if source.tokenizer else None
+def _fingerprint(source: SourceInfo, model_identity: str, window: Window) -> str:
+    """Of a source and of all settings that its negatives depend on."""
+    tokenizer = asdict(source.tokenizer) if source.tokenizer else None
+    return digest(MINING_VERSION, source.content, tokenizer, model_identity, asdict(window))
 
 
 def _search(store: Store, model: str, tasks: dict[str, Task], pool: Pool, report: Report) -> None:
     """Encodes and searches what is not on storage yet; all sources in one go, as actors start slowly."""
     search = Search(storage.absolute(store.uri), model, pool, tasks)
-    if model != BM25:
-        units = [
-            [name, column, number]
-            for name, task in tasks.items()
-            for column, texts in (("query", task.queries), ("document", task.documents))
-            for number in range(texts.blocks)
-            if not storage.exists(task.path(column, number))
-        ]
-        for done in run_actors(units, Encode, search, pool):
-            report(f"encoding {done['source']}", done["texts"])
-    blocks = [
-        [name, number]
-        for name, task in tasks.items()
-        for number in range(task.queries.blocks)
-        if not storage.exists(task.path("found", number))
+    queries = [Block(name, "query", n) for name, task in tasks.items() for n in range(task.queries.blocks)]
+    documents = [
+        Block(name, "document", n) for name, task in tasks.items() for n in range(task.documents.blocks)
     ]
-    for done in run_actors(blocks, FindByBm25 if model == BM25 else FindByVectors, search, pool):
-        report(f"searching {done['source']}", done["texts"])
+    if model != BM25:
+        missing = [b for b in (*queries, *documents) if not _is_there(tasks[b.source], b.column, b.number)]
+        for done in run_actors(missing, Encode, search, pool):
+            report(f"encoding {done.source}", done.texts)
+    find: Callable[[Search], Callable[[Block], Iterator[BlockDone]]] = (
+        FindByBm25 if model == BM25 else FindByVectors
+    )
+    missing = [b for b in queries if not _is_there(tasks[b.source], "found", b.number)]
+    for done in run_actors(missing, find, search, pool):
+        report(f"searching {done.source}", done.texts)
+
+
+def _is_there(task: Task, kind: str, number: int) -> bool:
+    return storage.exists(task.path(kind, number))
 
 
 def _copy_folder(store: str, uri: str, folder: str) -> None:

@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -74,8 +74,21 @@ class Search:
     """By source name."""
 
 
+class Block(NamedTuple):
+    """What an actor is given: texts of a source that are encoded, or queries that are searched for, together."""
+
+    source: str
+    column: Literal["query", "document"]
+    number: int
+
+
+class BlockDone(NamedTuple):
+    source: str
+    texts: int
+
+
 class Encode:
-    """An actor with the model: encodes a unit [source, column, block] to vectors of length 1 on storage."""
+    """An actor with the model: encodes a block of texts to vectors of length 1 on storage."""
 
     def __init__(self, search: Search):
         torch.set_num_threads(search.pool.threads)
@@ -83,44 +96,44 @@ class Encode:
         self.model = load_model(search.model, search.pool.device, half=search.pool.gpu)
         self.store = open_store(search.store, check=False)
 
-    def __call__(self, unit: list[Any]) -> Iterator[dict]:
-        source, column, number = unit
+    def __call__(self, block: Block) -> Iterator[BlockDone]:
+        source, column, number = block
         task = self.search.tasks[source]
         texts = task.queries if column == "query" else task.documents
         block_texts = read_texts(self.store, source, texts.block(number), column)
         embed = self.model.queries if column == "query" else self.model.documents
         vectors = embed(block_texts, MICRO_BATCH_TOKENS)
         write_arrays(task.path(column, number), vectors=vectors)
-        yield {"source": source, "texts": len(vectors)}
+        yield BlockDone(source, len(vectors))
 
 
 class FindByVectors:
-    """An actor that finds the best documents for queries [source, block], by the vectors on storage."""
+    """An actor that finds the best documents for a block of queries, by the vectors on storage."""
 
     def __init__(self, search: Search):
         torch.set_num_threads(search.pool.threads)
         self.search = search
 
-    def __call__(self, unit: list[Any]) -> Iterator[dict]:
-        task, number = self.search.tasks[unit[0]], unit[1]
-        blocks = (self._vectors(task, "document", block) for block in range(task.documents.blocks))
+    def __call__(self, block: Block) -> Iterator[BlockDone]:
+        task, number = self.search.tasks[block.source], block.number
+        documents = (self._vectors(task, "document", other) for other in range(task.documents.blocks))
         queries, excluded = self._vectors(task, "query", number), torch.from_numpy(task.excluded_of(number))
-        yield _write_found(task, number, nearest(queries, blocks, task.k, excluded))
+        yield _write_found(task, number, nearest(queries, documents, task.k, excluded))
 
-    def _vectors(self, task: Task, column: str, block: int) -> Tensor:
-        return torch.from_numpy(read_arrays(task.path(column, block))["vectors"]).to(self.search.pool.device)
+    def _vectors(self, task: Task, column: str, number: int) -> Tensor:
+        return torch.from_numpy(read_arrays(task.path(column, number))["vectors"]).to(self.search.pool.device)
 
 
 class FindByBm25:
-    """An actor with an index of a source's documents that finds the best for queries [source, block]."""
+    """An actor with an index of a source's documents that finds the best for a block of queries."""
 
     def __init__(self, search: Search):
         self.search = search
         self.store = open_store(search.store, check=False)
         self.source, self.index = "", Bm25([])
 
-    def __call__(self, unit: list[Any]) -> Iterator[dict]:
-        task, number = self.search.tasks[unit[0]], unit[1]
+    def __call__(self, block: Block) -> Iterator[BlockDone]:
+        task, number = self.search.tasks[block.source], block.number
         if self.source != task.source:
             documents = read_texts(self.store, task.source, task.documents.rows, "document")
             self.source, self.index = task.source, Bm25(documents)
@@ -138,9 +151,9 @@ class FindByBm25:
         yield _write_found(task, number, Found(*(torch.cat(part) for part in zip(*parts, strict=True))))
 
 
-def _write_found(task: Task, number: int, result: Found) -> dict:
+def _write_found(task: Task, number: int, result: Found) -> BlockDone:
     write_arrays(task.path("found", number), **{k: v.cpu().numpy() for k, v in result._asdict().items()})
-    return {"source": task.source, "texts": len(result.scores)}
+    return BlockDone(task.source, len(result.scores))
 
 
 def read_texts(store: Store, source: str, rows: np.ndarray, column: str) -> list[str]:

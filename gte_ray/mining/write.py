@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,20 +23,39 @@ from gte_ray.runtime import storage
 from gte_ray.runtime.pool import run_tasks
 
 
+class _Job(NamedTuple):
+    """A part that is written again."""
+
+    number: int
+    """Of the part among those of the source."""
+    first: int
+    """Row of the source that the part begins with."""
+    path: str
+    """Of the new part, relative to the new store."""
+
+
+class _Written(NamedTuple):
+    number: int
+    part: Part
+    negatives: int
+    content: str
+    """A digest of the negatives."""
+
+
 def write_source(store: Store, uri: str, pairs: Pairs, window: Window, report: Report) -> SourceInfo:
     source, folder = pairs.source, f"{pairs.source.name}-{pairs.fingerprint[:8]}"
     delete_folder(uri, folder)
     ends = np.cumsum([part.rows for part in source.parts])
     jobs = [
-        {"part": n, "first": int(end - part.rows), "to": f"{folder}/{storage.name(part.path)}"}
-        for n, (part, end) in enumerate(zip(source.parts, ends, strict=True))
+        _Job(number, int(end - part.rows), f"{folder}/{storage.name(part.path)}")
+        for number, (part, end) in enumerate(zip(source.parts, ends, strict=True))
     ]
     write = partial(_write_part, store=store, uri=storage.absolute(uri), pairs=pairs, window=window)
-    written: list[dict[str, Any]] = []
+    written: list[_Written] = []
     for done in run_tasks(jobs, write):
         written.append(done)
-        report(f"writing {source.name}", done["rows"])
-    written.sort(key=lambda done: done["part"])
+        report(f"writing {source.name}", done.part.rows)
+    written.sort(key=lambda done: done.number)
     held_out = []
     for part in source.held_out_parts:
         path = f"{folder}/{storage.name(part.path)}"
@@ -45,21 +64,21 @@ def write_source(store: Store, uri: str, pairs: Pairs, window: Window, report: R
     info = replace(
         source,
         input_fingerprint=pairs.fingerprint,
-        content=digest(source.content, *(done["content"] for done in written)),
-        negatives=sum(done["negatives"] for done in written),
-        parts=tuple(Part(done["path"], done["rows"], done["bytes"]) for done in written),
+        content=digest(source.content, *(done.content for done in written)),
+        negatives=sum(done.negatives for done in written),
+        parts=tuple(done.part for done in written),
         held_out_parts=tuple(held_out),
     )
     storage.write_json(storage.join(uri, folder, SOURCE_FILE), asdict(info))
     return info
 
 
-def _write_part(job: dict, store: Store, uri: str, pairs: Pairs, window: Window) -> Iterator[dict]:
+def _write_part(job: _Job, store: Store, uri: str, pairs: Pairs, window: Window) -> Iterator[_Written]:
     """A part with its pairs' negatives: those that it had, and those that were found."""
     source = pairs.source
-    part = source.parts[job["part"]]
+    part = source.parts[job.number]
     table = open_parquet(storage.join(store.uri, part.path)).read(use_threads=False)
-    rows = slice(job["first"], job["first"] + part.rows)
+    rows = slice(job.first, job.first + part.rows)
     hashes = [table.column(name).to_numpy() for name in ("query_hash", "document_hash")]
     documents, scores, own = _found(pairs, rows)
     owners, numbers = choose(documents, scores, own, hashes[0], hashes[1], window)
@@ -84,12 +103,9 @@ def _write_part(job: dict, store: Store, uri: str, pairs: Pairs, window: Window)
     for name, values in items.items():
         lists = list_array(offsets, values.take(pa.array(kept)))
         table = table.set_column(table.schema.get_field_index(name), name, lists)
-    size = write_parquet(table, storage.join(uri, job["to"]), ROW_GROUP_ROWS)
+    size = write_parquet(table, storage.join(uri, job.path), ROW_GROUP_ROWS)
     content = hashlib.sha256(offsets.tobytes() + items["negative_hashes"].to_numpy()[kept].tobytes())
-    yield {
-        "part": job["part"], "path": job["to"], "rows": part.rows, "bytes": size,
-        "content": content.hexdigest(), "negatives": len(kept),
-    }  # fmt: skip
+    yield _Written(job.number, Part(job.path, part.rows, size), len(kept), content.hexdigest())
 
 
 def _found(pairs: Pairs, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,13 +1,12 @@
 """Ray Data as a pool: a function over many units of work, and its errors in one sentence."""
 
-import json
 import pickle
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import ray.data
 from ray.util.annotations import RayDeprecationWarning
@@ -17,21 +16,21 @@ from gte_ray.errors import LOWER_IN_ACTORS, LOWER_IN_TASKS, RunError, explain
 LOST_TASK_RETRIES = 3
 """Times that a task is started again whose process or node was lost."""
 
+Unit = TypeVar("Unit")
+Result = TypeVar("Result")
+Argument = TypeVar("Argument")
 
-def run_tasks(units: list[Any], function: Callable[[Any], Iterator[dict]]) -> Iterator[dict]:
-    """Runs a generator of JSON-able rows over each JSON-able unit in Ray Data tasks; the rows as they come.
 
-    Whatever ends the work is raised as RunError: one of the function as it is, others as `explain` puts them. A
+def run_tasks(units: Sequence[Unit], function: Callable[[Unit], Iterator[Result]]) -> Iterator[Result]:
+    """Runs a generator of results over each unit in Ray Data tasks; the results as they come.
+
+    Units and results are small objects that pickle can take. Whatever ends the work is raised as RunError: one of the function as it is, others as `explain` puts them. A
     task whose process is lost is tried again `LOST_TASK_RETRIES` times.
     """
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    dataset = ray.data.from_items(
-        [{"unit": json.dumps(unit)} for unit in units], override_num_blocks=len(units)
-    )
     call = partial(_call, function=function, remedy=LOWER_IN_TASKS)
     # Ray Data itself would start a task again for ever.
     with without_deprecations():
-        dataset = dataset.flat_map(call, num_cpus=1, max_retries=LOST_TASK_RETRIES)
+        dataset = _dataset(units).flat_map(call, num_cpus=1, max_retries=LOST_TASK_RETRIES)
     yield from _results(dataset, LOWER_IN_TASKS)
 
 
@@ -51,20 +50,21 @@ class Pool:
         return "cuda" if self.gpu else "cpu"
 
 
-def run_actors(units: list[Any], kind: type, argument: Any, pool: Pool) -> Iterator[dict]:
+def run_actors(
+    units: Sequence[Unit],
+    kind: Callable[[Argument], Callable[[Unit], Iterator[Result]]],
+    argument: Argument,
+    pool: Pool,
+) -> Iterator[Result]:
     """The same by the actors of `pool`, each of which makes one `kind(argument)` and calls it with units.
 
     An actor that is lost ends the work: `kind` is to keep what it has done, so that the same call goes on.
     """
     if not units:
         return
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    dataset = ray.data.from_items(
-        [{"unit": json.dumps(unit)} for unit in units], override_num_blocks=len(units)
-    )
     # With restarts, Ray's core complains on the console of how Ray Data makes actors.
     with without_deprecations():
-        dataset = dataset.flat_map(
+        dataset = _dataset(units).flat_map(
             _Actor,
             fn_constructor_args=(kind, argument),
             compute=ray.data.ActorPoolStrategy(size=min(pool.workers, len(units))),
@@ -83,41 +83,52 @@ def without_deprecations() -> Iterator[None]:
         yield
 
 
-class _Actor:
+class _Actor(Generic[Argument, Unit, Result]):
     """Makes its object with the first unit: what fails in a constructor, Ray reports in ways of its own."""
 
-    def __init__(self, kind: type, argument: Any):
-        self.make: Callable[[], Callable[..., Iterator[dict]]] = partial(kind, argument)
-        self.function: Callable[..., Iterator[dict]] | None = None
+    def __init__(self, kind: Callable[[Argument], Callable[[Unit], Iterator[Result]]], argument: Argument):
+        self.make = partial(kind, argument)
+        self.function: Callable[[Unit], Iterator[Result]] | None = None
 
-    def __call__(self, row: dict) -> Iterator[dict]:
+    def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         return _call(row, self._apply, LOWER_IN_ACTORS)
 
-    def _apply(self, unit: Any) -> Iterator[dict]:
+    def _apply(self, unit: Unit) -> Iterator[Result]:
         if self.function is None:
             self.function = self.make()
         return self.function(unit)
 
 
-def _call(row: dict, function: Callable[..., Iterator[dict]], remedy: str) -> Iterator[dict]:
+def _dataset(units: Sequence[Unit]) -> ray.data.Dataset:
+    """A row for each unit. In bytes: Arrow would make of a tuple or a number what its own columns hold."""
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    return ray.data.from_items(
+        [{"unit": pickle.dumps(unit)} for unit in units], override_num_blocks=len(units)
+    )
+
+
+def _call(
+    row: dict[str, Any], function: Callable[[Unit], Iterator[Result]], remedy: str
+) -> Iterator[dict[str, Any]]:
     """The rows of a unit. A failure is a row too: Ray would print it, wrap it, and try the unit again."""
     try:
-        for result in function(json.loads(row["unit"])):
-            yield {"result": json.dumps(result), "failure": b""}
+        for result in function(pickle.loads(row["unit"])):
+            yield {"failed": False, "value": pickle.dumps(result)}
     except Exception as error:
-        yield {"result": "", "failure": pickle.dumps(explain(error, remedy))}
+        yield {"failed": True, "value": pickle.dumps(explain(error, remedy))}
 
 
-def _results(dataset: ray.data.Dataset, remedy: str) -> Iterator[dict]:
+def _results(dataset: ray.data.Dataset, remedy: str) -> Iterator[Any]:
     """The results of all units, up to the first failure, which is raised as RunError.
 
     `remedy` is what to lower where memory runs out.
     """
     try:
         for row in dataset.iter_rows():
-            if row["failure"]:
-                raise pickle.loads(row["failure"])
-            yield json.loads(row["result"])
+            value = pickle.loads(row["value"])
+            if row["failed"]:
+                raise value
+            yield value
     except RunError:
         raise
     except Exception as error:

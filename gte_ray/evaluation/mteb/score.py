@@ -15,7 +15,7 @@ import torch
 from gte_ray.data.hashing import digest
 from gte_ray.evaluation.mteb.adapters import MtebBm25, MtebEncoder
 from gte_ray.evaluation.mteb.benchmarks import Benchmark, benchmark
-from gte_ray.evaluation.task_results import OnResult, Scoring, TaskResult, cached_or_scored
+from gte_ray.evaluation.task_results import Job, OnResult, Scoring, TaskResult, Unit, cached_or_scored
 from gte_ray.model.load import load_model
 from gte_ray.retrieval.bm25 import BM25
 from gte_ray.runtime import storage
@@ -30,7 +30,7 @@ def score(found: Benchmark, scoring: Scoring, models: Sequence[str], on_result: 
     Ray must be initialised. A task that fails is a result with an error, and the others go on.
     """
     jobs = [
-        (model, task.metadata.name, _file_name(task, found))
+        Job(model, task.metadata.name, _file_name(task, found))
         for task in sorted(found.tasks, key=_size, reverse=True)
         for model in models
         if model != BM25 or task.metadata.type in BM25_TYPES
@@ -41,7 +41,7 @@ def score(found: Benchmark, scoring: Scoring, models: Sequence[str], on_result: 
 
 
 class Scorer:
-    """An actor that holds a model: a unit [model, task, path of the result] to a result."""
+    """An actor that holds a model."""
 
     def __init__(self, scoring: Scoring):
         torch.set_num_threads(scoring.pool.threads)
@@ -53,7 +53,7 @@ class Scorer:
         self.name = ""
         self.model: Any = None
 
-    def __call__(self, unit: list[str]) -> Iterator[dict]:
+    def __call__(self, unit: Unit) -> Iterator[TaskResult]:
         name, task_name, path = unit
         task = self.tasks[task_name]
         self._load(name)
@@ -75,7 +75,7 @@ class Scorer:
         result = TaskResult(name, task_name, task.metadata.type, scores, error)
         if not error:
             storage.write_json(path, [asdict(result)])
-        yield asdict(result)
+        yield result
 
     def _load(self, name: str) -> None:
         if self.name == name:
