@@ -161,7 +161,8 @@ def test_a_store_that_is_missing_or_not_finished(copy, tmp_path):
         ("{", "not a manifest"),
         ("[]", "not a manifest of a pair store"),
         ('{"version": "one"}', "not a manifest of a pair store"),
-        ('{"version": 1}', r"not a manifest of version 1 \('seed'\)"),
+        ('{"version": 1}', r"not a manifest of version 1 \(seed is missing\)"),
+        ('{"version": 1, "seed": 0, "held_out_share": 0, "sources": [3]}', r"\(sources.0 is 3; allowed is a"),
         ('{"version": 99}', "is of version 99, newer than this gte_ray reads"),
     ],
 )
