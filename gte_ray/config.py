@@ -15,18 +15,7 @@ import tyro
 from annotated_types import Ge
 
 from gte_ray.errors import UsageError
-from gte_ray.fields import (
-    Base,
-    Count,
-    Evaluation,
-    NotNegative,
-    Place,
-    Positive,
-    Share,
-    Workers,
-    ZeroStage,
-    flag,
-)
+from gte_ray.fields import Base, Count, Evaluation, FromZero, Place, Positive, Share, Workers, ZeroStage, flag
 from gte_ray.typed import Allowed, Misfit, plain, read
 
 Direction = Literal["q2d", "q2q", "d2q", "d2d"]
@@ -52,7 +41,7 @@ class PairsConfig:
     """Pair store: a folder, or an s3:// or gs:// URI."""
     sources: tuple[str, ...] = ()
     """Names of the sources to train on; empty for all that the store has."""
-    alpha: NotNegative = 0.5
+    alpha: FromZero = 0.5
     """Exponent of the source sizes in the mixture, p ~ n^alpha (eq. 4); 0 is uniform, 1 proportional."""
     max_length: Annotated[int, Ge(3)] = 128
     """Tokens of a text, special tokens included; the rest is cut off (section 3.4)."""
@@ -108,7 +97,7 @@ class TrainingConfig:
     """Highest learning rate, reached at the end of the warm-up (Table 3)."""
     warmup: Share = 0.05
     """Share of the steps over which the learning rate rises; it falls linearly to 0 afterwards."""
-    weight_decay: NotNegative = 0.01
+    weight_decay: FromZero = 0.01
     """Decoupled weight decay of AdamW."""
     adam_beta1: Share = 0.9
     """Decay rate of AdamW's first moment."""
@@ -116,7 +105,7 @@ class TrainingConfig:
     """Decay rate of AdamW's second moment."""
     adam_epsilon: Positive = 1e-8
     """Term that keeps AdamW's denominator from 0."""
-    max_grad_norm: NotNegative = 1.0
+    max_grad_norm: FromZero = 1.0
     """Global gradient norm above which gradients are scaled down; 0 for no clipping."""
     precision: Precision = "fp16"
     """Number format of the forward and backward pass; fp16 and bf16 need a GPU."""
@@ -232,7 +221,10 @@ def from_dict(value: dict[str, Any]) -> Config:
 
 
 def validate(config: Config) -> Config:
-    """`config` itself, or UsageError with the first field that is out of range, by itself or beside others."""
+    """`config` itself, or UsageError with the first field that is out of range, by itself or beside others.
+
+    Rules across fields are a list of ours: in pydantic they would be methods whose errors name no field.
+    """
     from_dict(config.to_dict())
     d, m, o, t, h, r = (
         config.data, config.model, config.objective, config.training, config.hardware, config.run,

@@ -11,7 +11,7 @@ from gte_ray.errors import UsageError
 from gte_ray.typed import Allowed, Parsed
 
 Count = Annotated[int, Ge(1)]
-NotNegative = Annotated[float, Ge(0)]
+FromZero = Annotated[float, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 Share = Annotated[float, Ge(0), Lt(1), Allowed("from 0 up to, not including, 1")]
 Place = Annotated[str, MinLen(1), Allowed("a folder or URI")]
@@ -53,7 +53,7 @@ class Workers(Parsed):
         return self.fewest < self.most
 
     def __str__(self) -> str:
-        return f"{self.fewest}:{self.most}" if self.elastic else f"{self.most}"
+        return f"{self.most}" if self.fewest == self.most else f"{self.fewest}:{self.most}"
 
 
 @dataclass(frozen=True, repr=False)

@@ -70,6 +70,7 @@ def test_recipes_hold_the_papers_numbers():
             {"eval": Evaluation("heldout", 3)},
             "--eval is 'heldout@3'.*multiple of checkpoint-every .50",
         ),
+        ("hardware", {"workers": Workers(8, 2)}, "--workers is '8:2'; allowed is a number of at least 1"),
         ("run", {"name": "a/b"}, "--name is 'a/b'"),
     ],
 )
