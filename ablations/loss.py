@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from gte_ray.ablation.study import Ablation, Comparison, Row, Setting, finetuning_baseline
 from gte_ray.config import Config
+from gte_ray.fields import Evaluation
 
 DIRECTIONS = {
     "vanilla": (("q2d",), 57.3),
@@ -27,7 +28,9 @@ def rows(base: Config, setting: Setting) -> list[Row]:
         first = replace(
             base,
             training=replace(base.training, steps=PAPER_STEPS),
-            run=replace(base.run, checkpoint_every=PAPER_STEPS // 5, eval=f"heldout@{PAPER_STEPS // 5}"),
+            run=replace(
+                base.run, checkpoint_every=PAPER_STEPS // 5, eval=Evaluation("heldout", PAPER_STEPS // 5)
+            ),
         )
 
     def directed(config: Config, name: str) -> Config:

@@ -8,13 +8,15 @@ Field names are unique over the tree, so that each is one command-line flag. Wha
 import dataclasses
 import hashlib
 import json
-import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import tyro
+from annotated_types import Ge
 
 from gte_ray.errors import UsageError
+from gte_ray.fields import Base, Count, Evaluation, FromZero, Place, Positive, Share, Workers, ZeroStage, flag
+from gte_ray.typed import Allowed, Misfit, plain, read
 
 Direction = Literal["q2d", "q2q", "d2q", "d2d"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -35,15 +37,15 @@ COMPUTATION = 2
 class PairsConfig:
     """Which pairs are trained on, and how sources are mixed."""
 
-    store: str
+    store: Place
     """Pair store: a folder, or an s3:// or gs:// URI."""
     sources: tuple[str, ...] = ()
     """Names of the sources to train on; empty for all that the store has."""
-    alpha: float = 0.5
+    alpha: FromZero = 0.5
     """Exponent of the source sizes in the mixture, p ~ n^alpha (eq. 4); 0 is uniform, 1 proportional."""
-    max_length: int = 128
+    max_length: Annotated[int, Ge(3)] = 128
     """Tokens of a text, special tokens included; the rest is cut off (section 3.4)."""
-    group_size: int = 1
+    group_size: Count = 1
     """Documents of a pair: its own and group-size - 1 hard or random negatives (section 3.4); 1 for pairs."""
 
 
@@ -51,19 +53,19 @@ class PairsConfig:
 class ModelConfig:
     """The backbone: a pre-trained one, or BERT of the sizes below from random weights."""
 
-    base: Annotated[str, tyro.conf.arg(aliases=["--model"])]
+    base: Annotated[Base, tyro.conf.arg(aliases=["--model"])]
     """Hugging Face id or folder of a pre-trained encoder, or `scratch` for random weights."""
-    vocab_size: int = 30522
+    vocab_size: Annotated[int, Ge(100)] = 30522
     """Entries of the WordPiece vocabulary trained on the store; `scratch` only."""
-    hidden_size: int = 768
+    hidden_size: Count = 768
     """Width of the backbone and dimension D of the embedding; `scratch` only."""
-    layers: int = 12
+    layers: Count = 12
     """Transformer layers; `scratch` only."""
-    heads: int = 12
+    heads: Count = 12
     """Attention heads; `scratch` only."""
-    intermediate_size: int = 3072
+    intermediate_size: Count = 3072
     """Width of the feed-forward layers; `scratch` only."""
-    dropout: float = 0.1
+    dropout: Share = 0.1
     """Dropout probability of all dropout that the backbone has, such as that of hidden states and attention.
     Above 0 its draws depend on the number of workers and the micro-batches; 0 makes runs the same on any."""
     pooling: Pooling | Literal["base"] = "base"
@@ -77,7 +79,7 @@ class ObjectiveConfig:
 
     directions: tuple[Direction, ...] = IMPROVED
     """Which sums make up the partition function: all four are eq. 6, q2d alone is the vanilla loss."""
-    temperature: float = 0.01
+    temperature: Positive = 0.01
     """Softmax temperature (section 3.4)."""
     mask_duplicates: bool = True
     """Whether the texts of pairs that share a text are kept from being each other's negatives; off is the paper."""
@@ -87,23 +89,23 @@ class ObjectiveConfig:
 class TrainingConfig:
     """How long, how large and how fast (section 3.4, Table 3)."""
 
-    steps: int
+    steps: Count
     """Optimizer steps of the run."""
-    global_batch: int
+    global_batch: Annotated[int, Ge(2), Allowed("at least 2 pairs: one is no contrast")]
     """Pairs of one step over all workers together."""
-    learning_rate: float
+    learning_rate: Positive
     """Highest learning rate, reached at the end of the warm-up (Table 3)."""
-    warmup: float = 0.05
+    warmup: Share = 0.05
     """Share of the steps over which the learning rate rises; it falls linearly to 0 afterwards."""
-    weight_decay: float = 0.01
+    weight_decay: FromZero = 0.01
     """Decoupled weight decay of AdamW."""
-    adam_beta1: float = 0.9
+    adam_beta1: Share = 0.9
     """Decay rate of AdamW's first moment."""
-    adam_beta2: float = 0.999
+    adam_beta2: Share = 0.999
     """Decay rate of AdamW's second moment."""
-    adam_epsilon: float = 1e-8
+    adam_epsilon: Positive = 1e-8
     """Term that keeps AdamW's denominator from 0."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: FromZero = 1.0
     """Global gradient norm above which gradients are scaled down; 0 for no clipping."""
     precision: Precision = "fp16"
     """Number format of the forward and backward pass; fp16 and bf16 need a GPU."""
@@ -117,69 +119,50 @@ class HardwareConfig:
     workers, on micro-batch-tokens and on the kind of device: those runs then differ as by another seed.
     """
 
-    workers: int | str = 1
+    workers: Annotated[Workers, flag("workers", Workers, "INT[:INT]")] = Workers.exactly(1)
     """Training processes, one for each GPU; `2:8` for as many as the cluster has room for, from 2 to 8."""
     gpu: bool = True
     """Whether each worker has a GPU."""
-    worker_cpus: float = 1.0
+    worker_cpus: Positive = 1.0
     """Logical CPUs reserved for each worker in Ray's scheduling."""
-    threads: int = 1
+    threads: Count = 1
     """CPU threads of each worker's tensor operations."""
     micro_batch_tokens: int = 65_536
     """Tokens, padding included, of one forward and backward pass."""
-    graph_tokens: int = 65_536
+    graph_tokens: Annotated[int, Ge(0)] = 65_536
     """Tokens whose activations are kept from the first forward pass; the rest is computed twice."""
-    loss_tile: int = 4_096
+    loss_tile: Count = 4_096
     """Rows of the similarity matrices that exist at one time."""
     gradient_checkpointing: bool = False
     """Whether layers recompute their activations in the backward pass, to save memory."""
     retokenize: bool = False
     """Whether texts are tokenised while training even where the store has token ids."""
-    zero_stage: int = 1
+    zero_stage: ZeroStage = 1
     """DeepSpeed ZeRO stage, 0 or 1; 2 and 3 reduce at each backward pass and are refused."""
-
-    @property
-    def fewest_workers(self) -> int:
-        """0 where `workers` is no such number or range."""
-        found = re.fullmatch(r"(\d+):(\d+)", str(self.workers)) or re.fullmatch(r"(\d+)", str(self.workers))
-        return int(found[1]) if found and int(found[1]) <= self.most_workers else 0
-
-    @property
-    def most_workers(self) -> int:
-        last = str(self.workers).split(":")[-1]
-        return int(last) if last.isdecimal() else 0
 
 
 @dataclass(frozen=True)
 class OutputConfig:
     """What a run is called and where it leaves things."""
 
-    output: str = "runs"
+    output: Place = "runs"
     """Folder or URI under which each run has a folder of its name."""
     name: str = ""
     """Name of the run; empty for recipe and fingerprint. The same name goes on with the same run."""
-    checkpoint_every: int = 1_000
+    checkpoint_every: Count = 1_000
     """Steps between checkpoints; the last step always makes one."""
-    checkpoints_kept: int = 2
+    checkpoints_kept: Count = 2
     """Checkpoints kept on storage; older ones are deleted."""
-    max_failures: int = 3
+    max_failures: Annotated[int, Ge(0)] = 3
     """Times that training is restarted after a worker or node is lost."""
-    eval_limit: int = 1_000
+    eval_limit: Annotated[int, Ge(0)] = 1_000
     """Most held-out pairs of a source that the evaluation uses; 0 for none."""
-    eval: str = ""
+    eval: Annotated[Evaluation, flag("eval", Evaluation, "BOARD@STEPS")] = Evaluation()
     """`heldout@1000` scores the weights after each 1000 steps too, beside the training; empty for the last alone."""
     tracking_uri: str = "sqlite:///mlflow.db"
     """MLflow tracking server or database."""
     experiment: str = "gte_ray"
     """MLflow experiment that the run is filed under."""
-
-    @property
-    def eval_every(self) -> int:
-        """Steps between those after which the weights are scored; 0 for the last alone, -1 for no valid `eval`."""
-        if not self.eval:
-            return 0
-        found = re.fullmatch(r"heldout@([1-9]\d*)", self.eval)
-        return int(found[1]) if found else -1
 
 
 @dataclass(frozen=True)
@@ -194,16 +177,19 @@ class Config:
     training: TrainingConfig
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     run: OutputConfig = field(default_factory=OutputConfig)
-    seed: int = 42
+    seed: Annotated[int, Ge(0)] = 42
     """Seed of the source order, the row order, the initial weights and dropout."""
+
+    __pydantic_config__ = {"allow_inf_nan": False}  # noqa: RUF012 - of pydantic, not a field
 
     @property
     def cpus(self) -> float:
         """Logical CPUs of the workers, and of the process that scores beside them."""
-        return self.hardware.most_workers * self.hardware.worker_cpus + (1 if self.run.eval else 0)
+        return self.hardware.workers.most * self.hardware.worker_cpus + (1 if self.run.eval.every else 0)
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """Its plain values by section and field, as JSON takes them."""
+        return plain(self)
 
     def fingerprint(self, store_fingerprint: str, base_identity: str) -> str:
         """16 hex digits that are equal exactly when two runs compute the same thing.
@@ -211,7 +197,9 @@ class Config:
         `store_fingerprint` stands for the pairs and `base_identity` for the weights of the base model, whose
         locations do not count.
         """
-        identity = {k: v for k, v in self.to_dict().items() if k not in ("recipe", "hardware", "run")}
+        identity = {
+            k: v for k, v in dataclasses.asdict(self).items() if k not in ("recipe", "hardware", "run")
+        }
         identity["computation"] = COMPUTATION
         identity["data"]["store"] = store_fingerprint
         identity["model"]["base"] = base_identity
@@ -221,73 +209,40 @@ class Config:
 
 
 def from_dict(value: dict[str, Any]) -> Config:
-    """The config that `Config.to_dict` (by way of JSON) described."""
-    sections = {f.name: f.type for f in dataclasses.fields(Config)}
-    tupled = {
-        name: {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()}
-        for name, part in value.items()
-        if isinstance(part, dict)
-    }
-    parts = {name: sections[name](**fields) for name, fields in tupled.items()}  # type: ignore[operator]
-    return Config(**{**value, **parts})
+    """The config that `Config.to_dict` (by way of JSON) described, also in an older version.
+
+    UsageError with the first field that is out of range by itself.
+    """
+    try:
+        return read(Config, value)
+    except Misfit as error:
+        name = [part for part in error.path if isinstance(part, str)][-1]
+        raise UsageError(f"--{name.replace('_', '-')} {error.problem}") from error
 
 
 def validate(config: Config) -> Config:
-    """`config` itself, or UsageError with the first field that is out of range."""
+    """`config` itself, or UsageError with the first field that is out of range, by itself or beside others.
+
+    Rules across fields are a list of ours: in pydantic they would be methods whose errors name no field.
+    """
+    from_dict(config.to_dict())
     d, m, o, t, h, r = (
         config.data, config.model, config.objective, config.training, config.hardware, config.run,
     )  # fmt: skip
     rules: list[tuple[bool, str, Any, str]] = [
-        (d.store != "", "store", d.store, "a folder or URI"),
         (len(set(d.sources)) == len(d.sources), "sources", " ".join(d.sources), "each source once"),
-        (d.alpha >= 0, "alpha", d.alpha, "a number of at least 0"),
-        (d.max_length >= 3, "max-length", d.max_length, "at least 3 tokens"),
-        (d.group_size >= 1, "group-size", d.group_size, "at least 1"),
-        (m.base != "", "base", m.base, "a Hugging Face id, a folder, or scratch"),
-        (m.vocab_size >= 100, "vocab-size", m.vocab_size, "at least 100 entries"),
-        (m.layers >= 1, "layers", m.layers, "at least 1"),
-        (m.heads >= 1, "heads", m.heads, "at least 1"),
-        (m.hidden_size >= 1, "hidden-size", m.hidden_size, "at least 1"),
-        (m.heads < 1 or m.hidden_size % m.heads == 0, "hidden-size", m.hidden_size,
-         f"a multiple of heads ({m.heads})"),
-        (m.intermediate_size >= 1, "intermediate-size", m.intermediate_size, "at least 1"),
-        (0 <= m.dropout < 1, "dropout", m.dropout, "from 0 up to, not including, 1"),
+        (m.hidden_size % m.heads == 0, "hidden-size", m.hidden_size, f"a multiple of heads ({m.heads})"),
         (len(set(o.directions)) == len(o.directions), "directions", o.directions, "each direction once"),
         ("q2d" in o.directions, "directions", o.directions, "a set that has q2d"),
-        (o.temperature > 0, "temperature", o.temperature, "a number above 0"),
-        (t.steps >= 1, "steps", t.steps, "at least 1"),
-        (t.global_batch >= 2, "global-batch", t.global_batch, "at least 2 pairs: one is no contrast"),
-        (t.learning_rate > 0, "learning-rate", t.learning_rate, "a number above 0"),
-        (0 <= t.warmup < 1, "warmup", t.warmup, "a share from 0 up to, not including, 1"),
-        (t.weight_decay >= 0, "weight-decay", t.weight_decay, "a number of at least 0"),
-        (0 <= t.adam_beta1 < 1, "adam-beta1", t.adam_beta1, "from 0 up to, not including, 1"),
-        (0 <= t.adam_beta2 < 1, "adam-beta2", t.adam_beta2, "from 0 up to, not including, 1"),
-        (t.adam_epsilon > 0, "adam-epsilon", t.adam_epsilon, "a number above 0"),
-        (t.max_grad_norm >= 0, "max-grad-norm", t.max_grad_norm, "a number of at least 0"),
         (h.gpu or t.precision == "fp32", "precision", t.precision, "fp32 where there is no GPU (--no-gpu)"),
-        (h.fewest_workers >= 1, "workers", h.workers,
-         "a number of at least 1, or the fewest and the most as in 2:8"),
-        (h.most_workers <= t.global_batch, "workers", h.workers, f"at most global-batch ({t.global_batch})"),
-        (h.worker_cpus > 0, "worker-cpus", h.worker_cpus, "a number above 0"),
-        (h.threads >= 1, "threads", h.threads, "at least 1"),
+        (h.workers.most <= t.global_batch, "workers", h.workers, f"at most global-batch ({t.global_batch})"),
         (h.micro_batch_tokens >= d.max_length, "micro-batch-tokens", h.micro_batch_tokens,
          f"at least max-length ({d.max_length})"),
-        (h.graph_tokens >= 0, "graph-tokens", h.graph_tokens, "at least 0"),
-        (h.loss_tile >= 1, "loss-tile", h.loss_tile, "at least 1"),
-        (h.zero_stage in (0, 1), "zero-stage", h.zero_stage,
-         "0 or 1: stages 2 and 3 reduce gradients at each backward pass, so workers with unequal numbers "
-         "of micro-batches would wait for each other for ever"),
-        (r.output != "", "output", r.output, "a folder or URI"),
         ("/" not in r.name and r.name not in (".", ".."), "name", r.name, "a name without /"),
-        (r.checkpoint_every >= 1, "checkpoint-every", r.checkpoint_every, "at least 1"),
-        (r.checkpoints_kept >= 1, "checkpoints-kept", r.checkpoints_kept, "at least 1"),
-        (r.max_failures >= 0, "max-failures", r.max_failures, "at least 0"),
-        (r.eval_limit >= 0, "eval-limit", r.eval_limit, "at least 0"),
-        (r.eval_every >= 0 and r.eval_every % r.checkpoint_every == 0, "eval", r.eval,
+        (r.eval.every % r.checkpoint_every == 0, "eval", r.eval,
          f"heldout@STEPS with a multiple of checkpoint-every ({r.checkpoint_every})"),
-        (config.seed >= 0, "seed", config.seed, "at least 0"),
     ]  # fmt: skip
-    for holds, flag, found, allowed in rules:
+    for holds, name, found, allowed in rules:
         if not holds:
-            raise UsageError(f"--{flag} is {found!r}; allowed is {allowed}")
+            raise UsageError(f"--{name} is {found!r}; allowed is {allowed}")
     return config

@@ -13,6 +13,7 @@ from gte_ray.config import (
     TrainingConfig,
 )
 from gte_ray.errors import UsageError
+from gte_ray.fields import Workers
 
 
 def tiny(store: str) -> Config:
@@ -36,7 +37,7 @@ def tiny(store: str) -> Config:
             steps=200, global_batch=512, learning_rate=2e-3, warmup=0.2, precision="fp32"
         ),
         hardware=HardwareConfig(
-            workers=1,
+            workers=Workers.exactly(1),
             gpu=False,
             threads=2,
             micro_batch_tokens=8_192,
@@ -111,7 +112,7 @@ def _paper(
             precision="fp16",  # section 3.4
         ),
         hardware=HardwareConfig(
-            workers=workers,  # Table 3
+            workers=Workers.exactly(workers),  # Table 3
             gpu=True,
             gradient_checkpointing=gradient_checkpointing,
         ),

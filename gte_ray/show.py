@@ -59,9 +59,10 @@ def _compare(folders: Sequence[str], console: Console) -> None:
     from gte_ray.evaluation.scores import Scores
     from gte_ray.runs.run_folder import RESULTS_FILE
     from gte_ray.runtime import storage
+    from gte_ray.typed import read
 
     saved = [storage.read_json(storage.join(folder, RESULTS_FILE))["scores"] for folder in folders]
-    scores = [Scores.from_dict(results) for results in saved]
+    scores = [read(Scores, results) for results in saved]
     columns = [run.after for run in scores] + [scores[0].bm25]
     by_source = [
         {row.source: row.ndcg_at_10 for row in (*rows, mean_scores(rows))} for rows in columns if rows

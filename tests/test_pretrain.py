@@ -21,6 +21,7 @@ from gte_ray.runs import finishing
 from gte_ray.runs.plan import plan_run
 from gte_ray.runs.run_folder import open_run, run_key
 from gte_ray.train.checkpoints import delete_orphans
+from gte_ray.typed import read
 from tests.commands import SMALL, command
 
 
@@ -81,7 +82,7 @@ def test_weights_in_between_are_scored_too(workplace, finished):
     assert [metric.step for metric in history] == [4, 8]
 
     saved = json.loads((workplace / "runs/run/results.json").read_text())["scores"]
-    scores = Scores.from_dict(saved)
+    scores = read(Scores, saved)
     config = from_dict(json.loads((workplace / "runs/run/config.json").read_text())["config"])
     tokenizer = open_store(config.data.store).load_tokenizer()
     weights = sorted((workplace / "runs/run/checkpoints").glob(f"checkpoint_*/{WEIGHTS_FILE}"))

@@ -7,6 +7,7 @@ from typing import Literal
 
 from gte_ray.config import Config
 from gte_ray.errors import UsageError
+from gte_ray.fields import Evaluation
 from gte_ray.recipes import finetuning, gte_base, tiny
 
 PROFILES = ("laptop", "paper")
@@ -94,7 +95,7 @@ def baseline(profile: str, store: str) -> Config:
     return replace(
         config,
         training=replace(config.training, steps=steps, warmup=warmup),
-        run=replace(config.run, checkpoint_every=steps // 5, eval=f"heldout@{steps // 5}"),
+        run=replace(config.run, checkpoint_every=steps // 5, eval=Evaluation("heldout", steps // 5)),
     )
 
 
@@ -114,7 +115,7 @@ def finetuning_baseline(base: Config, setting: Setting, sources: Sequence[str] =
         data=replace(config.data, sources=tuple(sources)),
         training=replace(config.training, steps=steps),
         hardware=base.hardware,
-        run=replace(base.run, eval=""),
+        run=replace(base.run, eval=Evaluation()),
         seed=base.seed,
     )
 

@@ -194,7 +194,7 @@ def forecast_table(config: Config, result: Forecast) -> Table:
         ("  weights, gradients, optimizer", f"{result.state_bytes / 2**30:,.1f} GiB"),
         ("  activations", f"{result.activation_bytes / 2**30:,.1f} GiB"),
         ("  embeddings and loss", f"{result.loss_bytes / 2**30:,.1f} GiB"),
-        ("time", f"{_duration(result.seconds)} on {config.hardware.most_workers} worker(s)"),
+        ("time", f"{_duration(result.seconds)} on {config.hardware.workers.most} worker(s)"),
         ("  assuming", result.assumption),
     ]
     for row in rows:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Collection
 
-from gte_ray.data.store import MANIFEST, SOURCE_FILE, Manifest, SourceInfo, source_from_dict
+from gte_ray.data.store import MANIFEST, SOURCE_FILE, Manifest, SourceInfo
 from gte_ray.runtime import storage
+from gte_ray.typed import read
 
 
 def of_input(fingerprint: str) -> Callable[[SourceInfo], bool]:
@@ -51,8 +52,8 @@ def _record(uri: str, folder: str) -> SourceInfo | None:
     if not storage.exists(path):
         return None
     try:
-        return source_from_dict(storage.read_json(path))
-    except (ValueError, TypeError, KeyError):
+        return read(SourceInfo, storage.read_json(path))
+    except ValueError:
         return None  # written by another version: the source is prepared again
 
 
@@ -66,6 +67,6 @@ def _named_folders(uri: str) -> set[str]:
     path = storage.join(uri, MANIFEST)
     try:
         sources = storage.read_json(path)["sources"] if storage.exists(path) else []
-        return {source_from_dict(source).folder for source in sources}
+        return {read(SourceInfo, source).folder for source in sources}
     except (ValueError, TypeError, KeyError):
         return set()

@@ -20,6 +20,7 @@ from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
 from gte_ray.runtime import storage
+from gte_ray.typed import Misfit, read
 
 STORE_VERSION = 1
 MANIFEST = "manifest.json"
@@ -99,6 +100,8 @@ class SourceInfo:
     lost_negatives: dict[str, int] = field(default_factory=dict)
     """Number of hard negatives left out because they are not texts, by reason."""
 
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - a newer version's source is prepared again
+
     @property
     def folder(self) -> str:
         """Relative to the store."""
@@ -124,20 +127,6 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-    @staticmethod
-    def from_dict(value: dict[str, Any]) -> "Manifest":
-        return Manifest(
-            seed=value["seed"],
-            held_out_share=value["held_out_share"],
-            sources=tuple(source_from_dict(source) for source in value["sources"]),
-        )
-
-
-def source_from_dict(value: dict[str, Any]) -> SourceInfo:
-    parts = {name: tuple(Part(**part) for part in value[name]) for name in ("parts", "held_out_parts")}
-    tokenizer = TokenizerInfo(**value["tokenizer"]) if value["tokenizer"] else None
-    return SourceInfo(**{**value, **parts, "tokenizer": tokenizer})
 
 
 @dataclass(frozen=True)
@@ -227,8 +216,8 @@ def open_store(uri: str, check: bool = True) -> Store:
             f"{path}: is of version {value['version']}, newer than this gte_ray reads ({STORE_VERSION}); upgrade it"
         )
     try:
-        store = Store(uri, Manifest.from_dict(value))
-    except (KeyError, TypeError) as error:
+        store = Store(uri, read(Manifest, value))
+    except Misfit as error:
         raise RunError(f"{path}: not a manifest of version {STORE_VERSION} ({error})") from error
     for source in store.manifest.sources if check else ():
         _check(store, source)

@@ -35,7 +35,7 @@ class AsyncEvaluation:
         """
         self.config, self.run_folder, self.tokenizer = config, run_folder, tokenizer
         self.on_scores = on_scores
-        every = config.run.eval_every
+        every = config.run.eval.every
         self.waiting = list(range(every, config.training.steps, every)) if every else []
         """Steps without scores yet, except the last."""
         self.scored: dict[int, tuple[SourceScores, ...]] = {}
@@ -83,7 +83,7 @@ class AsyncEvaluation:
         return self.task is None and not self.failed and bool(self.waiting) and self.waiting[0] <= steps
 
     def _start(self) -> None:
-        workers = self.config.hardware.most_workers if self.config.hardware.gpu else 0
+        workers = self.config.hardware.workers.most if self.config.hardware.gpu else 0
         spare = workers > 0 and ray.cluster_resources().get("GPU", 0) > workers
         task = ray.remote(score_in_task).options(
             num_cpus=1, num_gpus=1 if spare else 0, scheduling_strategy="DEFAULT"

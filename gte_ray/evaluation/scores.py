@@ -27,15 +27,6 @@ class Scores:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    @staticmethod
-    def from_dict(saved: dict[str, Any]) -> "Scores":
-        def rows(values: list[dict[str, Any]]) -> tuple[SourceScores, ...]:
-            return tuple(SourceScores(**row) for row in values)
-
-        steps = tuple((step, rows(values)) for step, values in saved["steps"])
-        shares = tuple(Seen(**row) for row in saved.get("seen", ()))
-        return Scores(rows(saved["before"]), rows(saved["after"]), rows(saved["bm25"]), steps, shares)
-
     def metrics(self, last_step: int) -> Iterator[tuple[int, dict[str, float]]]:
         """Yield steps in order, with their metrics by the names that MLflow shows."""
         for step, rows in self.steps:

@@ -5,7 +5,7 @@ ours: the library's template knows neither the folder's pooling nor its prompts,
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -205,7 +205,7 @@ def _data(card: ModelCard) -> str:
 
 def _training(card: ModelCard) -> str:
     t, o = card.config.training, card.config.objective
-    settings = {k: v for k, v in asdict(card.config).items() if k != "run"}
+    settings = {k: v for k, v in card.config.to_dict().items() if k != "run"}
     return without_password(
         f"## Training\n\n{t.steps:,} steps of {t.global_batch:,} pairs, AdamW with a highest learning rate "
         f"of {t.learning_rate:g}, temperature {o.temperature:g}, mixing exponent {card.config.data.alpha:g}, "

@@ -14,10 +14,10 @@ READING_CPUS = 1
 
 def needs(config: Config, other_cpus: float = 0.0) -> dict[str, float]:
     """The least of Ray's resources that one run takes, with `other_cpus` for the process that drives it."""
-    workers = config.hardware.fewest_workers
-    spared = (config.hardware.most_workers - workers) * config.hardware.worker_cpus
+    workers = config.hardware.workers
+    spared = (workers.most - workers.fewest) * config.hardware.worker_cpus
     resources = {"CPU": config.cpus - spared + READING_CPUS + other_cpus}
-    return resources | ({"GPU": workers} if config.hardware.gpu else {})
+    return resources | ({"GPU": workers.fewest} if config.hardware.gpu else {})
 
 
 def side_by_side(config: Config, other_cpus: float = 0.0) -> int:
@@ -38,7 +38,7 @@ def check_capacity(config: Config, warn: Callable[[str], None], other_cpus: floa
         _check_left_over(config, warn)
         return
     sentence = (
-        f"{config.hardware.fewest_workers} worker(s) and the reading of data need {' and '.join(missing)}"
+        f"{config.hardware.workers.fewest} worker(s) and the reading of data need {' and '.join(missing)}"
     )
     if not os.environ.get("RAY_ADDRESS"):
         raise RunError(f"{sentence}; see --workers, --worker-cpus and --no-gpu")
@@ -48,7 +48,7 @@ def check_capacity(config: Config, warn: Callable[[str], None], other_cpus: floa
 def _check_left_over(config: Config, warn: Callable[[str], None]) -> None:
     """Warns if the workers of an elastic run may take all CPUs of every node and leave none to read data."""
     hardware = config.hardware
-    if hardware.gpu or hardware.fewest_workers == hardware.most_workers:
+    if hardware.gpu or not hardware.workers.elastic:
         return
     nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
     if all(cpus % hardware.worker_cpus < READING_CPUS for cpus in nodes):

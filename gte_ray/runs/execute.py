@@ -25,6 +25,7 @@ from gte_ray.tracking.tracker import TrackedRun, Tracker, unwritten
 from gte_ray.train.checkpoints import next_step
 from gte_ray.train.launch import fit
 from gte_ray.train.step_report import StepReport
+from gte_ray.typed import read
 
 HISTORY_FILE = "history.jsonl"
 
@@ -61,7 +62,7 @@ def finished(run: Run, display: Display, tracked: TrackedRun | None = None) -> R
         if unsent:
             display.warn(unsent)
     saved = storage.read_json(path)
-    return Results(Scores.from_dict(saved["scores"]), saved["model_folder"], saved["mlflow_run"])
+    return Results(read(Scores, saved["scores"]), saved["model_folder"], saved["mlflow_run"])
 
 
 def execute(

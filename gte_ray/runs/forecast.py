@@ -80,7 +80,7 @@ def forecast(config: Config, store: Store, plan: StepPlan) -> Forecast:
         state_bytes=_state_bytes(config, shape),
         activation_bytes=_activation_bytes(config, shape, tokens / plan.steps),
         loss_bytes=_loss_bytes(config, shape),
-        seconds=_flops(config, shape, tokens, plan.steps) / (flops_per_second * config.hardware.most_workers),
+        seconds=_flops(config, shape, tokens, plan.steps) / (flops_per_second * config.hardware.workers.most),
         assumption=assumption,
     )
 
@@ -109,7 +109,7 @@ def _tokens_per_text(config: Config, store: Store, source: str) -> float:
 
 def _state_bytes(config: Config, shape: Shape) -> float:
     half = config.training.precision != "fp32"
-    shards = config.hardware.most_workers if config.hardware.zero_stage == 1 else 1
+    shards = config.hardware.workers.most if config.hardware.zero_stage == 1 else 1
     weights_and_gradients = (2 + 2) if half else (4 + 4)
     # The fp32 master copy and AdamW's two moments.
     return shape.parameters * (weights_and_gradients + 12 / shards)
@@ -123,7 +123,7 @@ def _activation_bytes(config: Config, shape: Shape, step_tokens: float) -> float
         per_token = shape.layers * unit * shape.hidden_size + per_layer
     else:
         per_token = shape.layers * per_layer
-    local = step_tokens / config.hardware.most_workers
+    local = step_tokens / config.hardware.workers.most
     kept = min(local, config.hardware.graph_tokens)
     current = min(local - kept, config.hardware.micro_batch_tokens)
     return per_token * (kept + current)
@@ -133,7 +133,7 @@ def _loss_bytes(config: Config, shape: Shape) -> float:
     batch = config.training.global_batch
     documents = batch * config.data.group_size
     embeddings = (batch + documents) * shape.hidden_size * 4 * 2  # with their gradients
-    rows = min(config.hardware.loss_tile, batch / config.hardware.most_workers)
+    rows = min(config.hardware.loss_tile, batch / config.hardware.workers.most)
     return embeddings + 4 * rows * _loss_columns(config)
 
 
@@ -146,7 +146,7 @@ def _loss_columns(config: Config) -> int:
 def _flops(config: Config, shape: Shape, tokens: float, steps: int) -> float:
     forward = 2 * shape.layer_parameters
     passes = 3.0 + (1.0 if config.hardware.gradient_checkpointing else 0.0)
-    kept = min(1.0, config.hardware.graph_tokens * config.hardware.most_workers * steps / tokens)
+    kept = min(1.0, config.hardware.graph_tokens * config.hardware.workers.most * steps / tokens)
     passes += 1.0 - kept  # the second forward pass of gradient caching
     loss = steps * config.training.global_batch * _loss_columns(config) * shape.hidden_size * 2 * 3
     return forward * passes * tokens + loss

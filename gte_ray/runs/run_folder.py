@@ -32,7 +32,7 @@ def open_run(run: Run, fresh: bool) -> None:
     elif recorded is not None:
         key = recorded["key"]
         if recorded["fingerprint"] != run.fingerprint:
-            changed = differences(from_dict(recorded["config"]), run.config) or OTHERWISE
+            changed = _changed(recorded["config"], run.config)
             raise UsageError(
                 f"--name {run.name}: a run of that name was made with other settings ({changed}); "
                 "give another --name, or --fresh to start over"
@@ -68,6 +68,13 @@ def public(config: Config) -> Config:
 def run_key(run: Run) -> str:
     """The key of the opened `run` in MLflow. Each fresh start makes a new one."""
     return storage.read_json(storage.join(run.folder, CONFIG_FILE))["key"]
+
+
+def _changed(recorded: dict[str, Any], config: Config) -> str:
+    try:
+        return differences(from_dict(recorded), config) or OTHERWISE
+    except UsageError as error:
+        return f"its {CONFIG_FILE} has {error}"
 
 
 def differences(old: Config, new: Config) -> str:

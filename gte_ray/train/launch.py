@@ -96,16 +96,14 @@ def _trainer(
     config: Config, stream: StreamConfig, run_folder: str, loop: Callable[[], Outcome]
 ) -> TorchTrainer:
     hardware, run = config.hardware, config.run
-    elastic = hardware.fewest_workers < hardware.most_workers
-    if elastic:
+    workers = hardware.workers
+    if workers.elastic:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_SECONDS))
     filesystem, path = storage.resolve(run_folder)
     return TorchTrainer(
         loop,
         scaling_config=ScalingConfig(
-            num_workers=(hardware.fewest_workers, hardware.most_workers)
-            if elastic
-            else hardware.most_workers,
+            num_workers=(workers.fewest, workers.most) if workers.elastic else workers.most,
             elastic_resize_monitor_interval_s=RESIZE_SECONDS,
             use_gpu=hardware.gpu,
             resources_per_worker={"CPU": hardware.worker_cpus, **({"GPU": 1} if hardware.gpu else {})},
@@ -119,7 +117,7 @@ def _trainer(
             failure_config=FailureConfig(max_failures=run.max_failures),
             callbacks=[Restarts(run.max_failures)],
         ),
-        datasets=placeholders(stream, hardware.most_workers),
+        datasets=placeholders(stream, workers.most),
         dataset_config=PlanDataConfig(stream, functools.partial(next_step, run_folder)),
     )
 

@@ -101,7 +101,8 @@ def _checkpoint(engine: Engine, step: int, run: OutputConfig) -> None:
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise RunError(f"checkpoint of step {step} could not be written to {folder}: {error}") from error
-    if ray.train.get_context().get_world_rank() == 0 and run.eval_every and (step + 1) % run.eval_every == 0:
+    every = run.eval.every
+    if ray.train.get_context().get_world_rank() == 0 and every and (step + 1) % every == 0:
         _keep_weights(folder, step + 1, run)
     ray.train.report(
         {"step": step},  # a restart streams from the next step

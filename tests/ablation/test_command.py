@@ -22,6 +22,7 @@ MICRO = '''
 from dataclasses import replace
 
 from gte_ray.ablation.study import Ablation, Row, more_is_better
+from gte_ray.fields import Evaluation
 
 
 def rows(base, setting):
@@ -31,7 +32,7 @@ def rows(base, setting):
         data=replace(base.data, max_length=16),
         model=model,
         training=replace(base.training, steps=8, global_batch=16, max_grad_norm=1.0),
-        run=replace(base.run, checkpoint_every=4, eval="heldout@4"),
+        run=replace(base.run, checkpoint_every=4, eval=Evaluation("heldout", 4)),
     )
     second = replace(base, data=replace(base.data, group_size=2))
     return [

@@ -21,6 +21,7 @@ from gte_ray.ablation.tune import TrialProgress
 from gte_ray.cli.console import plain_console, run_command
 from gte_ray.cli.progress import ConsoleDisplay, PreparingProgress, TrainingProgress, clock
 from gte_ray.errors import RunError
+from gte_ray.fields import Workers
 from gte_ray.recipes import tiny
 from gte_ray.runs import capacity
 from gte_ray.runs.capacity import check_capacity
@@ -192,7 +193,9 @@ def test_an_elastic_run_that_may_leave_no_cpu_to_read_with(monkeypatch, cpus, wo
     monkeypatch.setattr(capacity.ray, "nodes", lambda: [*nodes, {"Alive": False, "Resources": {"CPU": 9.0}}])
     monkeypatch.setattr(capacity.ray, "cluster_resources", lambda: {"CPU": float(sum(cpus))})
     config = tiny("store")
-    config = replace(config, hardware=replace(config.hardware, workers=workers, worker_cpus=worker_cpus))
+    config = replace(
+        config, hardware=replace(config.hardware, workers=Workers.parse(workers), worker_cpus=worker_cpus)
+    )
     said: list[str] = []
     check_capacity(config, said.append)
     assert [f"--worker-cpus (now {worker_cpus})" in text for text in said] == [True] * warned

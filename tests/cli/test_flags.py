@@ -38,7 +38,7 @@ def test_a_flag_overrides_its_field_and_nothing_else():
 )
 def test_workers_are_a_number_or_a_range(flag, fewest, most, needed):
     config = parse(Arguments, "prog", ["--recipe", "gte-base", "--workers", flag]).config
-    assert (config.hardware.fewest_workers, config.hardware.most_workers) == (fewest, most)
+    assert (config.hardware.workers.fewest, config.hardware.workers.most) == (fewest, most)
     assert needs(config) == needed
     assert config.cpus == most
     assert from_dict(json.loads(json.dumps(config.to_dict()))) == config
@@ -59,6 +59,10 @@ def test_the_tracking_server_may_come_from_the_environment(monkeypatch):
         (["--alpha", "-1"], "--alpha is -1.0; allowed is a number of at least 0"),
         (["--alpha", "much"], "Error parsing --alpha: could not convert string to float: 'much'"),
         (["--global-batch", "1"], "--global-batch is 1; allowed is at least 2 pairs"),
+        (
+            ["--workers", "8:2"],
+            "--workers is '8:2'; allowed is a number of at least 1, or the fewest and the most",
+        ),
         (["--nonsense", "3"], "Unrecognized options: --nonsense"),
         (["--zero-stage", "2"], "--zero-stage is 2; allowed is 0 or 1"),
     ],
@@ -105,3 +109,5 @@ def test_help_shows_units_and_defaults():
     text = " ".join(result.stdout.replace("│", " ").split())
     assert "Pairs of one step over all workers together. (default: 16384)" in text
     assert "--micro-batch-tokens INT" in text
+    assert "--workers INT[:INT]" in text and "from 2 to 8. (default: 4)" in text
+    assert "--eval BOARD@STEPS" in text

@@ -114,11 +114,11 @@ def test_the_gpu_nodes_hold_the_workers_of_the_job(kind, name):
         g for g in manifests.ray_spec(manifest(kind, name))["workerGroupSpecs"] if g["groupName"] == "gpu"
     ]
     resources = group["template"]["spec"]["containers"][0]["resources"]
-    assert resources["limits"]["nvidia.com/gpu"] * group["maxReplicas"] >= hardware.most_workers
+    assert resources["limits"]["nvidia.com/gpu"] * group["maxReplicas"] >= hardware.workers.most
     # One more CPU reads data: without it the stream waits for ever.
-    assert quantity(resources["requests"]["cpu"]) > hardware.most_workers * hardware.worker_cpus
+    assert quantity(resources["requests"]["cpu"]) > hardware.workers.most * hardware.worker_cpus
     if kind == "RayJob":
-        assert group["minReplicas"] * resources["limits"]["nvidia.com/gpu"] >= hardware.fewest_workers
+        assert group["minReplicas"] * resources["limits"]["nvidia.com/gpu"] >= hardware.workers.fewest
 
 
 @pytest.mark.parametrize(("kind", "name"), RAY)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gte_ray.data.finished import finished_source
 from gte_ray.data.hashing import pair_hashes, seeded, text_hashes
 from gte_ray.data.ids import Ids
 from gte_ray.data.prepare_store import prepare
@@ -161,7 +162,8 @@ def test_a_store_that_is_missing_or_not_finished(copy, tmp_path):
         ("{", "not a manifest"),
         ("[]", "not a manifest of a pair store"),
         ('{"version": "one"}', "not a manifest of a pair store"),
-        ('{"version": 1}', r"not a manifest of version 1 \('seed'\)"),
+        ('{"version": 1}', r"not a manifest of version 1 \(seed is missing\)"),
+        ('{"version": 1, "seed": 0, "held_out_share": 0, "sources": [3]}', r"\(sources.0 is 3; allowed is a"),
         ('{"version": 99}', "is of version 99, newer than this gte_ray reads"),
     ],
 )
@@ -170,6 +172,16 @@ def test_a_manifest_that_cannot_be_used(copy, text, message):
     with pytest.raises(RunError, match=message) as caught:
         open_store(str(copy))
     assert str(caught.value).startswith(f"{copy}/manifest.json")
+
+
+def test_a_source_that_a_newer_version_wrote_is_prepared_again(store, copy):
+    def wanted(info):
+        return info.name == "one"
+
+    assert finished_source(str(copy), "one", wanted) == store.source("one")
+    record = copy / store.source("one").folder / "source.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"newer": 1}))
+    assert finished_source(str(copy), "one", wanted) is None
 
 
 def test_parts_that_are_damaged_are_named(store, copy):

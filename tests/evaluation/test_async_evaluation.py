@@ -6,17 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from gte_ray.config import validate
+from gte_ray.cli.flags import parse
 from gte_ray.errors import RunError, UsageError
 from gte_ray.evaluation import async_evaluation as beside
 from gte_ray.evaluation.async_evaluation import AsyncEvaluation
 from gte_ray.evaluation.heldout import SourceScores
+from gte_ray.fields import Evaluation
 from gte_ray.model.weights_file import kept_weights
+from gte_ray.pretrain import Arguments
 from gte_ray.recipes import tiny
 from gte_ray.runtime import storage
 
 CONFIG = replace(tiny("store"), training=replace(tiny("store").training, steps=8))
-CONFIG = replace(CONFIG, run=replace(CONFIG.run, checkpoint_every=2, eval="heldout@2"))
+CONFIG = replace(CONFIG, run=replace(CONFIG.run, checkpoint_every=2, eval=Evaluation("heldout", 2)))
 
 
 @pytest.fixture
@@ -134,4 +136,4 @@ def test_storage_that_is_away_does_not_disturb_training(folder, monkeypatch):
 @pytest.mark.parametrize("value", ["heldout", "heldout@0", "heldout@3", "beir@2"])
 def test_what_may_be_asked_for(value):
     with pytest.raises(UsageError, match=f"--eval is '{value}'; allowed is heldout@STEPS with a multiple of"):
-        validate(replace(CONFIG, run=replace(CONFIG.run, eval=value)))
+        parse(Arguments, "prog", ["--checkpoint-every", "2", "--eval", value])

@@ -1,5 +1,6 @@
 """How much of what is held out was trained on: against sets of texts."""
 
+import json
 import random
 
 import pytest
@@ -11,6 +12,7 @@ from gte_ray.evaluation import seen as module
 from gte_ray.evaluation.heldout import SourceScores
 from gte_ray.evaluation.scores import Scores
 from gte_ray.evaluation.seen import Seen, seen
+from gte_ray.typed import read
 from tests.data.conftest import write_lines
 
 
@@ -63,9 +65,9 @@ def test_nothing_held_out():
 def test_results_and_mlflow_have_them():
     row = SourceScores(0.5, 0.5, 0.5, 0.5, "a", 3, 2)
     scores = Scores((row,), (row,), (row,), seen=(Seen("a", 0.25, 0.5),))
-    assert Scores.from_dict(scores.to_dict()) == scores
+    assert read(Scores, json.loads(json.dumps(scores.to_dict()))) == scores
     ((step, metrics),) = scores.metrics(7)
     assert step == 7
     assert (metrics["seen_documents/a"], metrics["seen_pairs/a"]) == (0.25, 0.5)
     old = {name: value for name, value in scores.to_dict().items() if name != "seen"}
-    assert Scores.from_dict(old).seen == ()
+    assert read(Scores, old).seen == ()

@@ -61,15 +61,21 @@ def test_a_name_is_that_of_a_folder_in_the_output(name):
         validate(replace(config, run=replace(config.run, name=name)))
 
 
-def test_other_weights_are_told_from_other_settings(run, tiny_store):
+def test_other_weights_are_told_from_other_settings(run, tmp_path):
     open_run(run, fresh=False)
     with pytest.raises(
         UsageError, match=r"other settings \(the store's pairs or tokenizer, the base model's"
     ):
         open_run(replace(run, fingerprint="0" * 16), fresh=False)
+    path = tmp_path / "run/config.json"
+    recorded = json.loads(path.read_text())
+    recorded["config"]["data"]["alpha"] = -1
     changed = replace(run.config, seed=7)
     with pytest.raises(UsageError, match=r"other settings \(seed 42 -> 7\)"):
         open_run(replace(run, config=changed, fingerprint="0" * 16), fresh=False)
+    path.write_text(json.dumps(recorded))
+    with pytest.raises(UsageError, match=r"other settings \(its config.json has --alpha is -1; allowed is"):
+        open_run(replace(run, fingerprint="0" * 16), fresh=False)
 
 
 @pytest.mark.parametrize("absolute", [False, True])

@@ -1,0 +1,93 @@
+"""Types of the config's fields: numbers with what they may be, and values that parse themselves."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+import tyro
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+
+from gte_ray.errors import UsageError
+from gte_ray.typed import Allowed, Parsed
+
+Count = Annotated[int, Ge(1)]
+FromZero = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+Share = Annotated[float, Ge(0), Lt(1), Allowed("from 0 up to, not including, 1")]
+Place = Annotated[str, MinLen(1), Allowed("a folder or URI")]
+Base = Annotated[str, MinLen(1), Allowed("a Hugging Face id, a folder, or scratch")]
+ZeroStage = Annotated[
+    int,
+    Ge(0),
+    Le(1),
+    Allowed(
+        "0 or 1: stages 2 and 3 reduce gradients at each backward pass, so workers with unequal numbers "
+        "of micro-batches would wait for each other for ever"
+    ),
+]
+
+BOARDS = ("heldout",)
+"""Scoreboards that a run may be scored on while it trains."""
+
+
+@dataclass(frozen=True, repr=False)
+class Workers(Parsed):
+    """A number of training processes, written `4`, or as many as there is room for, written `2:8`."""
+
+    fewest: int
+    most: int
+
+    @classmethod
+    def exactly(cls, number: int) -> Self:
+        return cls(number, number)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        found = re.fullmatch(r"([0-9]+)(?::([0-9]+))?", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2] or found[1]):
+            raise ValueError("a number of at least 1, or the fewest and the most as in 2:8")
+        return cls(int(found[1]), int(found[2] or found[1]))
+
+    @property
+    def elastic(self) -> bool:
+        return self.fewest < self.most
+
+    def __str__(self) -> str:
+        return f"{self.most}" if self.fewest == self.most else f"{self.fewest}:{self.most}"
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation(Parsed):
+    """A scoreboard and after how many steps each the weights are scored on it, written `heldout@1000`."""
+
+    board: str = ""
+    """Empty, as `every` is 0, for no scores but those of the last step."""
+    every: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        board, _, every = text.partition("@")
+        if text and not (board in BOARDS and re.fullmatch("[1-9][0-9]*", every)):
+            raise ValueError(f"{' or '.join(BOARDS)}@STEPS with a multiple of checkpoint-every")
+        return cls(board, int(every or 0))
+
+    def __str__(self) -> str:
+        return f"{self.board}@{self.every}" if self.every else ""
+
+
+def flag(name: str, kind: type[Parsed], metavar: str) -> tyro.constructors.PrimitiveConstructorSpec:
+    """How a field of type `kind` is read from the command line; UsageError where it cannot be."""
+
+    def parse(found: list[str]) -> Parsed:
+        try:
+            return kind.parse(found[0])
+        except ValueError as error:
+            raise UsageError(f"--{name} is {found[0]!r}; allowed is {error}") from error
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=parse,
+        is_instance=lambda value: isinstance(value, kind),
+        str_from_instance=lambda value: [str(value)],
+    )
