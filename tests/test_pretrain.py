@@ -200,7 +200,7 @@ def test_export_and_scoring_go_without_training(workplace, finished, ray_local):
     assert finishing.export(run, trained) == str(folder / "model")
     assert (folder / "model/model.safetensors").read_bytes() == weights
     saved = json.loads((folder / "results.json").read_text())["scores"]
-    assert finishing.score(run, trained).to_dict() == Scores.from_dict(saved).to_dict()
+    assert finishing.score(run, trained).to_dict() == read(Scores, saved).to_dict()
 
 
 def test_checkpoints_that_ray_has_not_registered_are_deleted(workplace, finished):
