@@ -82,7 +82,9 @@ def test_one_model_under_two_names_is_computed_once(run, units, tmp_path):
 def test_scores_in_half_precision_are_kept_apart(units, tmp_path):
     for gpu in (False, True):
         where = replace(scoring(tmp_path, "x"), pool=Pool(gpu=gpu))
-        result.cached_or_scored([(MINILM, "a", "a")], lambda _: lambda unit: (), None, where, lambda *_: None)
+        result.cached_or_scored(
+            [result.Job(MINILM, "a", "a")], lambda _: lambda unit: (), None, where, lambda *_: None
+        )
     assert len({path for _, _, path in units}) == 2
 
 
