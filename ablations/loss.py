@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from gte_ray.ablation.study import Ablation, Comparison, Row, Setting, finetuning_baseline
 from gte_ray.config import Config
-from gte_ray.fields import Evaluation
+from gte_ray.config.fields import Evaluation
 
 DIRECTIONS = {
     "vanilla": (("q2d",), 57.3),

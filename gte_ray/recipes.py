@@ -12,8 +12,8 @@ from gte_ray.config import (
     PairsConfig,
     TrainingConfig,
 )
+from gte_ray.config.fields import Workers
 from gte_ray.errors import UsageError
-from gte_ray.fields import Workers
 
 
 def tiny(store: str) -> Config:

@@ -55,11 +55,11 @@ def main() -> None:
 
 def _compare(folders: Sequence[str], console: Console) -> None:
     """Held-out nDCG@10 in percent by source, a column for each run, and BM25's."""
+    from gte_ray.config.typed import read
     from gte_ray.evaluation.heldout import mean_scores
     from gte_ray.evaluation.scores import Scores
     from gte_ray.runs.run_folder import RESULTS_FILE
     from gte_ray.runtime import storage
-    from gte_ray.typed import read
 
     saved = [storage.read_json(storage.join(folder, RESULTS_FILE))["scores"] for folder in folders]
     scores = [read(Scores, results) for results in saved]

@@ -14,13 +14,13 @@ SOLE_IMPORTERS = {
     "bm25s": {"retrieval/bm25.py"},
     "mteb": {f"evaluation/mteb/{name}.py" for name in ("adapters", "benchmarks", "own", "score")},
     "scipy": {"ablation/report.py"},
-    "pydantic": {"typed.py"},
-    "pydantic_core": {"typed.py"},
+    "pydantic": {"config/typed.py"},
+    "pydantic_core": {"config/typed.py"},
     "ray.tune": {"ablation/tune.py"},
     "tyro": {
         "cli/flags.py",
-        "config.py",
-        "fields.py",
+        "config/__init__.py",
+        "config/fields.py",
         *(f"{name}.py" for name in ("evaluate", "finetune", "mine", "prepare", "show")),
     }
     | {"ablation/command.py"},

@@ -12,6 +12,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from gte_ray.config import from_dict
+from gte_ray.config.typed import read
 from gte_ray.data.store import open_store
 from gte_ray.evaluation.scores import Scores
 from gte_ray.evaluation.scoring import score_weights
@@ -21,7 +22,6 @@ from gte_ray.runs import finishing
 from gte_ray.runs.plan import plan_run
 from gte_ray.runs.run_folder import open_run, run_key
 from gte_ray.train.checkpoints import delete_orphans
-from gte_ray.typed import read
 from tests.commands import SMALL, command
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gte_ray.config import Config
+from gte_ray.config.fields import Evaluation
 from gte_ray.errors import UsageError
-from gte_ray.fields import Evaluation
 from gte_ray.recipes import finetuning, gte_base, tiny
 
 PROFILES = ("laptop", "paper")

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Collection
 
+from gte_ray.config.typed import read
 from gte_ray.data.store import MANIFEST, SOURCE_FILE, Manifest, SourceInfo
 from gte_ray.runtime import storage
-from gte_ray.typed import read
 
 
 def of_input(fingerprint: str) -> Callable[[SourceInfo], bool]:

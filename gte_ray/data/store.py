@@ -15,12 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gte_ray.config.typed import Misfit, read
 from gte_ray.data.parquet import open_parquet
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
 from gte_ray.runtime import storage
-from gte_ray.typed import Misfit, read
 
 STORE_VERSION = 1
 MANIFEST = "manifest.json"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from gte_ray.config.typed import read
 from gte_ray.data.ids import unknown_words
 from gte_ray.errors import RunError
 from gte_ray.evaluation.async_evaluation import AsyncEvaluation
@@ -25,7 +26,6 @@ from gte_ray.tracking.tracker import TrackedRun, Tracker, unwritten
 from gte_ray.train.checkpoints import next_step
 from gte_ray.train.launch import fit
 from gte_ray.train.step_report import StepReport
-from gte_ray.typed import read
 
 HISTORY_FILE = "history.jsonl"
 

@@ -22,7 +22,7 @@ MICRO = '''
 from dataclasses import replace
 
 from gte_ray.ablation.study import Ablation, Row, more_is_better
-from gte_ray.fields import Evaluation
+from gte_ray.config.fields import Evaluation
 
 
 def rows(base, setting):

@@ -20,8 +20,8 @@ from gte_ray.ablation.trials import Trial
 from gte_ray.ablation.tune import TrialProgress
 from gte_ray.cli.console import plain_console, run_command
 from gte_ray.cli.progress import ConsoleDisplay, PreparingProgress, TrainingProgress, clock
+from gte_ray.config.fields import Workers
 from gte_ray.errors import RunError
-from gte_ray.fields import Workers
 from gte_ray.recipes import tiny
 from gte_ray.runs import capacity
 from gte_ray.runs.capacity import check_capacity

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from gte_ray.cli.flags import parse
+from gte_ray.config.fields import Evaluation
 from gte_ray.errors import RunError, UsageError
 from gte_ray.evaluation import async_evaluation as beside
 from gte_ray.evaluation.async_evaluation import AsyncEvaluation
 from gte_ray.evaluation.heldout import SourceScores
-from gte_ray.fields import Evaluation
 from gte_ray.model.weights_file import kept_weights
 from gte_ray.pretrain import Arguments
 from gte_ray.recipes import tiny

@@ -7,8 +7,8 @@ from typing import Annotated, Self
 import tyro
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from gte_ray.config.typed import Allowed, Parsed
 from gte_ray.errors import UsageError
-from gte_ray.typed import Allowed, Parsed
 
 Count = Annotated[int, Ge(1)]
 FromZero = Annotated[float, Ge(0)]

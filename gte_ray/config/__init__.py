@@ -14,9 +14,20 @@ from typing import Annotated, Any, Literal
 import tyro
 from annotated_types import Ge
 
+from gte_ray.config.fields import (
+    Base,
+    Count,
+    Evaluation,
+    FromZero,
+    Place,
+    Positive,
+    Share,
+    Workers,
+    ZeroStage,
+    flag,
+)
+from gte_ray.config.typed import Allowed, Misfit, plain, read
 from gte_ray.errors import UsageError
-from gte_ray.fields import Base, Count, Evaluation, FromZero, Place, Positive, Share, Workers, ZeroStage, flag
-from gte_ray.typed import Allowed, Misfit, plain, read
 
 Direction = Literal["q2d", "q2q", "d2q", "d2d"]
 Precision = Literal["fp32", "bf16", "fp16"]

@@ -7,8 +7,8 @@ from typing import Annotated
 import pytest
 from annotated_types import Ge, Le
 
-from gte_ray.fields import Workers
-from gte_ray.typed import Allowed, Misfit, plain, read
+from gte_ray.config.fields import Workers
+from gte_ray.config.typed import Allowed, Misfit, plain, read
 
 
 @dataclass(frozen=True)

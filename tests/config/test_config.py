@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gte_ray.config import Config, from_dict, validate
+from gte_ray.config.fields import Evaluation, Workers
 from gte_ray.errors import UsageError
-from gte_ray.fields import Evaluation, Workers
 from gte_ray.recipes import RECIPES, recipe
 
 
