@@ -22,17 +22,14 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests that use Ray, and shares all out: a file to a process, but all on the cluster to one.
-
-    These take longest and come first, then the other files with tests that start processes.
-    """
+    """Marks the tests that use Ray. The file on the cluster takes longest and comes first, then the others that start
+    processes: of two processes that share the files, none is left with a long one at the end."""
     for item in items:
-        cluster = "nodes" in item.fixturenames
-        if cluster or "ray_local" in item.fixturenames:
+        if {"nodes", "ray_local"} & set(item.fixturenames):
             item.add_marker("processes")
-        item.add_marker(pytest.mark.xdist_group("cluster" if cluster else str(item.path)))
+    cluster = {item.path for item in items if "nodes" in item.fixturenames}
     long = {item.path for item in items if item.get_closest_marker("processes")}
-    items.sort(key=lambda item: ("nodes" not in item.fixturenames, item.path not in long))
+    items.sort(key=lambda item: (item.path not in cluster, item.path not in long))
 
 
 @pytest.fixture(scope="session")

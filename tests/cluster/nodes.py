@@ -124,9 +124,9 @@ class Nodes:
 
 
 def _free_ports(count: int) -> int:
-    """First of so many ports in a row that nothing listens on now."""
+    """First of so many ports in a row that nothing listens on now, and that no job of Slurm's tests has."""
     while True:
-        first = random.randrange(20_000, 30_000)
+        first = random.randrange(32_000, 32_700)
         try:
             for port in range(first, first + count):
                 with socket.socket() as probe:
