@@ -108,6 +108,19 @@ def test_a_command_of_a_readme_exists(command, monkeypatch):
         )
 
 
+def test_what_the_table_of_the_data_names_exists():
+    table = (REPOSITORY / "gte_ray/data/README.md").read_text()
+    names = re.findall(r"^\| `([\w.]+)` \|", table, re.MULTILINE)
+    assert len(names) > 15
+    for name in names:
+        module, *attributes = name.split(".")
+        if module[0].isupper():  # a method of a class that stands above
+            module, attributes = {"Store": "store", "Batch": "step_plan"}[module], [module, *attributes]
+        found = importlib.import_module(f"gte_ray.data.{module}")
+        for attribute in attributes:
+            found = getattr(found, attribute)
+
+
 def test_there_are_commands():
     programs = {command.split()[0] for command in commands()}
     assert {"python", "ray", "make", "kubectl", "sbatch", "cluster/local/up"} <= programs
