@@ -1,13 +1,17 @@
 """python -m gte_ray.prepare: prepares a pair store from files, or from the built-in corpus."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from rich.console import Console
 
 from gte_ray.cli.console import plain_console, run_command
 from gte_ray.errors import UsageError
 from gte_ray.runtime.cluster import start_ray
+
+if TYPE_CHECKING:
+    from gte_ray.data.store import Store
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,8 @@ def main() -> None:
     if arguments.vocabulary and arguments.vocabulary < 100:
         raise UsageError(f"--vocabulary is {arguments.vocabulary}; allowed is at least 100 entries")
     from gte_ray.cli.progress import PreparingProgress
-    from gte_ray.cli.tables import store_notes, store_table
     from gte_ray.data.builtin import BUILTIN_HELD_OUT_SHARE, prepare_builtin
-    from gte_ray.data.ids import Ids, unknown_words
+    from gte_ray.data.ids import Ids
     from gte_ray.data.prepare_store import prepare
     from gte_ray.data.sources import parse_source
 
@@ -78,6 +81,14 @@ def main() -> None:
                 remove=arguments.remove,
                 report=progress.report,
             )
+    _show(store, console)
+
+
+def _show(store: "Store", console: Console) -> None:
+    """Prints what is in the store, and what a user should know of it."""
+    from gte_ray.cli.tables import store_notes, store_table
+    from gte_ray.data.ids import unknown_words
+
     console.print(store_table(store))
     for note in store_notes(store):
         console.print(note, highlight=False)

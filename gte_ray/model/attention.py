@@ -45,9 +45,9 @@ def packed_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
+    *,
     scaling: float | None = None,
     dropout: float = 0.0,
-    *,
     layout: PackedLayout,
     **_: Any,
 ) -> tuple[Tensor, None]:

@@ -64,6 +64,7 @@ class MlflowRun:
         key: str,
         name: str,
         tags: Mapping[str, str],
+        *,
         warn: Callable[[str], None],
         verbose: bool,
     ) -> None:

@@ -184,7 +184,9 @@ class Tracker:
         tags = self._keys.keyed({k: str(v) for k, v in run.tags.items()})
         if run.parent_run_id:
             tags["mlflow.parentRunId"] = run.parent_run_id
-        return MlflowRun(self.uri, run.experiment, run.key, run.name, tags, self._warn, self._verbose)
+        return MlflowRun(
+            self.uri, run.experiment, run.key, run.name, tags, warn=self._warn, verbose=self._verbose
+        )
 
     def _away(self, error: Exception) -> None:
         from gte_ray.tracking.mlflow_run import is_gone

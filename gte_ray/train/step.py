@@ -75,13 +75,7 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
     info = engine.step(rate)
     if info.overflow and info.loss_scale <= 1:  # no fp16, or nothing left to lower
         raise TrainingDiverged("gradient", batch.step, batch.source)
-    return StepMetrics(
-        **totals,
-        grad_norm=info.grad_norm,
-        learning_rate=rate,
-        overflow=info.overflow,
-        loss_scale=info.loss_scale,
-    )
+    return StepMetrics(**totals, **info._asdict(), learning_rate=rate)
 
 
 def _seed(seed: int, step: int, ranks: int, rank: int, part: int) -> int:
