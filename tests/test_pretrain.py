@@ -93,7 +93,7 @@ def test_weights_in_between_are_scored_too(workplace, finished):
 
 
 def test_a_finished_run_is_not_run_again(workplace, finished, here):
-    code, out, _ = here("pretrain", "--store", "store", *SMALL, "--name", "run")
+    code, out, _ = here("pretrain", "--store", "store", *SMALL, "--eval", "heldout@4", "--name", "run")
     assert code == 0
     assert "run run is finished; --fresh trains it anew" in out
     assert "step 8/8" not in out

@@ -168,7 +168,7 @@ class OutputConfig:
     """Times that training is restarted after a worker or node is lost."""
     eval_limit: Annotated[int, Ge(0)] = 1_000
     """Most held-out pairs of a source that the evaluation uses; 0 for none."""
-    eval: Annotated[Evaluation, flag("eval", Evaluation, "BOARD@STEPS")] = Evaluation()
+    eval: Annotated[Evaluation, flag("eval", Evaluation, "SCOREBOARD@STEPS")] = Evaluation()
     """`heldout@1000` scores the weights after each 1000 steps too, beside the training; empty for the last alone."""
     tracking_uri: str = "sqlite:///mlflow.db"
     """MLflow tracking server or database."""

@@ -26,7 +26,7 @@ ZeroStage = Annotated[
     ),
 ]
 
-BOARDS = ("heldout",)
+SCOREBOARDS = ("heldout",)
 """Scoreboards that a run may be scored on while it trains."""
 
 
@@ -60,19 +60,19 @@ class Workers(Parsed):
 class Evaluation(Parsed):
     """A scoreboard and after how many steps each the weights are scored on it, written `heldout@1000`."""
 
-    board: str = ""
+    scoreboard: str = ""
     """Empty, as `every` is 0, for no scores but those of the last step."""
     every: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        board, _, every = text.partition("@")
-        if text and not (board in BOARDS and re.fullmatch("[1-9][0-9]*", every)):
-            raise ValueError(f"{' or '.join(BOARDS)}@STEPS with a multiple of checkpoint-every")
-        return cls(board, int(every or 0))
+        scoreboard, _, every = text.partition("@")
+        if text and not (scoreboard in SCOREBOARDS and re.fullmatch("[1-9][0-9]*", every)):
+            raise ValueError(f"{' or '.join(SCOREBOARDS)}@STEPS with a multiple of checkpoint-every")
+        return cls(scoreboard, int(every or 0))
 
     def __str__(self) -> str:
-        return f"{self.board}@{self.every}" if self.every else ""
+        return f"{self.scoreboard}@{self.every}" if self.every else ""
 
 
 def flag(name: str, kind: type[Parsed], metavar: str) -> tyro.constructors.PrimitiveConstructorSpec:

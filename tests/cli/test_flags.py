@@ -110,4 +110,4 @@ def test_help_shows_units_and_defaults():
     assert "Pairs of one step over all workers together. (default: 16384)" in text
     assert "--micro-batch-tokens INT" in text
     assert "--workers INT[:INT]" in text and "from 2 to 8. (default: 4)" in text
-    assert "--eval BOARD@STEPS" in text
+    assert "--eval SCOREBOARD@STEPS" in text
