@@ -4,13 +4,13 @@ import time
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID
+from rich.progress import TaskID
 from rich.table import Table
 
 from gte_ray.ablation.report import Report
 from gte_ray.ablation.trials import Trial
 from gte_ray.ablation.tune import TrialProgress
-from gte_ray.cli.progress import PlainColumn
+from gte_ray.cli.progress import step_bar
 
 PLAIN_SECONDS = 30.0
 """Time between two lines about a trial if there is no terminal."""
@@ -23,15 +23,7 @@ class TrialsDisplay:
         self.console = console
         self.tasks: dict[str, TaskID] = {}
         self.told: dict[str, float] = {}
-        self.bar = Progress(
-            PlainColumn("{task.fields[label]}"),
-            PlainColumn("step {task.completed:.0f}/{task.total:.0f}"),
-            BarColumn(bar_width=None),
-            PlainColumn("{task.description}"),
-            console=console,
-            expand=True,
-            disable=not console.is_terminal,
-        )
+        self.bar = step_bar(console, "label")
 
     def __enter__(self) -> "TrialsDisplay":
         self.bar.start()

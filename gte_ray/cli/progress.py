@@ -38,6 +38,19 @@ class ConsoleDisplay:
         return TrainingProgress(self.console, steps, start)
 
 
+def step_bar(console: Console, *labels: str) -> Progress:
+    """Bars of steps, each behind its task's fields `labels`; nothing where there is no terminal."""
+    return Progress(
+        *(PlainColumn(f"{{task.fields[{label}]}}") for label in labels),
+        PlainColumn("step {task.completed:.0f}/{task.total:.0f}"),
+        BarColumn(bar_width=None),
+        PlainColumn("{task.description}"),
+        console=console,
+        expand=True,
+        disable=not console.is_terminal,
+    )
+
+
 class TrainingProgress:
     """A live line on a terminal. Elsewhere (job logs, files), a plain line at intervals."""
 
@@ -50,14 +63,7 @@ class TrainingProgress:
         """Recent steps since the workers started, without the first, which takes many times as long."""
         self.plain_every_seconds = plain_every_seconds
         self.last_plain = 0.0
-        self.bar = Progress(
-            PlainColumn("step {task.completed:.0f}/{task.total:.0f}"),
-            BarColumn(bar_width=None),
-            PlainColumn("{task.description}"),
-            console=console,
-            expand=True,
-            disable=not console.is_terminal,
-        )
+        self.bar = step_bar(console)
         self.task: TaskID = self.bar.add_task("starting workers", total=steps, completed=start)
 
     def __enter__(self) -> "TrainingProgress":
