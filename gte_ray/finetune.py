@@ -26,7 +26,7 @@ class Arguments:
     dry_run: bool = False
     """Print the whole config, the mixture and a forecast, and exit."""
     verbose: bool = False
-    """Show the logs of Ray, DeepSpeed and MLflow."""
+    """Show the logs of Ray, DeepSpeed and MLflow. MLflow logs little once its database exists."""
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,12 @@
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -60,35 +63,60 @@ def test_diverging_without_mlflow_loses_nothing(workplace, here):
     assert max(kept) == spooled[-1]
 
 
-def test_sigterm_ends_at_once_and_marks_the_run_as_killed(workplace):
-    name = "long [v2] %41"
-    flags = ["--store", "store", *SMALL, "--steps", "100000", "--name", name, "--verbose"]
+KILLED = "long [v2] %41"
+
+
+def has_run(database: Path) -> bool:
+    """Whether MLflow has made its tables and a run."""
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            return connection.execute("select 1 from runs").fetchone() is not None
+    except sqlite3.OperationalError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def killed(workplace) -> subprocess.CompletedProcess:
+    """A run with --verbose that is sent SIGTERM after its first checkpoint; its MLflow database is a new one."""
+    flags = ["--store", "store", *SMALL, "--steps", "100000", "--name", KILLED, "--verbose"]
     out, err = workplace / "out.txt", workplace / "err.txt"
     process = subprocess.Popen(
-        [sys.executable, "-m", "gte_ray.pretrain", *flags],
+        [sys.executable, "-m", "gte_ray.pretrain", *flags, "--tracking-uri", "sqlite:///killed.db"],
         cwd=workplace,
         stdout=out.open("w"),
         stderr=err.open("w"),
         env={k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")},
     )
-    checkpoints = workplace / f"runs/{name}/checkpoints"
+    folder = workplace / f"runs/{KILLED}"
     deadline = time.monotonic() + 150
-    while not list(checkpoints.glob("checkpoint_*/state.json")) and time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
+        if list(folder.glob("checkpoints/checkpoint_*/state.json")) and has_run(workplace / "killed.db"):
+            break
         time.sleep(0.1)
     process.terminate()
-    assert process.wait(timeout=60) == 130
-    assert "interrupted; the same command goes on from the last checkpoint" in err.read_text()
-    assert f"run {name}: 100,000 steps" in out.read_text()
-    assert (
-        "DeepSpeed info" in out.read_text() and "Started a local Ray instance" in err.read_text()
-    )  # --verbose
-    assert "verbose" not in (workplace / f"runs/{name}/config.json").read_text()
+    code = process.wait(timeout=60)
+    return subprocess.CompletedProcess(process.args, code, out.read_text(), err.read_text())
+
+
+def test_sigterm_ends_at_once_and_marks_the_run_as_killed(workplace, killed):
+    assert killed.returncode == 130
+    assert "interrupted; the same command goes on from the last checkpoint" in killed.stderr
+    assert f"run {KILLED}: 100,000 steps" in killed.stdout
+    assert "verbose" not in (workplace / f"runs/{KILLED}/config.json").read_text()
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    client = MlflowClient(f"sqlite:///{workplace}/killed.db")
     experiment = client.get_experiment_by_name("gte_ray")
-    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert runs[name].info.status == "KILLED"
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.run_name, run.info.status) == (KILLED, "KILLED")
+
+
+def test_verbose_shows_the_logs_of_ray_deepspeed_and_mlflow(killed):
+    """Without it there is none of them: see test_pretrain and test_wheel."""
+    assert "Started a local Ray instance" in killed.stderr
+    assert re.search(r"\(TrainController.*Started training worker group", killed.stderr)
+    assert re.search(r"\(RayTrainWorker.*DeepSpeed info: version=", killed.stdout)
+    assert "INFO mlflow.store.db.utils: Updating database tables" in killed.stderr
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def test_a_run_ends_with_scores_model_and_mlflow(workplace, finished):
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db\n" in finished.stdout
     noise = [line for line in finished.stderr.splitlines() if line.strip()]
     assert not noise
+    assert "DeepSpeed" not in finished.stdout and "RayTrainWorker" not in finished.stdout
 
 
 def test_the_model_is_a_sentence_transformer(workplace, finished):

@@ -47,7 +47,7 @@ class Arguments:
     list: bool = False
     """Show what there is and exit."""
     verbose: bool = False
-    """Show the logs of Ray, DeepSpeed and MLflow."""
+    """Show the logs of Ray, DeepSpeed and MLflow. MLflow logs little once its database exists."""
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def run_study(
     tracker.log_artifact(_write(TRIALS_FILE, json.dumps([trial.to_dict() for trial in study.trials])))
 
     trials = to_run(study.trials)
-    waiting = _unfinished(study, trials, records, parent, display)
+    waiting = _unfinished(study, trials, records, parent, display, verbose)
     done = len(trials) - len(waiting)
     display.say(f"{len(waiting)} trial(s) to run" + (f", {done} finished earlier" if done else ""))
     errors = _run(study, waiting, parent, on_progress, verbose)
@@ -114,17 +114,17 @@ def run_study(
 
 
 def _unfinished(
-    study: Study, trials: list[Trial], records: Records, parent: str, display: Display
+    study: Study, trials: list[Trial], records: Records, parent: str, display: Display, verbose: bool
 ) -> list[Trial]:
     """Return the trials to run, and link those that were finished elsewhere."""
     waiting = []
     for trial in trials:
         open_run(trial.run, fresh=False)
-        results = finished(trial.run, display, _child(study, trial, parent))
+        results = finished(trial.run, display, _child(study, trial, parent), verbose)
         if results is None:
             waiting.append(trial)
         elif trial.fingerprint not in records.children(parent):
-            _link(study, trial, results, parent, display)
+            _link(study, trial, results, parent, display, verbose)
     return waiting
 
 
@@ -187,7 +187,7 @@ def _child(study: Study, trial: Trial, parent: str) -> TrackedRun:
     )
 
 
-def _link(study: Study, trial: Trial, results: Results, parent: str, display: Display) -> None:
+def _link(study: Study, trial: Trial, results: Results, parent: str, display: Display, verbose: bool) -> None:
     """Log a child with the scores of a run that was made elsewhere, and that run's id."""
     child = _child(study, trial, parent)
     linked = replace(
@@ -198,7 +198,7 @@ def _link(study: Study, trial: Trial, results: Results, parent: str, display: Di
         tags={**child.tags, LINK: results.mlflow_run},
     )
     queue = os.path.join(tempfile.mkdtemp(prefix="gte_ray-link-"), QUEUE_FILE)
-    tracker = Tracker(study.base.run.tracking_uri, linked, queue, display.warn)
+    tracker = Tracker(study.base.run.tracking_uri, linked, queue, display.warn, verbose)
     for step, metrics in results.scores.metrics(trial.run.config.training.steps):
         tracker.log_step(step, metrics)
     if unwritten := tracker.finish():

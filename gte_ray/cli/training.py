@@ -58,7 +58,7 @@ def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruptio
     check_capacity(run.config, display.warn)
     with locked(run.folder, interruption, display.say):
         open_run(run, fresh)
-        earlier = finished(run, display)
+        earlier = finished(run, display, verbose=verbose)
         if earlier is not None:
             console.print(f"run {run.name} is finished; --fresh trains it anew")
         else:

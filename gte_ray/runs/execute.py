@@ -49,15 +49,17 @@ class Recorder:
     display: Display
 
 
-def finished(run: Run, display: Display, tracked: TrackedRun | None = None) -> Results | None:
-    """The results of an opened run, or None if it is not finished."""
+def finished(
+    run: Run, display: Display, tracked: TrackedRun | None = None, verbose: bool = False
+) -> Results | None:
+    """The results of an opened run, or None if it is not finished; `tracked` and `verbose` as in `execute`."""
     path = storage.join(run.folder, RESULTS_FILE)
     if not storage.exists(path):
         return None
     if unwritten(queue_path(run)):
         # Write what MLflow has not received yet.
         unsent = Tracker(
-            run.config.run.tracking_uri, tracked or tracked_run(run), queue_path(run), display.warn
+            run.config.run.tracking_uri, tracked or tracked_run(run), queue_path(run), display.warn, verbose
         ).finish("FINISHED")
         if unsent:
             display.warn(unsent)
