@@ -59,7 +59,8 @@ class PairBatch:
         exact in float64.
         """
         pairs = _mixed(self.query_hashes, self.document_hashes)
-        negatives = _mixed(self.query_hashes[self.negative_owners], self.negative_hashes)
+        # The other way round, so that a hard negative does not count as a document.
+        negatives = _mixed(self.negative_hashes, self.query_hashes[self.negative_owners])
         return int(pairs.sum() + negatives.sum())
 
 

@@ -98,9 +98,9 @@ def local_history(run_folder: str) -> Path:
 def test_a_job_is_stopped_and_goes_on_though_its_bucket_and_mlflow_go_away(
     nodes, bucket, tiny_store, tmp_path
 ):
-    """One worker, then two on two nodes: the losses of one plain process."""
+    """Three workers on three nodes, then two on two: the losses of one plain process."""
     storage.upload(tiny_store, "s3://bucket/store")
-    server, folder, steps = Server(tmp_path), "s3://bucket/runs/run", 300
+    server, folder, steps = Server(tmp_path), "s3://bucket/runs/run", 400
     jobs = jobs_of(nodes)
 
     def start(job: str, workers: str) -> None:
@@ -114,7 +114,7 @@ def test_a_job_is_stopped_and_goes_on_though_its_bucket_and_mlflow_go_away(
 
     server.start()
     try:
-        start("first", "1")
+        start("first", "3")
         wait_for(lambda: len(done()) > 2 * EVERY)
         jobs.stop_job("first")
         wait_for(lambda: jobs.get_job_status("first").is_terminal())

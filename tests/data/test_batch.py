@@ -41,3 +41,8 @@ def test_another_text_gives_another_digest(groups, data):
     ]
     digests = {batch([*groups[:number], row, *groups[number + 1 :]]).digest for row in changed}
     assert len(digests | {batch(groups).digest}) == 4
+
+
+def test_a_document_and_a_hard_negative_are_not_the_same():
+    assert batch([(1, 2, [3])]).digest != batch([(1, 3, [2])]).digest
+    assert batch([(7, 0, [5])]).digest != batch([(7, 5, [0])]).digest
