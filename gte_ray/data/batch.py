@@ -9,6 +9,8 @@ import pyarrow as pa
 TEXTS = ("queries", "documents", "negatives")
 NUMBERS = ("query_hashes", "document_hashes", "negative_hashes", "negative_owners")
 """Array fields of a batch; the columns of the dataset have the same names."""
+AS_NEGATIVE = np.uint64(0x5851F42D4C957F2D)
+"""Keeps a hard negative from counting as the document of its pair in a digest."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class PairBatch:
         exact in float64.
         """
         pairs = _mixed(self.query_hashes, self.document_hashes)
-        # The other way round, so that a hard negative does not count as a document.
-        negatives = _mixed(self.negative_hashes, self.query_hashes[self.negative_owners])
+        queries = self.query_hashes[self.negative_owners]
+        negatives = _mixed(queries ^ AS_NEGATIVE, self.negative_hashes)
         return int(pairs.sum() + negatives.sum())
 
 

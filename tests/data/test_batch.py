@@ -1,7 +1,7 @@
 """The digest of a batch: the same for the same pairs, however they are dealt out."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gte_ray.data.batch import PairBatch
@@ -29,6 +29,7 @@ def test_the_digests_of_shards_sum_up(groups, cut):
     assert float(whole) == whole < 2**53
 
 
+@settings(max_examples=1000)
 @given(GROUPS, st.data())
 def test_another_text_gives_another_digest(groups, data):
     number = data.draw(st.integers(0, len(groups) - 1))
