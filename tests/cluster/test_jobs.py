@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from gte_ray.runtime import storage
-from gte_ray.train.checkpoints import last_checkpoint
+from gte_ray.train.checkpoints import last_checkpoint, next_step
 from tests.cluster.chaos import EVERY, KINDS, arguments, disturb, expected
 from tests.cluster.nodes import REPOSITORY, Nodes, Training
 from tests.servers import Server
@@ -115,7 +115,7 @@ def test_a_job_is_stopped_and_goes_on_though_its_bucket_and_mlflow_go_away(
     server.start()
     try:
         start("first", "3")
-        wait_for(lambda: len(done()) > 2 * EVERY)
+        wait_for(lambda: len(done()) > 2 * EVERY and next_step(folder) > EVERY)
         jobs.stop_job("first")
         wait_for(lambda: jobs.get_job_status("first").is_terminal())
         assert jobs.get_job_status("first") == JobStatus.STOPPED
