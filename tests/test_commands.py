@@ -53,14 +53,14 @@ def test_diverging_without_mlflow_loses_nothing(workplace, here):
     kept = [
         json.loads(path.read_text())["step"] for path in folder.glob("checkpoints/checkpoint_*/state.json")
     ]
-    spooled = [
+    queued = [
         json.loads(line)["step"]
         for line in (folder / "mlflow-queue.jsonl").read_text().splitlines()
         if '"loss"' in line
     ]
-    assert spooled
-    assert spooled == list(range(len(spooled)))
-    assert max(kept) == spooled[-1]
+    assert queued
+    assert queued == list(range(len(queued)))
+    assert max(kept) == queued[-1]
 
 
 KILLED = "long [v2] %41"

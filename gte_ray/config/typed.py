@@ -4,6 +4,7 @@ A stdlib dataclass stays one: constructing it checks nothing. `read` checks type
 annotations, such as `Annotated[int, Ge(1)]`.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self, TypeVar
@@ -47,13 +48,13 @@ class Allowed:
         return core_schema.custom_error_schema(handler(source), "allowed", custom_error_message=self.words)
 
 
-class Parsed:
+class Parsed(ABC):
     """A value that is written as a short text, on the command line, in JSON and in print alike."""
 
     @classmethod
+    @abstractmethod
     def parse(cls, text: str) -> Self:
-        """The value that `str` of it gives; ValueError in words of what is allowed."""
-        raise NotImplementedError
+        """Returns the value whose `str` is `text`. Raises ValueError with what is allowed."""
 
     def __repr__(self) -> str:
         return repr(str(self))

@@ -92,6 +92,9 @@ def _files(tree: _Folders, folder: str, parts: Sequence[str]) -> Iterator[str]:
     """Paths of the files below `folder` that match `parts`."""
     part, rest = parts[0], parts[1:]
     if part == "**":
+        if not rest and tree.kind(folder) == fs.FileType.File:  # as Python's glob, which sees a file there
+            yield folder
+            return
         tree.read_ahead(folder)
         yield from _at_any_depth(tree, folder, rest, ())
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
 
@@ -37,6 +37,8 @@ def of_python(folder: Path, pattern: str) -> list[str]:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.lists(NAMES, min_size=1, max_size=3), max_size=8), st.lists(PARTS, min_size=1, max_size=3))
+@example([["-"], ["a", "b"]], ["-", "**"])
+@example([["a", "-"]], ["**", "-", "**"])
 def test_same_files_as_python_s_glob(paths, parts):
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -34,14 +34,14 @@ def test_an_artifact_store_that_is_closed_costs_the_files_alone_and_they_come_la
         assert "2 file(s) are missing there" in said
         assert query(folder, "select step, value from metrics order by step") == [(s, s) for s in range(5)]
         assert query(folder, "select status from runs") == [("FINISHED",)]
-        assert unwritten(str(folder / "run/spool.jsonl"))
+        assert unwritten(str(folder / "run/queue.jsonl"))
     (folder / "store").unlink()
     assert start(folder).finish(timeout_s=60) == ""
     assert sorted(path.name for path in (folder / "store").rglob("*") if path.is_file()) == [
         "card.md",
         "config.json",
     ]
-    assert not unwritten(str(folder / "run/spool.jsonl"))
+    assert not unwritten(str(folder / "run/queue.jsonl"))
 
 
 def test_metrics_do_not_wait_for_an_artifact_store_that_hangs(folder, monkeypatch):

@@ -1,7 +1,5 @@
 """Tracking against a real MLflow: an sqlite database, and a server that comes late, fails and comes back."""
 
-import json
-import os
 import signal
 import socket
 import sqlite3
@@ -13,9 +11,7 @@ import time
 
 import pytest
 
-from gte_ray.errors import UsageError
 from gte_ray.tracking.queue import Record, RecordQueue
-from gte_ray.tracking.server import resolve_uri, viewing_command
 from gte_ray.tracking.tracker import TrackedRun, Tracker
 from tests.servers import Server
 
@@ -26,7 +22,7 @@ RUN = TrackedRun(
 
 def start(folder, run=RUN, uri=None, warnings=None):
     warn = warnings.append if warnings is not None else pytest.fail
-    return Tracker(uri or f"sqlite:///{folder}/mlflow.db", run, str(folder / "run/spool.jsonl"), warn)
+    return Tracker(uri or f"sqlite:///{folder}/mlflow.db", run, str(folder / "run/queue.jsonl"), warn)
 
 
 def query(folder, sql):
@@ -64,7 +60,7 @@ def test_new_run_has_all_that_was_logged(folder, capfd):
     assert (folder / uri / "plots/loss.png").read_bytes() == b"png"
     tags = dict(query(folder, "select key, value from tags"))
     assert tags["mlflow.parentRunId"] == "parent" and tags["store"] == "ab" and "mlflow.user" in tags
-    assert not (folder / "run/spool.jsonl").exists()
+    assert not (folder / "run/queue.jsonl").exists()
     assert capfd.readouterr() == ("", "")
 
 
@@ -73,7 +69,7 @@ def test_a_verbose_tracker_lets_mlflow_log(tmp_path):
     script = f"""
         from gte_ray.tracking.tracker import TrackedRun, Tracker
         run = TrackedRun("key", "tiny", "laptop")
-        Tracker("sqlite:///{tmp_path}/new.db", run, "{tmp_path}/spool.jsonl", print, verbose=True).finish(timeout_s=60)
+        Tracker("sqlite:///{tmp_path}/new.db", run, "{tmp_path}/queue.jsonl", print, verbose=True).finish(timeout_s=60)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120
@@ -116,10 +112,10 @@ def test_a_file_that_is_gone_is_told_and_the_rest_is_written(folder):
 
 
 def test_one_value_that_mlflow_refuses_takes_no_other_with_it(folder):
-    spool = RecordQueue(str(folder / "run/spool.jsonl"))
+    queue = RecordQueue(str(folder / "run/queue.jsonl"))
     for step in range(5):
-        spool.add(Record("metrics", {"loss": float(step), "../bad": 1.0, "accuracy": 0.5}, step, 1))
-    spool.close()
+        queue.add(Record("metrics", {"loss": float(step), "../bad": 1.0, "accuracy": 0.5}, step, 1))
+    queue.close()
     assert start(folder).finish(timeout_s=60).startswith("MLflow refused 5 value(s), which are lost (")
     assert query(folder, "select key, count(*), max(value) from metrics group by key") == [
         ("accuracy", 5, 0.5),
@@ -155,20 +151,20 @@ def test_deleted_experiment_is_restored_with_a_word(folder):
 
 @pytest.mark.processes
 def test_killed_driver_loses_nothing(folder):
-    """SIGKILL with MLflow away: the spool, its last line cut, is written by the next start."""
+    """SIGKILL with MLflow away: the queue, its last line cut, is written by the next start."""
     script = f"""
         import os, signal, torch
         from gte_ray.tracking.tracker import TrackedRun, Tracker, unwritten
         run = TrackedRun({RUN.key!r}, "tiny", "laptop", {{"workers": 2}})
-        tracker = Tracker("http://127.0.0.1:9", run, {str(folder / "run/spool.jsonl")!r}, print)
+        tracker = Tracker("http://127.0.0.1:9", run, {str(folder / "run/queue.jsonl")!r}, print)
         for step in range(300):
             tracker.log_step(step, {{"loss": step}})
         os.kill(os.getpid(), signal.SIGKILL)
     """
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], timeout=120)
     assert killed.returncode == -signal.SIGKILL
-    with open(folder / "run/spool.jsonl", "ab") as spool:
-        spool.write(b'{"kind": "metrics", "values": {"lo')
+    with open(folder / "run/queue.jsonl", "ab") as queue:
+        queue.write(b'{"kind": "metrics", "values": {"lo')
     tracker = start(folder)
     tracker.log_step(200, {"loss": -1.0})
     tracker.log_step(300, {"loss": 300.0})
@@ -176,15 +172,15 @@ def test_killed_driver_loses_nothing(folder):
     assert query(folder, "select step, value from metrics order by step") == [(s, s) for s in range(301)]
 
 
-def test_records_that_were_written_but_stayed_in_the_spool_are_not_written_again(folder):
+def test_records_that_were_written_but_stayed_in_the_queue_are_not_written_again(folder):
     tracker = start(folder)
     for step in range(10):
         tracker.log_step(step, {"loss": step})
     assert tracker.finish(timeout_s=60) == ""
-    spool = RecordQueue(str(folder / "run/spool.jsonl"))  # as a kill between writing and emptying leaves it
+    queue = RecordQueue(str(folder / "run/queue.jsonl"))  # as a kill between writing and emptying leaves it
     for step in range(5, 13):
-        spool.add(Record("metrics", {"loss": float(step)}, step, 1))
-    spool.close()
+        queue.add(Record("metrics", {"loss": float(step)}, step, 1))
+    queue.close()
     assert start(folder).finish(timeout_s=60) == ""
     assert query(folder, "select step, value from metrics order by step") == [(s, s) for s in range(13)]
 
@@ -227,47 +223,6 @@ def test_server_that_fails_or_hangs_holds_nothing_up(tmp_path, answer):
     assert told == (1 if answer else 0)
 
 
-def test_spool_is_emptied_when_all_is_done_and_keeps_the_rest(tmp_path):
-    spool = RecordQueue(str(tmp_path / "a/spool.jsonl"))
-    records = [Record("metrics", {"loss": 0.5, "q": float("inf")}, step, 7) for step in range(3)]
-    for record in records:
-        spool.add(record)
-    spool.done(1)
-    spool.close()
-    again = RecordQueue(spool.path)
-    assert again.first(10) == records
-    again.done(3)
-    assert os.path.getsize(spool.path) == 0
-    again.add(records[1])
-    assert json.loads((tmp_path / "a/spool.jsonl").read_text())["step"] == 1
-    again.done(1)
-    again.close()
-    assert not os.path.exists(spool.path)
-
-
-def test_spool_without_a_disk_keeps_records_in_memory(tmp_path):
-    (tmp_path / "file").write_text("")
-    spool = RecordQueue(str(tmp_path / "file/spool.jsonl"))
-    spool.add(Record("tags", {"a": "b"}))
-    assert spool.disk_error is not None and len(spool.first(5)) == 1
-    spool.close()
-
-
-def test_tracking_uris(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert resolve_uri("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
-    assert resolve_uri("sqlite:////srv/mlflow.db") == "sqlite:////srv/mlflow.db"
-    assert resolve_uri("http://host:5000") == "http://host:5000"
-    assert resolve_uri("mysql+pymysql://u@h/d") == "mysql+pymysql://u@h/d"
-    assert viewing_command("sqlite:///x.db").endswith(" ui --backend-store-uri sqlite:///x.db")
-    assert viewing_command(f"sqlite:///{tmp_path}/x.db").endswith(" sqlite:///x.db")
-    assert viewing_command("sqlite:////srv/x.db").endswith(" sqlite:////srv/x.db")
-    assert viewing_command("http://me:secret@host:5000") == "open http://***@host:5000"
-    for wrong in ("mlruns", "file:///srv/mlruns", "htp://host", ""):
-        with pytest.raises(UsageError, match="tracking-uri"):
-            resolve_uri(wrong)
-
-
 @pytest.mark.processes
 def test_server_that_is_away_at_the_start_and_again_in_the_middle(folder):
     server, warnings = Server(folder), []
@@ -285,7 +240,7 @@ def test_server_that_is_away_at_the_start_and_again_in_the_middle(folder):
         for step in range(100, 200):
             tracker.log_step(step, {"loss": step})
         left = tracker.finish(timeout_s=2)
-        assert "100 records are kept in" in left and str(folder / "run/spool.jsonl") in left
+        assert "100 records are kept in" in left and str(folder / "run/queue.jsonl") in left
         assert len(warnings) == 1 and "training goes on" in warnings[0]
 
         server.start()
