@@ -15,12 +15,16 @@ import tyro
 from annotated_types import Ge
 
 from gte_ray.config.fields import (
+    IMPROVED,
     Base,
     Count,
+    Direction,
     Evaluation,
     FromZero,
     Place,
+    Pooling,
     Positive,
+    Precision,
     Share,
     Workers,
     ZeroStage,
@@ -28,17 +32,6 @@ from gte_ray.config.fields import (
 )
 from gte_ray.config.typed import Allowed, Misfit, plain, read
 from gte_ray.errors import UsageError
-
-Direction = Literal["q2d", "q2q", "d2q", "d2d"]
-Precision = Literal["fp32", "bf16", "fp16"]
-Pooling = Literal["mean", "cls", "last"]
-"""Which states of a text's tokens make its embedding: their mean, the first token's, or the last one's."""
-
-IMPROVED: tuple[Direction, ...] = ("q2d", "q2q", "d2q", "d2d")
-"""The four sums of the partition function of eq. 6, in the order in which it prints them."""
-VANILLA: tuple[Direction, ...] = ("q2d",)
-"""Eq. 3 with in-batch documents as negatives (section 5.5)."""
-
 
 COMPUTATION = 2
 """Raised when the same config begins to compute something else: older runs are then not taken for it."""
@@ -220,10 +213,7 @@ class Config:
 
 
 def from_dict(value: dict[str, Any]) -> Config:
-    """The config that `Config.to_dict` (by way of JSON) described, also in an older version.
-
-    UsageError with the first field that is out of range by itself.
-    """
+    """The config that `Config.to_dict` described, also in an older version. UsageError for a field out of range."""
     try:
         return read(Config, value)
     except Misfit as error:
@@ -237,9 +227,8 @@ def validate(config: Config) -> Config:
     Rules across fields are a list of ours: in pydantic they would be methods whose errors name no field.
     """
     from_dict(config.to_dict())
-    d, m, o, t, h, r = (
-        config.data, config.model, config.objective, config.training, config.hardware, config.run,
-    )  # fmt: skip
+    d, m, o = config.data, config.model, config.objective
+    t, h, r = config.training, config.hardware, config.run
     rules: list[tuple[bool, str, Any, str]] = [
         (len(set(d.sources)) == len(d.sources), "sources", " ".join(d.sources), "each source once"),
         (m.hidden_size % m.heads == 0, "hidden-size", m.hidden_size, f"a multiple of heads ({m.heads})"),
@@ -253,7 +242,7 @@ def validate(config: Config) -> Config:
         (r.eval.every % r.checkpoint_every == 0, "eval", r.eval,
          f"heldout@STEPS with a multiple of checkpoint-every ({r.checkpoint_every})"),
     ]  # fmt: skip
-    for holds, name, found, allowed in rules:
+    for holds, name, value, allowed in rules:
         if not holds:
-            raise UsageError(f"--{name} is {found!r}; allowed is {allowed}")
+            raise UsageError(f"--{name} is {value!r}; allowed is {allowed}")
     return config

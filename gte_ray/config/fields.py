@@ -2,13 +2,23 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import tyro
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from gte_ray.config.typed import Allowed, Parsed
 from gte_ray.errors import UsageError
+
+Direction = Literal["q2d", "q2q", "d2q", "d2d"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Pooling = Literal["mean", "cls", "last"]
+"""Which states of a text's tokens make its embedding: their mean, the first token's, or the last one's."""
+
+IMPROVED: tuple[Direction, ...] = ("q2d", "q2q", "d2q", "d2d")
+"""The four sums of the partition function of eq. 6, in the order in which it prints them."""
+VANILLA: tuple[Direction, ...] = ("q2d",)
+"""Eq. 3 with in-batch documents as negatives (section 5.5)."""
 
 Count = Annotated[int, Ge(1)]
 FromZero = Annotated[float, Ge(0)]
@@ -43,10 +53,10 @@ class Workers(Parsed):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        found = re.fullmatch(r"([0-9]+)(?::([0-9]+))?", text)
-        if not found or not 1 <= int(found[1]) <= int(found[2] or found[1]):
+        match = re.fullmatch(r"([0-9]+)(?::([0-9]+))?", text)
+        if not match or not 1 <= int(match[1]) <= int(match[2] or match[1]):
             raise ValueError("a number of at least 1, or the fewest and the most as in 2:8")
-        return cls(int(found[1]), int(found[2] or found[1]))
+        return cls(int(match[1]), int(match[2] or match[1]))
 
     @property
     def elastic(self) -> bool:
@@ -78,11 +88,11 @@ class Evaluation(Parsed):
 def flag(name: str, kind: type[Parsed], metavar: str) -> tyro.constructors.PrimitiveConstructorSpec:
     """How a field of type `kind` is read from the command line; UsageError where it cannot be."""
 
-    def parse(found: list[str]) -> Parsed:
+    def parse(texts: list[str]) -> Parsed:
         try:
-            return kind.parse(found[0])
+            return kind.parse(texts[0])
         except ValueError as error:
-            raise UsageError(f"--{name} is {found[0]!r}; allowed is {error}") from error
+            raise UsageError(f"--{name} is {texts[0]!r}; allowed is {error}") from error
 
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,

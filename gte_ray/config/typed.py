@@ -64,7 +64,7 @@ class Parsed(ABC):
         from pydantic_core import core_schema
 
         return core_schema.no_info_plain_validator_function(
-            lambda found: cls.parse(str(found)),
+            lambda value: cls.parse(str(value)),
             serialization=core_schema.to_string_ser_schema(when_used="always"),
         )
 
@@ -100,5 +100,5 @@ def _problem(error: Any) -> str:
         return "is unknown"
     words = _WORDS.get(error["type"], "").format(**error.get("ctx", {}))
     words = words or error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    found = repr(error["input"])
-    return f"is {found if len(found) < LONGEST else found[:LONGEST] + '…'}; allowed is {words}"
+    shown = repr(error["input"])
+    return f"is {shown if len(shown) < LONGEST else shown[:LONGEST] + '…'}; allowed is {words}"

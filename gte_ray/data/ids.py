@@ -97,18 +97,18 @@ def train_vocabulary(store: Store, entries: int) -> TextTokenizer:
 
 def unknown_words(store: Store, tokenizer: TextTokenizer, sources: Sequence[str]) -> list[str]:
     """A sentence for each of the `sources` whose texts `tokenizer` does not know well, from a sample."""
-    found = []
+    warnings = []
     for name in sources:
         rows = store.read_rows(name, 0, min(store.source(name).rows, SAMPLE_ROWS), ["query", "document"])
         texts = [text[:VOCABULARY_CHARACTERS] for column in rows.columns for text in column.to_pylist()]
         ids = tokenizer.content_ids(texts, SAMPLE_TOKENS).values
         share = float((ids == tokenizer.unknown_id).mean()) if len(ids) else 0.0
         if share > UNKNOWN_SHARE:
-            found.append(
+            warnings.append(
                 f"{share:.1%} of the tokens of {name} are unknown to the tokenizer: these texts are not told apart by "
                 "them; a larger --vocabulary, or the tokenizer of a model for that language, has more characters"
             )
-    return found
+    return warnings
 
 
 def _save(tokenizer: TextTokenizer, uri: str) -> None:

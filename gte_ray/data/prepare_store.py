@@ -66,7 +66,7 @@ def prepare(
     with _full_disk_in_one_sentence(uri):
         # All input is looked at before the first source is begun.
         inputs = [list_input(uri, source, split) for source in sources]
-        infos = [found.finished or _prepare_source(uri, found, split, report) for found in inputs]
+        infos = [listed.finished or _prepare_source(uri, listed, split, report) for listed in inputs]
         staying = staying_sources(uri, names, remove, split)
         manifest = Manifest(split.seed, split.held_out_share, (*staying, *infos))
         known = {info.tokenizer for info in staying if info.tokenizer}
@@ -100,29 +100,29 @@ def _full_disk_in_one_sentence(uri: str) -> Iterator[None]:
         ) from error
 
 
-def _prepare_source(uri: str, found: Input, split: Split, report: Report) -> SourceInfo:
-    scratch = storage.join(uri, f".sorting-{found.source.name}")
+def _prepare_source(uri: str, listed: Input, split: Split, report: Report) -> SourceInfo:
+    scratch = storage.join(uri, f".sorting-{listed.source.name}")
     storage.delete(scratch)
     try:
-        info = _sort(uri, found, scratch, split, report)
+        info = _sort(uri, listed, scratch, split, report)
     finally:
         storage.delete(scratch)  # also when the disk is full: this may be what fills it
     storage.write_json(storage.join(uri, info.folder, SOURCE_FILE), asdict(info))
     return info
 
 
-def _sort(uri: str, found: Input, scratch: str, split: Split, report: Report) -> SourceInfo:
+def _sort(uri: str, listed: Input, scratch: str, split: Split, report: Report) -> SourceInfo:
     """Both passes over a source."""
-    source = found.source
+    source = listed.source
     runs: list[SortedRun] = []
     task = partial(sort_file, columns=source.columns, scratch=scratch, seed=split.seed)
-    for run in run_tasks(found.files, task):
+    for run in run_tasks(listed.files, task):
         runs.append(run)
         report(f"reading {source.name}", run.rows)
     rows = sum(run.rows for run in runs)
     dropped = _total(run.dropped for run in runs)
     if rows == 0:
-        raise RunError(_no_pairs(found, dropped))
+        raise RunError(_no_pairs(listed, dropped))
     pairs = digest(sum(run.checksum for run in runs) % 2**64, rows, asdict(split))
     # Files may change in time and name and hold the same pairs.
     info = finished_source(uri, source.name, lambda info: info.input_pairs == pairs)
@@ -136,8 +136,8 @@ def _sort(uri: str, found: Input, scratch: str, split: Split, report: Report) ->
         read=read,
         dropped={reason: count for reason, count in sorted(dropped.items()) if count},
         reader="; ".join(sorted({layout for run in runs for layout in run.layout.split("; ") if layout})),
-        input_fingerprint=found.fingerprint,
-        skipped_files=found.skipped,
+        input_fingerprint=listed.fingerprint,
+        skipped_files=listed.skipped,
         unused=dict(_total(run.unused for run in runs)),
         lost_negatives=dict(_total(run.lost_negatives for run in runs)),
     )
@@ -150,13 +150,13 @@ def _total(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
     return total
 
 
-def _no_pairs(found: Input, dropped: Counter[str]) -> str:
+def _no_pairs(listed: Input, dropped: Counter[str]) -> str:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.items()))
     read = (
         f"none of {dropped.total():,} rows is a pair of texts ({reasons})" if dropped else "there are no rows"
     )
     return (
-        f"source {found.source.name}: {read} in {len(found.files):,} file(s), the first {found.files[0]}; allowed are "
+        f"source {listed.source.name}: {read} in {len(listed.files):,} file(s), the first {listed.files[0]}; allowed are "
         "rows of texts in columns of known names, or of those named as NAME=GLOB:TASK:QUERY_COLUMN,DOCUMENT_COLUMN"
     )
 

@@ -53,8 +53,7 @@ def score_weights(
     config: Config, tokenizer: TextTokenizer, weights: str, gpu: bool
 ) -> tuple[SourceScores, ...]:
     """Score the weights file that training left at `weights` on held-out pairs, on one CPU or GPU."""
-    encoder = first_encoder(config, tokenizer, gpu)
-    torch.set_num_threads(1)
+    encoder = first_encoder(config, tokenizer, gpu, threads=1)
     with local_copy(weights) as path:
         load_weights(encoder, path)
     store = open_store(config.data.store, check=False)
@@ -62,9 +61,9 @@ def score_weights(
     return evaluate(store, embed.queries, config.run.eval_limit, embed.documents)
 
 
-def first_encoder(config: Config, tokenizer: TextTokenizer, gpu: bool) -> Encoder:
+def first_encoder(config: Config, tokenizer: TextTokenizer, gpu: bool, threads: int) -> Encoder:
     """Return the model that training starts from."""
-    torch.set_num_threads(config.hardware.threads)
+    torch.set_num_threads(threads)
     encoder = build_encoder(
         config.model, tokenizer.vocab_size, tokenizer.pad_id, config.data.max_length, config.seed
     )

@@ -49,22 +49,22 @@ def no_candidates(queries: np.ndarray, documents: np.ndarray, same_text: np.ndar
 
 
 def choose(
-    found: np.ndarray, scores: np.ndarray, positive_scores: np.ndarray,
+    retrieved: np.ndarray, scores: np.ndarray, positive_scores: np.ndarray,
     query_hashes: np.ndarray, document_hashes: np.ndarray, window: Window,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return (c,) pairs, ascending, and (c,) documents: at most `window.negatives` per pair, drawn by seed.
 
-    `found` and `scores` (n, last_rank) are the best documents for each pair's query, -1 if there are no more,
+    `retrieved` and `scores` (n, last_rank) are the best documents for each pair's query, -1 if there are no more,
     and their scores. `positive_scores` (n,) are the scores of the pairs themselves, and the hashes (n,) are
     those of their texts.
     """
-    allowed = found >= 0
+    allowed = retrieved >= 0
     if window.margin > -np.inf:
         allowed &= scores <= positive_scores[:, None] - window.margin
     allowed[:, : window.first_rank - 1] = False
     drawn = pair_hashes(query_hashes, document_hashes, window.seed)[:, None]
-    keys = pair_hashes(drawn, found.astype(np.uint64), window.seed)
+    keys = pair_hashes(drawn, retrieved.astype(np.uint64), window.seed)
     order = np.lexsort((keys, ~allowed), axis=1)[:, : window.negatives]
     taken = np.take_along_axis(allowed, order, axis=1)
     pairs, _ = np.nonzero(taken)
-    return pairs, np.take_along_axis(found, order, axis=1)[taken]
+    return pairs, np.take_along_axis(retrieved, order, axis=1)[taken]

@@ -54,11 +54,11 @@ def mine(
     model_identity = identity(model)
     for source in chosen:
         fingerprint = _fingerprint(source, model_identity, window)
-        found = finished_source(uri, source.name, of_input(fingerprint))
-        if found is None:
+        finished = finished_source(uri, source.name, of_input(fingerprint))
+        if finished is None:
             unfinished[source.name] = number_pairs(store, source, uri, fingerprint, window)
         else:
-            infos[source.name] = found
+            infos[source.name] = finished
     _search(store, model, {name: pairs.task for name, pairs in unfinished.items()}, pool, report)
     for name, pairs in unfinished.items():
         infos[name] = write_source(store, uri, pairs, window, report)

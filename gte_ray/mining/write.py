@@ -111,19 +111,19 @@ def _write_part(job: _Job, store: Store, uri: str, pairs: Pairs, window: Window)
 def _found(pairs: Pairs, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(n, k) documents and (n, k) scores for the queries of the pairs `rows`, and their own (n,) scores."""
     task, queries, documents = pairs.task, pairs.queries[rows], pairs.documents[rows]
-    found = np.empty((len(queries), task.k), np.int64)
+    best = np.empty((len(queries), task.k), np.int64)
     scores = np.empty((len(queries), task.k), np.float32)
     own = np.empty(len(queries), np.float32)
     block_of_row = queries // BLOCK_TEXTS
     for block in np.unique(block_of_row):
         inside, result = block_of_row == block, read_arrays(task.path("found", int(block)))
         local = queries[inside] - block * BLOCK_TEXTS
-        found[inside], scores[inside] = result["documents"][local], result["scores"][local]
+        best[inside], scores[inside] = result["documents"][local], result["scores"][local]
         excluded = task.excluded_of(int(block))
         width = len(task.documents.rows)
         keys = excluded[:, 0] * width + excluded[:, 1]  # ascending, as `excluded` is
         own[inside] = result["excluded"][np.searchsorted(keys, local * width + documents[inside])]
-    return found, scores, own
+    return best, scores, own
 
 
 def _array(table: pa.Table, name: str) -> pa.Array:

@@ -19,31 +19,31 @@ from gte_ray.tracking.queue import QUEUE_FILE
 from gte_ray.tracking.tracker import TrackedRun, Tracker
 
 
-def markdown(found: Scoreboard, command: str) -> str:
+def markdown(board: Scoreboard, command: str) -> str:
     """The content of report.md."""
-    heading, lines = found.lines()
-    text = [f"# {escaped(found.name)}, %", markdown_table(heading, lines), code(command)]
-    if found.errors:
-        text += ["Without a score:", "\n".join(f"- {escaped(error)}" for error in found.errors)]
+    heading, lines = board.lines()
+    text = [f"# {escaped(board.name)}, %", markdown_table(heading, lines), code(command)]
+    if board.errors:
+        text += ["Without a score:", "\n".join(f"- {escaped(error)}" for error in board.errors)]
     return "\n\n".join(text) + "\n"
 
 
-def plot(found: Scoreboard, path: str) -> list[str]:
+def plot(board: Scoreboard, path: str) -> list[str]:
     """Plots grouped bars of all rows, by category or task. Returns the paths of the files written."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(max(6.0, 1.1 * len(found.columns)), 4.4))
-        width = 0.8 / len(found.rows)
-        for number, row in enumerate(found.rows):
-            heights = [row.scores.get(column, 0.0) for column in found.columns]
-            positions = np.arange(len(heights)) + (number - (len(found.rows) - 1) / 2) * width
-            name = row.name if number < found.ours else f"paper: {row.name}"
+        figure, axes = plt.subplots(figsize=(max(6.0, 1.1 * len(board.columns)), 4.4))
+        width = 0.8 / len(board.rows)
+        for number, row in enumerate(board.rows):
+            heights = [row.scores.get(column, 0.0) for column in board.columns]
+            positions = np.arange(len(heights)) + (number - (len(board.rows) - 1) / 2) * width
+            name = row.name if number < board.ours else f"paper: {row.name}"
             axes.bar(
-                positions, heights, width, label=legend_name(name), alpha=1.0 if number < found.ours else 0.45
+                positions, heights, width, label=legend_name(name), alpha=1.0 if number < board.ours else 0.45
             )
-        labels = [CATEGORIES.get(column, column) for column in found.columns]
+        labels = [CATEGORIES.get(column, column) for column in board.columns]
         axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
         axes.set_ylabel("%")
-        axes.set_title(found.name)
+        axes.set_title(board.name)
         axes.legend(frameon=False, fontsize="small")
         return save(figure, path)
 
@@ -61,32 +61,32 @@ class Benchmarked:
     """One for each metric, the main one first."""
 
 
-def record(found: Benchmarked, tracking_uri: str, experiment: str) -> str:
+def record(benchmarked: Benchmarked, tracking_uri: str, experiment: str) -> str:
     """Logs everything to one MLflow run for this benchmark and these models.
 
     Returns a sentence on what could not be written, or "".
     """
-    short, identities = labels(found.models), [identity(model) for model in found.models]
-    key = f"evaluation-{digest(found.benchmark, found.store, found.models, identities)}"
+    short, identities = labels(benchmarked.models), [identity(model) for model in benchmarked.models]
+    key = f"evaluation-{digest(benchmarked.benchmark, benchmarked.store, benchmarked.models, identities)}"
     # The same folder in each call, which then sends what MLflow has not received yet.
     folder = Path(tempfile.gettempdir()) / f"gte_ray-{key}"
     folder.mkdir(exist_ok=True)
     tracked = TrackedRun(
         key=key,
-        name=f"{Path(found.benchmark).name}: {', '.join(short.values())}",
+        name=f"{Path(benchmarked.benchmark).name}: {', '.join(short.values())}",
         experiment=experiment,
-        params={"benchmark": found.benchmark, "models": ", ".join(found.models)},
+        params={"benchmark": benchmarked.benchmark, "models": ", ".join(benchmarked.models)},
         tags={"gte_ray.command": command_line()},
     )
     tracker = Tracker(tracking_uri, tracked, str(folder / QUEUE_FILE), lambda text: None)
-    for result in found.results:
+    for result in benchmarked.results:
         names = {metric: f"{metric}/{result.task}/{short[result.model]}" for metric in result.scores}
         tracker.log_step(0, {names[metric]: value for metric, value in result.scores.items()})
-    texts = {"report.md": "\n".join(markdown(board, command_line()) for board in found.boards)}
-    texts["table.csv"] = table_csv(found.results)
+    texts = {"report.md": "\n".join(markdown(board, command_line()) for board in benchmarked.boards)}
+    texts["table.csv"] = table_csv(benchmarked.results)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
         tracker.log_artifact(str(folder / name))
-    for path in plot(found.boards[0], str(folder / "plot")):
+    for path in plot(benchmarked.boards[0], str(folder / "plot")):
         tracker.log_artifact(path)
-    return tracker.finish("FAILED" if any(result.error for result in found.results) else "FINISHED")
+    return tracker.finish("FAILED" if any(result.error for result in benchmarked.results) else "FINISHED")

@@ -106,7 +106,7 @@ def _export(
     from gte_ray.evaluation.scoring import first_encoder, load_checkpoint
     from gte_ray.export.folder import export_model
 
-    encoder = first_encoder(card.config, tokenizer, gpu=False)
+    encoder = first_encoder(card.config, tokenizer, False, card.config.hardware.threads)
     load_checkpoint(encoder, checkpoint)
     with tempfile.TemporaryDirectory() as scratch:
         local = str(Path(scratch) / "model") if "://" in model_folder else model_folder
@@ -122,7 +122,8 @@ def score_in_task(
     from gte_ray.evaluation.scoring import first_encoder, score_run
     from gte_ray.export.folder import write_card
 
-    encoder = first_encoder(card.config, tokenizer, card.config.hardware.gpu)
+    hardware = card.config.hardware
+    encoder = first_encoder(card.config, tokenizer, hardware.gpu, hardware.threads)
     trained = [source.name for source in card.sources]
     scores = score_run(encoder, tokenizer, checkpoint, card.config, trained)
     write_card(encoder, tokenizer, model_folder, replace(card, scores=scores))

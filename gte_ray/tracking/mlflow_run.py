@@ -76,14 +76,14 @@ class MlflowRun:
         experiment_id = self._experiment(uri, experiment, warn)
         all_tags = resolve_tags({**tags, RUN_TAG: key})
         escaped = key.replace("'", "\\'")
-        found = self._client.search_runs(
+        runs = self._client.search_runs(
             [experiment_id], f"tags.`{RUN_TAG}` = '{escaped}'", order_by=["start_time ASC"], max_results=1
         )
-        run = found[0] if found else self._client.create_run(experiment_id, tags=all_tags, run_name=name)
+        run = runs[0] if runs else self._client.create_run(experiment_id, tags=all_tags, run_name=name)
         self.run_id: str = run.info.run_id
         self._last_steps = {metric.key: metric.step for metric in run.data.to_proto().metrics}
         self._params = dict(run.data.params)
-        if found:
+        if runs:
             self._client.update_run(self.run_id, status="RUNNING", name=name)
             self._log_tags(all_tags)
 
@@ -112,8 +112,8 @@ class MlflowRun:
 
     def _experiment(self, uri: str, name: str, warn: Callable[[str], None]) -> str:
         """Id of the experiment, made where there is none."""
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
             # For a database, artifacts go beside it; MLflow's own default is the folder one happens to be in.
             folder = os.path.dirname(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else ""
             if not uri.startswith("http") and not folder:
@@ -124,12 +124,12 @@ class MlflowRun:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-                found = self._client.get_experiment_by_name(name)  # Another process was faster.
-                assert found is not None
-        if found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
+                experiment = self._client.get_experiment_by_name(name)  # Another process was faster.
+                assert experiment is not None
+        if experiment.lifecycle_stage == "deleted":
+            self._client.restore_experiment(experiment.experiment_id)
             warn(f"MLflow's experiment {name} had been deleted and is restored")
-        return found.experiment_id
+        return experiment.experiment_id
 
     def _log_metrics(self, records: list[Record]) -> None:
         """Of each metric only steps later than the last that MLflow has."""

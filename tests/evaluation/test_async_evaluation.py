@@ -9,7 +9,7 @@ import pytest
 from gte_ray.cli.flags import parse
 from gte_ray.config.fields import Evaluation
 from gte_ray.errors import RunError, UsageError
-from gte_ray.evaluation import async_evaluation as beside
+from gte_ray.evaluation import async_evaluation
 from gte_ray.evaluation.async_evaluation import AsyncEvaluation
 from gte_ray.evaluation.heldout import SourceScores
 from gte_ray.model.weights_file import kept_weights
@@ -33,8 +33,8 @@ def folder(ray_local, tmp_path, monkeypatch):
             time.sleep(0.02)
         return (SourceScores(float(Path(weights).read_text()), 0.0, 0.0, 0.0, "a", 1, 2),)
 
-    monkeypatch.setattr(beside, "score_in_task", score)
-    monkeypatch.setattr(beside, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(async_evaluation, "score_in_task", score)
+    monkeypatch.setattr(async_evaluation, "LOOK_SECONDS", 0.0)
     return tmp_path
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch import Tensor
 
-from gte_ray.config import IMPROVED, VANILLA
+from gte_ray.config.fields import IMPROVED, VANILLA
 from gte_ray.model.contrast import Candidates, Contrast, Loss
 from gte_ray.model.duplicates import Duplicates
 from gte_ray.model.loss import JointLoss

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from gte_ray.pretrained import files as model_folder
+from gte_ray.pretrained import files
 from gte_ray.pretrained.identity import ORIGIN_FILE, identity, of_run, origin_record
 from gte_ray.runtime import storage
 
@@ -142,7 +142,7 @@ def test_an_id_of_the_hub_is_its_commit(tmp_path, monkeypatch):
         asked.append(allow_patterns)
         return str(tmp_path / "snapshots" / next(commits))
 
-    monkeypatch.setattr(model_folder.huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(files.huggingface_hub, "snapshot_download", snapshot_download)
     assert identity("me/model") == f"me/model@{'a' * 40}"
     assert identity("me/model") == f"me/model@{'b' * 40}"
     assert asked == [["config.json"]] * 2  # no weights, only to know the commit
@@ -161,8 +161,8 @@ def test_pickled_weights_are_fetched_where_there_are_no_others(safe, tmp_path, m
             (tmp_path / file).write_text("")
         return str(tmp_path)
 
-    monkeypatch.setattr(model_folder.huggingface_hub, "snapshot_download", snapshot_download)
-    with model_folder.model_folder("me/model") as found:
+    monkeypatch.setattr(files.huggingface_hub, "snapshot_download", snapshot_download)
+    with files.model_folder("me/model") as found:
         names = {str(path.relative_to(found)) for path in found.rglob("*") if path.is_file()}
     assert names == {
         "config.json",
@@ -198,13 +198,13 @@ def test_a_model_in_a_bucket(folder, bucket, tmp_path):
     uri = f"s3://bucket/{tmp_path.name}"
     storage.upload(str(folder), uri)
     assert identity(uri) == identity(str(folder))
-    with model_folder.model_folder(uri, weights=False) as found:
+    with files.model_folder(uri, weights=False) as found:
         names = {str(path.relative_to(found)) for path in found.rglob("*") if path.is_file()}
     assert names == set(FILES) - {"model.safetensors"}
-    with model_folder.model_folder(uri) as found:
+    with files.model_folder(uri) as found:
         assert (found / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
     with (
-        pytest.raises(model_folder.ModelNotFound, match="no such folder"),
-        model_folder.model_folder(f"{uri}-x"),
+        pytest.raises(files.ModelNotFound, match="no such folder"),
+        files.model_folder(f"{uri}-x"),
     ):
         pass

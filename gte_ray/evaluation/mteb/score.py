@@ -24,19 +24,19 @@ BM25_TYPES = ("Retrieval", "Reranking")
 """Types of task that BM25 can be scored on."""
 
 
-def score(found: Benchmark, scoring: Scoring, models: Sequence[str], on_result: OnResult) -> list[TaskResult]:
-    """The results of all models on all tasks of `found`, which `scoring` names; in the order of its tasks.
+def score(suite: Benchmark, scoring: Scoring, models: Sequence[str], on_result: OnResult) -> list[TaskResult]:
+    """The results of all models on all tasks of `suite`, which `scoring` names; in the order of its tasks.
 
     Ray must be initialised. A task that fails is a result with an error, and the others go on.
     """
     jobs = [
-        Job(model, task.metadata.name, _file_name(task, found))
-        for task in sorted(found.tasks, key=_size, reverse=True)
+        Job(model, task.metadata.name, _file_name(task, suite))
+        for task in sorted(suite.tasks, key=_size, reverse=True)
         for model in models
         if model != BM25 or task.metadata.type in BM25_TYPES
     ]
     results = cached_or_scored(jobs, Scorer, scoring, scoring, on_result)
-    order = {task.metadata.name: number for number, task in enumerate(found.tasks)}
+    order = {task.metadata.name: number for number, task in enumerate(suite.tasks)}
     return sorted(results, key=lambda result: order[result.task])
 
 
@@ -48,8 +48,8 @@ class Scorer:
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         logging.getLogger("mteb").setLevel(logging.ERROR)
         self.scoring = scoring
-        found = benchmark(scoring.benchmark)
-        self.tasks, self.metrics = {task.metadata.name: task for task in found.tasks}, found.metrics
+        suite = benchmark(scoring.benchmark)
+        self.tasks, self.metrics = {task.metadata.name: task for task in suite.tasks}, suite.metrics
         self.name = ""
         self.model: Any = None
 
@@ -62,11 +62,11 @@ class Scorer:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                (found,) = mteb.evaluate(
+                (outcome,) = mteb.evaluate(
                     self.model, task, cache=None, co2_tracker=False, show_progress_bar=False
                 ).task_results
             names = {"main": "main_score", **{metric: metric for metric in self.metrics}}
-            scores = {key: float(found.get_score(getter=itemgetter(name))) for key, name in names.items()}
+            scores = {key: float(outcome.get_score(getter=itemgetter(name))) for key, name in names.items()}
         except Exception as failure:  # whatever a hub, a file or a task throws: the other tasks go on
             error = _sentence(task_name, task, failure)
         finally:
@@ -96,11 +96,11 @@ def _sentence(name: str, task: Any, error: Exception) -> str:
     return f"{name}: {reason}; its data are {data}: set HF_HOME to a folder that holds them, or HF_ENDPOINT to a mirror"
 
 
-def _file_name(task: Any, found: Benchmark) -> str:
+def _file_name(task: Any, suite: Benchmark) -> str:
     """Of a result: by the task with its revision, the metrics, and mteb's version."""
     revision = task.metadata.dataset["revision"]
     version = importlib.metadata.version("mteb")
-    key = digest(revision, found.metrics, version, sorted(task.hf_subsets), list(task.eval_splits))
+    key = digest(revision, suite.metrics, version, sorted(task.hf_subsets), list(task.eval_splits))
     return f"{task.metadata.name}-{key}"
 
 

@@ -11,11 +11,10 @@ from mteb.mocks import mock_tasks
 from sentence_transformers import SentenceTransformer
 
 from gte_ray.data.store import open_store
-from gte_ray.evaluation import task_results as result
+from gte_ray.evaluation import task_results
 from gte_ray.evaluation.heldout import score_source, source_task
 from gte_ray.evaluation.heldout_benchmark import HeldOutScoring, score_held_out
-from gte_ray.evaluation.mteb import benchmarks as tasks
-from gte_ray.evaluation.mteb import score
+from gte_ray.evaluation.mteb import benchmarks, score
 from gte_ray.evaluation.mteb.benchmarks import Benchmark
 from gte_ray.runtime.pool import Pool
 from tests.evaluation.mteb.test_score import CLASSES, MINILM, scoring
@@ -33,7 +32,7 @@ def units(monkeypatch):
         actor = kind(argument)
         return (row for unit in todo for row in actor(unit))
 
-    monkeypatch.setattr(result, "run_actors", run_actors)
+    monkeypatch.setattr(task_results, "run_actors", run_actors)
     return found
 
 
@@ -43,7 +42,7 @@ def run(units, tmp_path, monkeypatch):
 
     def run(found, models):
         benchmark = Benchmark("local", found)
-        monkeypatch.setitem(tasks.BENCHMARKS, "local", lambda: benchmark)
+        monkeypatch.setitem(benchmarks.BENCHMARKS, "local", lambda: benchmark)
         results = score.score(benchmark, scoring(tmp_path, "local"), models, lambda result, cached: None)
         return {(found.model, found.task): found for found in results}
 
@@ -82,8 +81,8 @@ def test_one_model_under_two_names_is_computed_once(run, units, tmp_path):
 def test_scores_in_half_precision_are_kept_apart(units, tmp_path):
     for gpu in (False, True):
         where = replace(scoring(tmp_path, "x"), pool=Pool(gpu=gpu))
-        result.cached_or_scored(
-            [result.Job(MINILM, "a", "a")], lambda _: lambda unit: (), None, where, lambda *_: None
+        task_results.cached_or_scored(
+            [task_results.Job(MINILM, "a", "a")], lambda _: lambda unit: (), None, where, lambda *_: None
         )
     assert len({path for _, _, path in units}) == 2
 

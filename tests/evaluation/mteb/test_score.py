@@ -18,11 +18,10 @@ from sentence_transformers import SentenceTransformer
 from gte_ray import evaluate
 from gte_ray.data.store import open_store
 from gte_ray.errors import UsageError
-from gte_ray.evaluation import task_results as result
+from gte_ray.evaluation import task_results
 from gte_ray.evaluation.heldout import evaluate_bm25
 from gte_ray.evaluation.heldout_benchmark import HeldOutScoring, score_held_out
-from gte_ray.evaluation.mteb import benchmarks as tasks
-from gte_ray.evaluation.mteb import score
+from gte_ray.evaluation.mteb import benchmarks, score
 from gte_ray.evaluation.mteb.benchmarks import Benchmark, CodeSearch, SentimentByLabels, benchmark
 from gte_ray.evaluation.task_results import Scoring
 from gte_ray.model.load import load_model
@@ -51,10 +50,10 @@ def run(tmp_path, monkeypatch):
         actor = kind(argument)
         return (row for unit in todo for row in actor(unit))
 
-    monkeypatch.setattr(result, "run_actors", run_actors)
+    monkeypatch.setattr(task_results, "run_actors", run_actors)
 
     def run(found, models=(MINILM,)):
-        monkeypatch.setitem(tasks.BENCHMARKS, "local", lambda: found)
+        monkeypatch.setitem(benchmarks.BENCHMARKS, "local", lambda: found)
         results = score.score(found, scoring(tmp_path, "local"), models, lambda result, cached: None)
         return {(found.model, found.task): found for found in results}, units[-1]
 
@@ -258,7 +257,7 @@ def test_the_real_model_gives_its_authors_embeddings():
 
 
 def test_words_mean_what_they_say_whatever_folders_are_there(run_main, tiny_store, tmp_path, monkeypatch):
-    assert set(evaluate.BENCHMARK_WORDS) == {evaluate.HELD_OUT, *tasks.BENCHMARKS}
+    assert set(evaluate.BENCHMARK_WORDS) == {evaluate.HELD_OUT, *benchmarks.BENCHMARKS}
     monkeypatch.chdir(tmp_path)
     for word in ("heldout", "bm25"):
         (tmp_path / word).mkdir()
