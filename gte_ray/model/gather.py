@@ -11,10 +11,13 @@ The result is the gradient of a single process that has all pairs. A mean in eit
 Legend: n local rows, N rows on all ranks, W ranks, D dimensions.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -49,25 +52,24 @@ class Spread:
         return sum(self.counts[: self.rank])
 
 
-def spread(local: int, device: torch.device) -> Spread:
-    """Return how a step's rows are distributed, where this rank has `local` rows."""
+def spread(locals_: Sequence[int], device: torch.device) -> tuple[Spread, ...]:
+    """Return how the rows of each kind are distributed, where this rank has `locals_` of them; one collective."""
     rank, size = world()
-    if size == 1:
-        return Spread((local,), 0)
-    counts = torch.zeros(size, dtype=torch.int64, device=device)
-    counts[rank] = local
-    return Spread(tuple(sum_over_ranks(counts).tolist()), rank)
+    counts = torch.zeros(size, len(locals_), dtype=torch.int64, device=device)
+    counts[rank] = torch.tensor(locals_)
+    return tuple(Spread(tuple(kind), rank) for kind in sum_over_ranks(counts).T.tolist())
 
 
-def gather(local: Tensor, rows: Spread) -> Tensor:
-    """Return the (N, ...) rows of all ranks in rank order, from each rank's (n, ...) `local`.
+def gather(rows: Spread, *local: Tensor) -> tuple[Tensor, ...]:
+    """Return, for each of the (n, ...) `local`, the (N, ...) rows of all ranks in rank order; one collective.
 
-    Differentiable if `local` requires gradient. Gather queries, documents and negatives separately: a
-    gathered concatenation would be ordered rank by rank, and labels would no longer line up.
+    Differentiable with respect to those that require gradient, which must have one type; the backward pass is
+    one collective, too. Queries, documents and negatives are separate tensors: in a gathered concatenation,
+    ordered rank by rank, labels would no longer line up.
     """
     if len(rows.counts) == 1:
         return local
-    return _Gather.apply(local, rows)
+    return _Gather.apply(rows, *local)
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
@@ -79,26 +81,55 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, local: Tensor, rows: Spread) -> Tensor:
+    def forward(ctx, rows: Spread, *local: Tensor) -> tuple[Tensor, ...]:
         ctx.rows = rows
-        parts = [local.new_empty(_largest(local, rows)) for _ in rows.counts]
-        dist.all_gather(parts, _padded(local, rows))
-        return torch.cat([part[:n] for part, n in zip(parts, rows.counts, strict=True)])
+        everything = _all_rows(torch.cat([_bytes(x) for x in local], dim=1), rows)
+        parts = everything.split([_bytes(x[:0]).shape[1] for x in local], dim=1)
+        gathered = tuple(
+            part.contiguous().view(x.dtype).reshape(rows.total, *x.shape[1:])
+            for part, x in zip(parts, local, strict=True)
+        )
+        ctx.mark_non_differentiable(*(x for x in gathered if not x.is_floating_point()))
+        return gathered
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
-        rows = ctx.rows
-        own = gradient.new_empty(_largest(gradient, rows))
-        dist.reduce_scatter(own, [_padded(part, rows) for part in gradient.split(rows.counts)])
-        return own[: rows.local], None
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, *gradients: Tensor):
+        wanted = [g for g, needed in zip(gradients, ctx.needs_input_grad[1:], strict=True) if needed]
+        summed = _own_rows(torch.cat([_flat(g) for g in wanted], dim=1), ctx.rows)
+        parts = iter(summed.split([_flat(g).shape[1] for g in wanted], dim=1))
+        return None, *(
+            next(parts).reshape(ctx.rows.local, *g.shape[1:]) if needed else None
+            for g, needed in zip(gradients, ctx.needs_input_grad[1:], strict=True)
+        )
 
 
-def _largest(like: Tensor, rows: Spread) -> tuple[int, ...]:
+def _flat(rows: Tensor) -> Tensor:
+    """(n, elements of a row)."""
+    return rows.reshape(len(rows), math.prod(rows.shape[1:]))
+
+
+def _bytes(rows: Tensor) -> Tensor:
+    """(n, bytes of a row) uint8, so that different types fit into one tensor."""
+    return _flat(rows.detach()).contiguous().view(torch.uint8)
+
+
+def _all_rows(local: Tensor, rows: Spread) -> Tensor:
     # Collectives need equal shapes, so every rank sends as many rows as the largest rank has.
-    return (max(rows.counts), *like.shape[1:])
+    most = max(rows.counts)
+    gathered = local.new_empty(len(rows.counts) * most, local.shape[1])
+    dist.all_gather_into_tensor(gathered, _padded(local, most))
+    parts = gathered.split([most] * len(rows.counts))
+    return torch.cat([part[:n] for part, n in zip(parts, rows.counts, strict=True)])
 
 
-def _padded(part: Tensor, rows: Spread) -> Tensor:
-    padded = part.new_zeros(_largest(part, rows))
-    padded[: len(part)] = part
-    return padded
+def _own_rows(gradient: Tensor, rows: Spread) -> Tensor:
+    most = max(rows.counts)
+    own = gradient.new_empty(most, gradient.shape[1])
+    parts = gradient.split(rows.counts)
+    dist.reduce_scatter_tensor(own, torch.cat([_padded(part, most) for part in parts]))
+    return own[: rows.local]
+
+
+def _padded(part: Tensor, most: int) -> Tensor:
+    return F.pad(part, (0, 0, 0, most - len(part)))

@@ -1,13 +1,10 @@
-"""Weights and their optimizer under DeepSpeed: backward, step, checkpoints. DeepSpeed's only importer.
+"""Weights and their optimizer under DeepSpeed: backward, step, checkpoints.
 
 Checkpoints hold every parameter and AdamW moment whole, by name, in safetensors files that rank 0 writes.
 DeepSpeed's own are pickles of each rank's shard: they run code when they are read, and another world size
 takes a conversion by a separate tool. Whole tensors load at any world size, ZeRO stage and precision.
 """
 
-import logging
-import os
-import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext, redirect_stdout
 from typing import Any, NamedTuple
@@ -17,9 +14,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gte_ray.config import Config
-from gte_ray.errors import UsageError
 from gte_ray.model.encoder import Encoder
 from gte_ray.model.weights_file import WEIGHTS_FILE, check_shape, load_weights
+from gte_ray.train.deepspeed_setup import check, import_deepspeed, options
 from gte_ray.train.optimizer import adamw
 from gte_ray.train.state import Scalars, open_state, write_state
 
@@ -48,17 +45,17 @@ class Engine:
 
         Raises UsageError for a ZeRO stage that the step cannot run on.
         """
-        _check(config)
+        check(config)
         self.device = device
         if config.hardware.gradient_checkpointing:
             encoder.backbone.activation_checkpointing_enable({"use_reentrant": False})
         self._parameters = {name: p for name, p in encoder.named_parameters() if p.requires_grad}
-        deepspeed = _import_deepspeed(device, verbose)
+        deepspeed = import_deepspeed(device, verbose)
         with nullcontext() if verbose else redirect_stdout(None):  # it prints memory reports
             self._engine, *_ = deepspeed.initialize(
                 model=encoder.to(device).train(),
                 optimizer=adamw(self._parameters, config.training, fused=device.type == "cuda"),
-                config=_options(config),
+                config=options(config),
             )
         self._adamw: torch.optim.AdamW = self._engine.basic_optimizer
         self._max_norm = config.training.max_grad_norm
@@ -183,55 +180,3 @@ class Engine:
 
 class _NotFinite(Exception):
     """The gradient has a NaN or an infinity."""
-
-
-def _check(config: Config) -> None:
-    stage, precision = config.hardware.zero_stage, config.training.precision
-    if stage not in (0, 1):
-        raise UsageError(
-            f"--zero-stage is {stage}; allowed is 0 or 1: from stage 2 on DeepSpeed reduces gradients at every "
-            "backward pass, and ranks with unequal numbers of micro-batches would wait for ever"
-        )
-    if stage == 0 and precision != "fp32":
-        raise UsageError(
-            f"--zero-stage is 0 and --precision {precision}; allowed is stage 0 with fp32 only: without ZeRO, "
-            "DeepSpeed adds up the gradients of micro-batches in half precision and does not scale the loss"
-        )
-
-
-def _options(config: Config) -> dict[str, Any]:
-    training, stage = config.training, config.hardware.zero_stage
-    return {
-        "train_micro_batch_size_per_gpu": 1,  # DeepSpeed wants one; batches are the step's matter
-        "zero_optimization": {"stage": stage, "overlap_comm": False},
-        "managed_gradient_accumulation": False,  # backward() only accumulates, step() reduces once
-        "gradient_allreduce_op": "sum",  # see gather.py
-        "gradient_clipping": training.max_grad_norm if stage else 0.0,
-        "fp16": {"enabled": training.precision == "fp16"},
-        # Otherwise DeepSpeed 0.19.8 adds the sum so far again with every micro-batch.
-        "bf16": {"enabled": training.precision == "bf16", "immediate_grad_update": True},
-        "data_types": {"grad_accum_dtype": "fp32"},
-    }
-
-
-def _import_deepspeed(device: torch.device, verbose: bool) -> Any:
-    """DeepSpeed, set to `device`, with a process group, and quiet unless `verbose`."""
-    os.environ.setdefault("DS_ACCELERATOR", device.type)
-    import deepspeed
-
-    logger = logging.getLogger("DeepSpeed")
-    logger.setLevel(logging.INFO if verbose else logging.ERROR)
-    for handler in logger.handlers:  # which DeepSpeed lets pass warnings alone
-        handler.setLevel(logging.NOTSET)
-    if not verbose:  # torch 2.13 renames collectives that DeepSpeed calls
-        warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
-    # DeepSpeed would compile a shared-memory all-reduce for CPUs at first use, which takes a minute, to
-    # replace gloo's. It compiles what this table of operators says can be compiled.
-    deepspeed.ops.__compatible_ops__ = {}
-    if not dist.is_initialized():
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-    if device.index is not None or "LOCAL_RANK" not in os.environ:
-        os.environ["LOCAL_RANK"] = str(device.index or 0)  # where DeepSpeed reads which device is its own
-    deepspeed.init_distributed(verbose=verbose)
-    return deepspeed

@@ -45,7 +45,7 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
     encoder = engine.encoder
     texts = join(batch.queries, batch.documents, batch.negatives)
     parts = encoder.micro_batches(texts, config.hardware.micro_batch_tokens)
-    rows = spread(len(batch.queries), engine.device)
+    rows, negative_rows = spread((len(batch.queries), len(batch.negatives)), engine.device)
 
     # Compute all embeddings first. Micro-batches beyond graph_tokens keep no graph (gradient caching).
     seeds = [_seed(config.seed, batch.step, len(rows.counts), rows.rank, k) for k in range(len(parts))]
@@ -58,7 +58,7 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
         embeddings[_index(part, engine.device)] = output.detach()
     graphs = deque(outputs[:kept])
     del outputs, output
-    contrast = _contrast(embeddings.requires_grad_(), batch, rows, config.data.group_size > 1)
+    contrast = _contrast(embeddings.requires_grad_(), batch, rows, negative_rows)
     result = build_objective(config)(contrast)
     totals = _totals(result, batch, parts, encoder)
     if not math.isfinite(totals["loss"]):
@@ -99,26 +99,24 @@ def _index(part: MicroBatch, device: torch.device) -> Tensor:
     return torch.from_numpy(part.rows).to(device)
 
 
-def _contrast(embeddings: Tensor, batch: PairBatch, rows: Spread, with_negatives: bool) -> Contrast:
+def _contrast(embeddings: Tensor, batch: PairBatch, rows: Spread, negative_rows: Spread) -> Contrast:
     """Return the local texts and those of all ranks, from local embeddings in the order of `join`."""
-    queries, documents, negatives = embeddings.split([rows.local, rows.local, len(batch.negatives)])
+    queries, documents, negatives = embeddings.split([rows.local, rows.local, negative_rows.local])
 
-    def gather_ids(values: np.ndarray, rows: Spread) -> Tensor:
-        return gather(torch.tensor(values.view(np.int64), device=embeddings.device), rows)
+    def ids(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values.view(np.int64)).to(embeddings.device)
 
     candidates = Candidates(
-        queries=gather(queries, rows),
-        documents=gather(documents, rows),
-        query_hashes=gather_ids(batch.query_hashes, rows),
-        document_hashes=gather_ids(batch.document_hashes, rows),
+        *gather(rows, queries, documents, ids(batch.query_hashes), ids(batch.document_hashes))
     )
-    if with_negatives:  # on any rank: all ranks take part in the collectives
-        negative_rows = spread(len(batch.negatives), embeddings.device)
+    if negative_rows.total:
+        owners = ids(batch.negative_owners + rows.offset)
+        gathered = gather(negative_rows, negatives, ids(batch.negative_hashes), owners)
         candidates = replace(
             candidates,
-            negatives=gather(negatives, negative_rows),
-            negative_hashes=gather_ids(batch.negative_hashes, negative_rows),
-            negative_owners=gather_ids(batch.negative_owners + rows.offset, negative_rows),
+            negatives=gathered[0],
+            negative_hashes=gathered[1],
+            negative_owners=gathered[2],
         )
     return Contrast(queries, documents, candidates, rows.offset)
 

@@ -21,11 +21,13 @@ def use(rows: torch.Tensor, rank: int) -> torch.Tensor:
 def gather_on_rank(rank: int):
     own = slice(sum(COUNTS[:rank]), sum(COUNTS[: rank + 1]))
     local = all_rows()[own].requires_grad_()
-    rows = spread(len(local), torch.device("cpu"))
-    everything = gather(local, rows)
-    use(everything, rank).backward()
+    rows, few = spread((len(local), rank // 2), torch.device("cpu"))
+    hashes = torch.tensor([2**62 + rank] * COUNTS[rank], dtype=torch.int64)
+    everything, hashes, twice = gather(rows, local, hashes, 2 * local)
+    (use(everything, rank) + use(twice, rank)).backward()
     total = sum_over_ranks(torch.tensor([1.0, rank]))
-    hashes = gather(torch.tensor([2**62 + rank] * COUNTS[rank], dtype=torch.int64), rows)
+    assert few.counts == (0, 0, 1)
+    assert torch.equal(twice, 2 * everything)
     return rows, everything.detach(), local.grad, total, hashes
 
 
@@ -33,7 +35,7 @@ def gather_on_rank(rank: int):
 def test_ranks_with_unequal_rows_get_all_rows_and_the_sum_of_gradients(tmp_path):
     results = on_ranks(3, gather_on_rank, tmp_path)
     whole = all_rows().requires_grad_()
-    sum(use(whole, rank) for rank in range(3)).backward()
+    sum(use(whole, rank) + use(2 * whole, rank) for rank in range(3)).backward()
     for rank, (rows, everything, gradient, total, hashes) in enumerate(results):
         assert (rows.counts, rows.rank, rows.local, rows.total) == (COUNTS, rank, COUNTS[rank], 5)
         assert torch.equal(everything, all_rows())
@@ -44,9 +46,10 @@ def test_ranks_with_unequal_rows_get_all_rows_and_the_sum_of_gradients(tmp_path)
 
 def test_one_process_needs_no_process_group():
     local = all_rows().requires_grad_()
-    rows = spread(5, torch.device("cpu"))
+    (rows,) = spread((5,), torch.device("cpu"))
     assert rows == Spread((5,), 0)
-    use(gather(local, rows), 0).backward()
+    (everything,) = gather(rows, local)
+    use(everything, 0).backward()
     expected = all_rows().requires_grad_()
     use(expected, 0).backward()
     assert torch.equal(local.grad, expected.grad)
