@@ -28,7 +28,6 @@ def tiny(store: str) -> Config:
             layers=2,
             heads=2,
             intermediate_size=512,
-            dropout=0.0,
         ),
         objective=ObjectiveConfig(),
         # Random weights give nearly equal embeddings, and a fast start makes them collapse for a long time:

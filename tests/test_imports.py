@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,3 +96,14 @@ def test_one_importer_for_each_big_dependency(dependency):
         if any(f"{name}.".startswith(f"{dependency}.") for name in imports(path))
     }
     assert importers == SOLE_IMPORTERS[dependency]
+
+
+@pytest.mark.processes
+def test_the_command_of_a_training_imports_no_model():
+    """Transformers takes 2 s to import and DeepSpeed 2 more, which a run waits for where its workers need them too."""
+    modules = "gte_ray.cli.training, gte_ray.cli.tables, gte_ray.runs.execute, gte_ray.runs.forecast"
+    code = (
+        f"import sys, {modules}; print(sorted({{'transformers', 'deepspeed', 'mlflow'}} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=README.parent, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr

@@ -29,6 +29,7 @@ from gte_ray.config.fields import (
     Workers,
     ZeroStage,
     flag,
+    renamed,
 )
 from gte_ray.config.typed import Allowed, Misfit, plain, read
 from gte_ray.errors import UsageError
@@ -69,9 +70,11 @@ class ModelConfig:
     """Attention heads; `scratch` only."""
     intermediate_size: Count = 3072
     """Width of the feed-forward layers; `scratch` only."""
-    dropout: Share = 0.1
-    """Dropout probability of all dropout that the backbone has, such as that of hidden states and attention.
+    hidden_dropout: Share = 0.0
+    """Dropout probability of hidden states: those of embeddings, of attention's output and of feed-forward layers.
     Above 0 its draws depend on the number of workers and the micro-batches; 0 makes runs the same on any."""
+    attention_dropout: Share = 0.0
+    """Dropout probability of attention weights; above 0 as hidden-dropout, and on a GPU texts are then padded."""
     pooling: Pooling | Literal["base"] = "base"
     """How the states of a text's tokens become its embedding: their mean, that of the first token (cls) or of the
     last; `base` for what the base model's folder says, the mean where it says nothing and for `scratch`."""
@@ -119,7 +122,7 @@ class TrainingConfig:
 class HardwareConfig:
     """Where and how the run is computed.
 
-    With --dropout 0 no field changes what is computed, up to rounding. With dropout its draws depend on the
+    Without dropout no field changes what is computed, up to rounding. With dropout its draws depend on the
     workers, on micro-batch-tokens and on the kind of device: those runs then differ as by another seed.
     """
 
@@ -215,7 +218,7 @@ class Config:
 def from_dict(value: dict[str, Any]) -> Config:
     """The config that `Config.to_dict` described, also in an older version. UsageError for a field out of range."""
     try:
-        return read(Config, value)
+        return read(Config, renamed(value))
     except Misfit as error:
         name = [part for part in error.path if isinstance(part, str)][-1]
         raise UsageError(f"--{name.replace('_', '-')} {error.problem}") from error
@@ -224,8 +227,7 @@ def from_dict(value: dict[str, Any]) -> Config:
 def validate(config: Config) -> Config:
     """`config` itself, or UsageError with the first field that is out of range, by itself or beside others.
 
-    Rules across fields are a list of ours: in pydantic they would be methods whose errors name no field.
-    """
+    Rules across fields are ours: in pydantic they would be methods whose errors name no field."""
     from_dict(config.to_dict())
     d, m, o = config.data, config.model, config.objective
     t, h, r = config.training, config.hardware, config.run

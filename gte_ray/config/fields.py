@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -101,3 +101,12 @@ def flag(name: str, kind: type[Parsed], metavar: str) -> tyro.constructors.Primi
         is_instance=lambda value: isinstance(value, kind),
         str_from_instance=lambda value: [str(value)],
     )
+
+
+def renamed(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config that an older version saved with the fields that have other names now."""
+    model = config.get("model", {})
+    if "dropout" not in model:
+        return config
+    both = {"hidden_dropout": model["dropout"], "attention_dropout": model["dropout"]}
+    return {**config, "model": both | model}

@@ -67,7 +67,10 @@ def first_encoder(config: Config, tokenizer: TextTokenizer, gpu: bool, threads: 
     encoder = build_encoder(
         config.model, tokenizer.vocab_size, tokenizer.pad_id, config.data.max_length, config.seed
     )
-    return encoder.to("cuda" if gpu else "cpu").eval()
+    half = gpu and config.training.precision != "fp32"
+    encoder = encoder.to("cuda" if gpu else "cpu", torch.float16 if half else None).eval()
+    encoder.choose_attention(encoder.device, half)
+    return encoder
 
 
 class Embedders(NamedTuple):

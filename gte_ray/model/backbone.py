@@ -25,20 +25,11 @@ from transformers.utils import logging as transformers_logging
 from gte_ray.config import ModelConfig
 from gte_ray.errors import RunError
 from gte_ray.model.abilities import BACKBONES, abilities
+from gte_ray.model.dropout import Dropout, set_dropout
 from gte_ray.pretrained.files import PICKLED_WEIGHTS, SAFE_WEIGHTS
 
 POSITIONS = 512
 """Positions of a randomly initialised backbone, as in BERT; more if texts are longer."""
-DROPOUTS = (
-    *("hidden_dropout_prob", "attention_probs_dropout_prob"),  # BERT family
-    *("dropout", "attention_dropout", "activation_dropout"),  # DistilBERT, XLM, XLNet, BART family
-    *("embedding_dropout", "mlp_dropout", "hidden_dropout", "dropout_rate"),  # ModernBERT, Funnel, T5
-    *("embd_pdrop", "resid_pdrop", "attn_pdrop"),  # GPT-2
-    *("embed_dropout", "resid_dropout", "residual_dropout"),  # GPT-Neo, StarCoder2
-)
-"""Config fields that hold a dropout probability inside the backbone."""
-OTHER_DROPOUTS = re.compile(r"(classifier|summary|qa|seq_classif|pooler)_.*|.*layer_?drop|token_dropout")
-"""Config fields to skip: those of task heads, which an encoder lacks, and dropout of layers or tokens."""
 POINTER = b"version https://git-lfs"
 
 
@@ -50,8 +41,8 @@ def scratch(config: ModelConfig, vocab_size: int, pad_id: int, max_length: int, 
         num_hidden_layers=config.layers,
         num_attention_heads=config.heads,
         intermediate_size=config.intermediate_size,
-        hidden_dropout_prob=config.dropout,
-        attention_probs_dropout_prob=config.dropout,
+        hidden_dropout_prob=config.hidden_dropout,
+        attention_probs_dropout_prob=config.attention_dropout,
         max_position_embeddings=max(POSITIONS, max_length),
         pad_token_id=pad_id,
     )
@@ -60,7 +51,7 @@ def scratch(config: ModelConfig, vocab_size: int, pad_id: int, max_length: int, 
         return BertModel(shape, add_pooling_layer=False)
 
 
-def load_backbone(folder: Path, name: str, dropout: float | None = None) -> Any:
+def load_backbone(folder: Path, name: str, dropout: Dropout | None = None) -> Any:
     """Load the backbone in `folder` in float32 on the CPU; error messages call it `name`.
 
     Weights are safetensors, or torch's own files if there are none: `torch.load` with `weights_only=True`
@@ -79,7 +70,7 @@ def load_backbone(folder: Path, name: str, dropout: float | None = None) -> Any:
         raise _not_loaded(name, error) from error
     model_class = _class_of(shape, name)
     if dropout is not None:
-        _set_dropout(shape, name, dropout)
+        set_dropout(shape, name, dropout)
     pooler = "add_pooling_layer" in inspect.signature(model_class).parameters
     try:
         # The seed fixes the pooler of classes that require one: it is unused, but equal on all workers.
@@ -154,28 +145,6 @@ def _class_of(shape: Any, name: str) -> Any:
     if hasattr(shape, "use_cache"):
         shape.use_cache = False
     return model_class
-
-
-def _set_dropout(shape: Any, name: str, dropout: float) -> None:
-    fields = [
-        field
-        for field, value in shape.to_dict().items()
-        if "drop" in field and not OTHER_DROPOUTS.fullmatch(field) and isinstance(value, float | int)
-    ]
-    unknown = [field for field in fields if field not in DROPOUTS]
-    if unknown or (dropout and not fields):
-        what = ", ".join(f"{field} = {getattr(shape, field)}" for field in unknown) or "no dropout"
-        raise RunError(
-            f"{name}: its config.json has {what}, which --dropout {dropout:g} cannot set; allowed are "
-            f"backbones whose dropout is in {', '.join(DROPOUTS)}" + ("" if unknown else ", or --dropout 0")
-        )
-    for field in fields:
-        setattr(shape, field, dropout)
-    dropped = [f for f in ("layerdrop", "encoder_layerdrop", "layer_drop") if getattr(shape, f, 0)]
-    if dropped:
-        raise RunError(
-            f"{name}: its config.json has {dropped[0]} = {getattr(shape, dropped[0])}; allowed is 0"
-        )
 
 
 def _check_weights(backbone: Any, loading_info: dict[str, Any], name: str) -> None:

@@ -15,6 +15,7 @@ from gte_ray.data.batch import TokenLists
 from gte_ray.model.abilities import abilities
 from gte_ray.model.attention import PACKED, packed_layout
 from gte_ray.model.backbone import attention
+from gte_ray.model.dropout import attention_dropout
 from gte_ray.model.microbatch import MicroBatch, micro_batches
 from gte_ray.model.pooling import pool_packed, pool_padded
 
@@ -31,11 +32,23 @@ class Encoder(nn.Module):
         self.backbone: Any = backbone
         self.pad_id = pad_id
         self.abilities = abilities(backbone.config.model_type)
-        self.packed = packed
-        """Whether texts are concatenated without padding; otherwise they are padded on the right."""
         self.pooling: Pooling = pooling
         self.normalize = True
-        self.backbone.set_attn_implementation(PACKED if packed else attention(backbone))
+        self._use(packed)
+
+    def choose_attention(self, device: torch.device, half: bool) -> None:
+        """Pack or pad texts, as serves best on `device` in the present mode, training or evaluation.
+
+        On a GPU, the variable-length kernel takes half precision only (`half`) and no dropout. Without it texts are
+        padded there, since one call for each length would wait for launches.
+        """
+        drops = self.training and attention_dropout(self.backbone.config) > 0
+        self._use(self.abilities.packed and (device.type != "cuda" or (half and not drops)))
+
+    def _use(self, packed: bool) -> None:
+        self.packed = packed
+        """Whether texts are concatenated without padding; otherwise they are padded on the right."""
+        self.backbone.set_attn_implementation(PACKED if packed else attention(self.backbone))
 
     @property
     def dimensions(self) -> int:

@@ -13,6 +13,7 @@ from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
 from gte_ray.model.abilities import abilities
 from gte_ray.model.backbone import counts_from_the_left, load_backbone, positions, scratch
+from gte_ray.model.dropout import Dropout
 from gte_ray.model.encoder import Encoder
 from gte_ray.pretrained.files import model_folder
 from gte_ray.pretrained.prompts import Prompts
@@ -88,6 +89,7 @@ def load_model(name: str, device: str = "cpu", half: bool = False) -> TextModel:
     encoder.normalize = settings.normalize
     _check_texts(encoder, tokenizer, max_length, name)
     encoder = encoder.to(device, torch.float16 if half else None).eval()
+    encoder.choose_attention(torch.device(device), half)
     return TextModel(name, encoder, tokenizer, max_length, (*settings.notes, *notes))
 
 
@@ -104,7 +106,8 @@ def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, max_length:
     else:
         with model_folder(config.base) as folder:
             settings = read_settings(folder, config.base)
-            backbone = load_backbone(folder / settings.transformer, config.base, config.dropout)
+            dropout = Dropout(config.hidden_dropout, config.attention_dropout)
+            backbone = load_backbone(folder / settings.transformer, config.base, dropout)
         check_fit(config.base, backbone, vocab_size, max_length)
         pooling = settings.pooling
     return wrap(backbone, pad_id, pooling if config.pooling == "base" else config.pooling)

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from gte_ray.errors import RunError
-from gte_ray.model.encoder import Encoder
 from gte_ray.runtime import storage
+
+if TYPE_CHECKING:  # the driver, which knows the files' names, does without torch
+    from torch import Tensor
+
+    from gte_ray.model.encoder import Encoder
 
 WEIGHTS_FILE = "model.safetensors"
 """The encoder's weights by name, float32."""
@@ -19,14 +23,14 @@ def kept_weights(run_folder: str, step: int) -> str:
     return storage.join(run_folder, "weights", f"step-{step}.safetensors")
 
 
-def load_weights(encoder: Encoder, path: str) -> None:
+def load_weights(encoder: "Encoder", path: str) -> None:
     """Load a local weights file into `encoder`; raises RunError if the weights do not fit."""
     with fitting(path), safe_open(path, "pt") as file:
         for name, parameter in encoder.named_parameters():
             parameter.data.copy_(check_shape(name, file.get_tensor(name), parameter))
 
 
-def check_shape(name: str, value: Tensor, parameter: Tensor) -> Tensor:
+def check_shape(name: str, value: "Tensor", parameter: "Tensor") -> "Tensor":
     """Return `value`; raises ValueError if its shape is not the parameter's."""
     if value.shape != parameter.shape:
         raise ValueError(f"{name} is {list(value.shape)}, the model has {list(parameter.shape)}")

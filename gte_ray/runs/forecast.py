@@ -7,8 +7,6 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import transformers
 
 from gte_ray.config import Config, ModelConfig
 from gte_ray.data.step_plan import StepPlan
@@ -90,6 +88,8 @@ def model_shape(model: ModelConfig) -> Shape:
     recipe = Shape(model.hidden_size, model.layers, model.intermediate_size, model.vocab_size, True)
     if model.base == "scratch":
         return recipe
+    import transformers
+
     try:
         loaded = transformers.AutoConfig.from_pretrained(model.base, trust_remote_code=False)
     except (OSError, ValueError):
@@ -159,6 +159,8 @@ def _speed(config: Config) -> tuple[float, str]:
             A100_FLOPS * A100_UTILISATION,
             f"A100s at {A100_UTILISATION:.0%} of their peak, reading of data hidden",
         )
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(config.hardware.threads)
     rate = _matrix_rate()
@@ -167,6 +169,8 @@ def _speed(config: Config) -> tuple[float, str]:
 
 
 def _matrix_rate(size: int = 768, repeats: int = 12) -> float:
+    import torch
+
     a, b = torch.rand(size, size), torch.rand(size, size)
     a @ b
     begun = time.perf_counter()

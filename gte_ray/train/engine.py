@@ -49,11 +49,12 @@ class Engine:
         self.device = device
         if config.hardware.gradient_checkpointing:
             encoder.backbone.activation_checkpointing_enable({"use_reentrant": False})
+        encoder.train().choose_attention(device, half=config.training.precision != "fp32")
         self._parameters = {name: p for name, p in encoder.named_parameters() if p.requires_grad}
         deepspeed = import_deepspeed(device, verbose)
         with nullcontext() if verbose else redirect_stdout(None):  # it prints memory reports
             self._engine, *_ = deepspeed.initialize(
-                model=encoder.to(device).train(),
+                model=encoder.to(device),
                 optimizer=adamw(self._parameters, config.training, fused=device.type == "cuda"),
                 config=options(config),
             )

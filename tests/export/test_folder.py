@@ -175,7 +175,7 @@ def test_every_pooling_and_prompts_in_the_folder_and_in_the_cards_examples(kind,
     prompts = {"query": "river ", "passage": "of stones\n"}
     edit(folder, "config_sentence_transformers.json", prompts=prompts)
     tokenizer = load_tokenizer(folder)
-    encoder = build_encoder(ModelConfig(folder, dropout=0.0, pooling=pooling), 120, 0, LENGTH, seed=0)
+    encoder = build_encoder(ModelConfig(folder, pooling=pooling), 120, 0, LENGTH, seed=0)
     export_model(encoder, tokenizer, str(tmp_path / "m"), card)
     queries, documents = (
         encoder.encode(tokenizer.encode(TEXTS, LENGTH, prompt), 64).numpy()

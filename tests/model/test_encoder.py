@@ -1,5 +1,7 @@
 """Embeddings: what they are, that packing and micro-batches do not change them, where weights come from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -25,13 +27,14 @@ from gte_ray.config import ModelConfig
 from gte_ray.data.batch import TokenLists
 from gte_ray.errors import RunError
 from gte_ray.model.abilities import BACKBONES, abilities
+from gte_ray.model.attention import PACKED
 from gte_ray.model.encoder import Encoder
 from gte_ray.model.load import build_encoder
 from gte_ray.model.microbatch import join, micro_batches
 
 VOCABULARY, PAD, LENGTH = 50, 0, 128
 SHAPE = {"vocab_size": VOCABULARY, "hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 32}
-TINY = ModelConfig("scratch", hidden_size=24, layers=2, heads=2, intermediate_size=32, dropout=0.0)
+TINY = ModelConfig("scratch", hidden_size=24, layers=2, heads=2, intermediate_size=32)
 
 
 def texts_of_lengths(lengths: list[int], seed: int = 0) -> TokenLists:
@@ -109,9 +112,30 @@ def test_packed_and_padded_have_the_same_gradients(encoder):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("device", "half", "hidden", "attention", "training", "packed"),
+    [
+        ("cpu", False, 0.1, 0.1, True, True),
+        ("cuda", True, 0.0, 0.0, True, True),
+        ("cuda", True, 0.1, 0.0, True, True),
+        ("cuda", True, 0.0, 0.1, True, False),
+        ("cuda", True, 0.0, 0.1, False, True),
+        ("cuda", False, 0.0, 0.0, True, False),
+    ],
+)
+def test_texts_are_padded_where_no_kernel_takes_them_packed(
+    device, half, hidden, attention, training, packed
+):
+    config = replace(TINY, hidden_dropout=hidden, attention_dropout=attention)
+    model = build_encoder(config, VOCABULARY, PAD, LENGTH, 0).train(training)
+    model.choose_attention(torch.device(device), half)
+    assert model.packed == packed
+    assert model.backbone.config._attn_implementation == (PACKED if packed else "sdpa")
+
+
 def test_encode_leaves_dropout_on_for_training_and_off_for_itself():
     model = build_encoder(
-        ModelConfig("scratch", 50, 24, 1, 2, 32, dropout=0.5), VOCABULARY, PAD, LENGTH, 0
+        ModelConfig("scratch", 50, 24, 1, 2, 32, hidden_dropout=0.5), VOCABULARY, PAD, LENGTH, 0
     ).train()
     tokens = texts_of_lengths([5, 6])
     assert torch.equal(model.encode(tokens, 100), model.encode(tokens, 100))
@@ -181,7 +205,9 @@ def bert_folder(path) -> str:
 
 def test_pretrained_folder_keeps_its_weights_and_takes_the_dropout(tmp_path):
     folder = bert_folder(tmp_path)
-    loaded = build_encoder(ModelConfig(folder, dropout=0.25), VOCABULARY, PAD, LENGTH, 0)
+    loaded = build_encoder(
+        ModelConfig(folder, hidden_dropout=0.25, attention_dropout=0.25), VOCABULARY, PAD, LENGTH, 0
+    )
     expected = BertForMaskedLM.from_pretrained(folder).bert.state_dict()
     for name, value in loaded.backbone.state_dict().items():
         assert torch.equal(value, expected[name])
@@ -193,7 +219,7 @@ def test_pretrained_folder_keeps_its_weights_and_takes_the_dropout(tmp_path):
 def test_backbone_that_cannot_be_packed_is_padded(tmp_path):
     config = RobertaConfig(**SHAPE, num_hidden_layers=1, max_position_embeddings=40, pad_token_id=1)
     RobertaModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
-    model = build_encoder(ModelConfig(str(tmp_path), dropout=0.0), VOCABULARY, 1, 16, 0).eval()
+    model = build_encoder(ModelConfig(str(tmp_path)), VOCABULARY, 1, 16, 0).eval()
     tokens = texts_of_lengths([9, 4, 1])
     assert not model.packed
     torch.testing.assert_close(model.encode(tokens, 100), one_by_one(model, tokens), rtol=0, atol=2e-6)

@@ -30,7 +30,13 @@ def tiny(dropout: float = 0.0, **hardware: Any) -> Config:
         recipe="test",
         data=PairsConfig("store", max_length=LENGTH),
         model=ModelConfig(
-            "scratch", hidden_size=32, layers=2, heads=2, intermediate_size=48, dropout=dropout
+            "scratch",
+            hidden_size=32,
+            layers=2,
+            heads=2,
+            intermediate_size=48,
+            hidden_dropout=dropout,
+            attention_dropout=dropout,
         ),
         objective=ObjectiveConfig(),
         training=TrainingConfig(steps=6, global_batch=11, learning_rate=1e-3, warmup=0.4, precision="fp32"),
