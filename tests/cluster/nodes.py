@@ -157,13 +157,15 @@ class Training:
             *(sys.executable, *program, "--name", "run", "--output", runs, "--tracking-uri", tracking),
             *arguments,
         ]
-        self.starts = 0
+        self.starts, self._history = 0, output / "none"
         self.start()
 
     @property
     def history(self) -> Path:
         """Where the steps are written down: in the run's folder, or locally where that is in a bucket."""
-        return next(self.output.glob("**/history.jsonl"), self.output / "none")
+        if not self._history.is_file():
+            self._history = next(self.output.glob("**/history.jsonl"), self._history)
+        return self._history
 
     def start(self) -> None:
         self.starts += 1
@@ -191,7 +193,7 @@ class Training:
             assert time.monotonic() < deadline, self.console
             if self.process.poll() not in (None, 0):
                 self.start()
-            time.sleep(0.1)
+            time.sleep(0.3)
 
     def finish(self, seconds: float = 300) -> None:
         self.wait(lambda: self.process.poll() == 0, seconds)

@@ -58,11 +58,11 @@ def jobs_of(nodes: Nodes) -> JobSubmissionClient:
     return JobSubmissionClient(nodes.jobs_url, headers={"Authorization": f"Bearer {token}"})
 
 
-def wait_for(condition, seconds: float = 200) -> None:
+def wait_for(condition, seconds: float = 200, every: float = 0.3) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.2)
+        time.sleep(every)
 
 
 def mlflow_run(uri: str) -> tuple[MlflowClient, Run]:
@@ -89,10 +89,10 @@ def workers_on_different_nodes(nodes: Nodes, count: int) -> bool:
 
 
 def local_history(run_folder: str) -> Path:
-    """Where the driver of a run in a bucket writes the steps down."""
+    """Where the driver of a run in a bucket, once it has begun, writes the steps down."""
     record = f"{run_folder}/config.json"
-    key = storage.read_json(record)["key"] if storage.exists(record) else "none"
-    return Path(tempfile.gettempdir(), f"gte_ray-{key}", "history.jsonl")
+    wait_for(lambda: storage.exists(record), every=1)
+    return Path(tempfile.gettempdir(), f"gte_ray-{storage.read_json(record)['key']}", "history.jsonl")
 
 
 def test_a_job_is_stopped_and_goes_on_though_its_bucket_and_mlflow_go_away(
@@ -110,12 +110,14 @@ def test_a_job_is_stopped_and_goes_on_though_its_bucket_and_mlflow_go_away(
         wait_for(lambda: workers_on_different_nodes(nodes, int(workers)))
 
     def done() -> list[Step]:
-        return steps_done(local_history(folder))
+        return steps_done(history)
 
     server.start()
     try:
         start("first", "3")
-        wait_for(lambda: len(done()) > 2 * EVERY and next_step(folder) > EVERY)
+        history = local_history(folder)
+        wait_for(lambda: len(done()) > 2 * EVERY)
+        wait_for(lambda: next_step(folder) > EVERY, every=1)
         jobs.stop_job("first")
         wait_for(lambda: jobs.get_job_status("first").is_terminal())
         assert jobs.get_job_status("first") == JobStatus.STOPPED
@@ -125,11 +127,10 @@ def test_a_job_is_stopped_and_goes_on_though_its_bucket_and_mlflow_go_away(
 
         start("second", "2")
         wait_for(lambda: len(done()) > before)
-        history = local_history(folder)  # the bucket cannot be asked for it while it is away
         bucket.stop()
         server.stop()
-        gone, during = time.monotonic(), len(steps_done(history))
-        wait_for(lambda: len(steps_done(history)) > during)
+        gone, during = time.monotonic(), len(done())
+        wait_for(lambda: len(done()) > during)
         time.sleep(max(0.0, gone + AWAY_SECONDS - time.monotonic()))
         bucket.start()
         server.start()
@@ -140,7 +141,7 @@ def test_a_job_is_stopped_and_goes_on_though_its_bucket_and_mlflow_go_away(
         found = done()
         assert found[before].number > EVERY, "begun from the start"
         assert [step.number for step in found[before:]] == list(range(found[before].number, steps))
-        assert_same(found, expected(folder))
+        assert_same(found, expected(folder, tiny_store))
         assert storage.exists(f"{folder}/model/model.safetensors")
         client, run = mlflow_run(server.uri)
         assert run.info.status == "FINISHED"
@@ -159,7 +160,7 @@ def test_kills_of_every_kind_change_nothing(nodes, tiny_store, tmp_path):
     disturb(training, kinds, steps, seed=1)
     done = steps_done(training.history)
     assert len(done) > steps, "no step was done again: nothing was lost"
-    assert_same(done, expected(training.folder))
+    assert_same(done, expected(training.folder, tiny_store))
     assert mlflow_run(f"sqlite:///{tmp_path}/mlflow.db")[1].info.status == "FINISHED"
     kept = list((tmp_path / "runs/run/checkpoints").glob("checkpoint_*/state.json"))
     assert len(kept) == 2  # none beyond those that Ray Train keeps, whatever the kills left
@@ -188,5 +189,5 @@ def test_workers_go_with_a_notice_and_come_back(nodes, tiny_store, tmp_path):
     slow.unlink()
     training.finish()
     done = steps_done(training.history)
-    assert_same(done, expected(training.folder))
+    assert_same(done, expected(training.folder, tiny_store))
     assert [step.number for step in done].count(saved) == 1, "a step before the checkpoint was done again"
