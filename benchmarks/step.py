@@ -88,12 +88,14 @@ class Backbone(nn.Module):
         return features | {"token_embeddings": states.last_hidden_state}
 
 
-def peer_step(config: Config, batch: PairBatch, **mini_batches: int) -> Callable[[], None]:
-    """A step of sentence-transformers: loss, backward, clipping, AdamW."""
-    encoder = build_encoder(config.model, VOCABULARY, PAD, LENGTH, config.seed)
+def peer_step(
+    config: Config, batch: PairBatch, device: torch.device = CPU, **mini_batches: int
+) -> Callable[[], None]:
+    """A step of sentence-transformers: loss, backward, clipping, AdamW; on a GPU with weights in float32 under bf16."""
+    encoder = build_encoder(config.model, config.model.vocab_size, PAD, config.data.max_length, config.seed)
     hidden = config.model.hidden_size
     model = SentenceTransformer(
-        modules=[Backbone(encoder), modules.Pooling(hidden, "mean"), modules.Normalize()]
+        modules=[Backbone(encoder), modules.Pooling(hidden, "mean"), modules.Normalize()], device=str(device)
     )
     loss = losses.CachedMultipleNegativesRankingLoss(
         model,
@@ -102,11 +104,13 @@ def peer_step(config: Config, batch: PairBatch, **mini_batches: int) -> Callable
         **mini_batches,
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    columns = [_padded(tokens) for tokens in (batch.queries, batch.documents)]
+    columns = [_padded(tokens, device) for tokens in (batch.queries, batch.documents)]
     model.train()
 
     def step() -> None:
-        loss([dict(column) for column in columns], torch.empty(0)).backward()
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            value = loss([dict(column) for column in columns], torch.empty(0))
+        value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -114,11 +118,14 @@ def peer_step(config: Config, batch: PairBatch, **mini_batches: int) -> Callable
     return step
 
 
-def _padded(tokens: TokenLists) -> dict[str, Tensor]:
+def _padded(tokens: TokenLists, device: torch.device) -> dict[str, Tensor]:
     real = np.arange(tokens.lengths.max()) < tokens.lengths[:, None]
     ids = np.full(real.shape, PAD, np.int64)
     ids[real] = tokens.values
-    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(real.astype(np.int64))}
+    return {
+        "input_ids": torch.from_numpy(ids).to(device),
+        "attention_mask": torch.from_numpy(real.astype(np.int64)).to(device),
+    }
 
 
 def _seconds(call: Callable[[], object]) -> float:

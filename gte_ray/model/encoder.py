@@ -34,7 +34,7 @@ class Encoder(nn.Module):
         self.abilities = abilities(backbone.config.model_type)
         self.pooling: Pooling = pooling
         self.normalize = True
-        self._use(packed)
+        self.use_packing(packed)
 
     def choose_attention(self, device: torch.device, half: bool) -> None:
         """Pack or pad texts, as serves best on `device` in the present mode, training or evaluation.
@@ -43,9 +43,10 @@ class Encoder(nn.Module):
         padded there, since one call for each length would wait for launches.
         """
         drops = self.training and attention_dropout(self.backbone.config) > 0
-        self._use(self.abilities.packed and (device.type != "cuda" or (half and not drops)))
+        self.use_packing(self.abilities.packed and (device.type != "cuda" or (half and not drops)))
 
-    def _use(self, packed: bool) -> None:
+    def use_packing(self, packed: bool) -> None:
+        """Pack texts, or pad them."""
         self.packed = packed
         """Whether texts are concatenated without padding; otherwise they are padded on the right."""
         self.backbone.set_attn_implementation(PACKED if packed else attention(self.backbone))

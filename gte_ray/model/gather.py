@@ -67,8 +67,11 @@ def gather(rows: Spread, *local: Tensor) -> tuple[Tensor, ...]:
     one collective, too. Queries, documents and negatives are separate tensors: in a gathered concatenation,
     ordered rank by rank, labels would no longer line up.
     """
-    if len(rows.counts) == 1:
-        return local
+    return local if len(rows.counts) == 1 else gather_over_ranks(rows, *local)
+
+
+def gather_over_ranks(rows: Spread, *local: Tensor) -> tuple[Tensor, ...]:
+    """Return what `gather` does, through the process group even if it has one rank."""
     return _Gather.apply(rows, *local)
 
 

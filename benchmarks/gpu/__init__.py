@@ -1,0 +1,1 @@
+"""Numerics, speed and memory of the training step on one GPU; see `__main__.py`."""
