@@ -14,6 +14,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Ray's workers are what the tests wait for; Ray would have everything else go before them.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# Processes start when there is something for them to do, rather than one on each CPU for each command.
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 import pytest
 

@@ -190,6 +190,7 @@ def forecast_table(config: Config, result: Forecast) -> Table:
         ("parameters", size),
         ("steps", f"{config.training.steps:,} of {config.training.global_batch:,} pairs"),
         ("tokens", f"{result.tokens / 1e9:,.3f} billion, about {result.tokens_per_text:.0f} a text"),
+        ("  lengths from", result.lengths),
         ("memory of a worker", f"{result.worker_bytes / 2**30:,.1f} GiB"),
         ("  weights, gradients, optimizer", f"{result.state_bytes / 2**30:,.1f} GiB"),
         ("  activations", f"{result.activation_bytes / 2**30:,.1f} GiB"),

@@ -1,5 +1,7 @@
 """What the training commands do on the console once their flags are parsed."""
 
+import threading
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -23,6 +25,8 @@ def train(config: Config, fresh: bool, dry_run: bool, verbose: bool) -> None:
     console = plain_console()
     if not dry_run:
         check_base(config)
+        # What the training needs is imported while Ray starts; each takes seconds.
+        threading.Thread(target=import_module, args=["gte_ray.runs.execute"], daemon=True).start()
     ensure_store(config, console, verbose)
     run = plan_run(config)
     for warning in warnings(run):

@@ -94,11 +94,12 @@ def _nothing() -> ray.data.Dataset:
 class Batches:
     """Inside a Ray Train worker: iterates over this rank's shards of steps `start` to the last.
 
-    A thread starts reading at once, while the worker still builds its model, and stays two steps ahead.
+    A thread starts reading at once, while the worker imports and builds its model, and stays two steps ahead.
     Iterating raises RuntimeError if a step is missing or out of order: training would follow another order.
     """
 
     def __init__(self, stream: StreamConfig, world_size: int, start: int):
+        self.start = start
         self.waited = 0.0
         """Seconds that the worker waited for the last batch."""
         self._ready: queue.Queue[PairBatch | BaseException | None] = queue.Queue(maxsize=2)

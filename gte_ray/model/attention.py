@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 
+from gte_ray.model.transfer import to_device
+
 PACKED = "gte_ray_packed"
 """Name that registers `packed_attention` with transformers. It has no mask function, so no mask is built."""
 
@@ -36,7 +38,7 @@ def packed_layout(lengths: np.ndarray, device: torch.device, causal: bool = Fals
     """Return the layout of texts with these `lengths`; adjacent texts of equal length form one group."""
     groups = tuple((len(list(run)), length) for length, run in groupby(lengths.tolist()))
     boundaries = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return PackedLayout(groups, torch.from_numpy(boundaries).to(device), int(lengths.max()), causal)
+    return PackedLayout(groups, to_device(boundaries, device), int(lengths.max()), causal)
 
 
 def packed_attention(

@@ -18,6 +18,7 @@ from gte_ray.model.backbone import attention
 from gte_ray.model.dropout import attention_dropout
 from gte_ray.model.microbatch import MicroBatch, micro_batches
 from gte_ray.model.pooling import pool_packed, pool_padded
+from gte_ray.model.transfer import to_device
 
 
 class Encoder(nn.Module):
@@ -88,7 +89,7 @@ class Encoder(nn.Module):
         return pool_padded(states.last_hidden_state.float(), batch.lengths, self.pooling)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array.astype(np.int64)).to(self.device, non_blocking=True)
+        return to_device(array.astype(np.int64), self.device)
 
     def micro_batches(self, tokens: TokenLists, budget_tokens: int) -> list[MicroBatch]:
         """Split `tokens` into micro-batches for this encoder."""

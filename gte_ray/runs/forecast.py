@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
 from gte_ray.config import Config, ModelConfig
 from gte_ray.data.step_plan import StepPlan
@@ -18,6 +19,8 @@ A100_UTILISATION = 0.35
 """Share of the peak that encoders of these sizes are assumed to reach; not measured."""
 ENGLISH_CHARACTERS_PER_TOKEN = 4.5
 """Of English text under a WordPiece vocabulary of 30,000 entries."""
+SPECIAL_TOKENS = 2
+"""At the ends of a text, in the BERT family."""
 LENGTH_ROWS = 512
 """Rows of each source from which text lengths are estimated."""
 
@@ -49,6 +52,8 @@ class Forecast:
 
     shape: Shape
     tokens_per_text: float
+    lengths: str
+    """Where the lengths of texts come from, in words."""
     tokens: float
     state_bytes: float
     """Weights, gradients and optimizer state of one worker."""
@@ -67,13 +72,18 @@ class Forecast:
 def forecast(config: Config, store: Store, plan: StepPlan) -> Forecast:
     """The forecast of a run. Reads a few hundred rows of each source."""
     shape = model_shape(config.model)
-    lengths = np.array([_tokens_per_text(config, store, source.name) for source in plan.sources])
-    tokens_per_text = float(plan.source_steps() @ lengths / plan.steps)
-    tokens = (1.0 + config.data.group_size) * tokens_per_text * plan.global_batch * plan.steps
+    by_source = np.array([_tokens(config, store, source.name) for source in plan.sources])
+    query, document = plan.source_steps() @ by_source / plan.steps
+    tokens = float(query + config.data.group_size * document) * plan.global_batch * plan.steps
     flops_per_second, assumption = _speed(config)
     return Forecast(
         shape=shape,
-        tokens_per_text=tokens_per_text,
+        tokens_per_text=tokens / ((1 + config.data.group_size) * plan.global_batch * plan.steps),
+        lengths=(
+            f"the store's token ids, {LENGTH_ROWS} rows of each source"
+            if _has_ids(config, store)
+            else f"characters, {ENGLISH_CHARACTERS_PER_TOKEN} to a token as in English"
+        ),
         tokens=tokens,
         state_bytes=_state_bytes(config, shape),
         activation_bytes=_activation_bytes(config, shape, tokens / plan.steps),
@@ -98,13 +108,27 @@ def model_shape(model: ModelConfig) -> Shape:
     return Shape(loaded.hidden_size, loaded.num_hidden_layers, intermediate, loaded.vocab_size, True)
 
 
-def _tokens_per_text(config: Config, store: Store, source: str) -> float:
+def _has_ids(config: Config, store: Store) -> bool:
+    """Whether the store has token ids of texts as long as the run's."""
+    tokenizer = store.manifest.tokenizer
+    return tokenizer is not None and tokenizer.max_length >= config.data.max_length
+
+
+def _tokens(config: Config, store: Store, source: str) -> tuple[float, float]:
+    """Mean tokens of a query and of a document of `source`, special tokens included, cut as in training."""
     rows = min(LENGTH_ROWS, store.source(source).rows)
-    texts = store.read_rows(source, 0, rows, ["query", "document"])
-    characters = [len(text) for name in ("query", "document") for text in texts.column(name).to_pylist()]
-    return float(
-        np.minimum(np.array(characters) / ENGLISH_CHARACTERS_PER_TOKEN + 2, config.data.max_length).mean()
+    stored = _has_ids(config, store)
+    table = store.read_rows(
+        source, 0, rows, [f"{name}_ids" if stored else name for name in ("query", "document")]
     )
+    means = []
+    for column in table.columns:
+        if stored:
+            lengths = pc.list_value_length(column).to_numpy()
+        else:
+            lengths = pc.utf8_length(column).to_numpy() / ENGLISH_CHARACTERS_PER_TOKEN
+        means.append(float(np.minimum(lengths + SPECIAL_TOKENS, config.data.max_length).mean()))
+    return means[0], means[1]
 
 
 def _state_bytes(config: Config, shape: Shape) -> float:

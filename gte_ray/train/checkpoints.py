@@ -1,5 +1,7 @@
 """A run's checkpoints, as registered by Ray Train in the run's folder."""
 
+import json
+
 import ray.train
 
 from gte_ray.errors import RunError
@@ -7,6 +9,8 @@ from gte_ray.runtime import storage
 
 CHECKPOINTS = "checkpoints"
 """Folder of the checkpoints inside a run's folder."""
+STATE_FILE = "state.json"
+"""File in each checkpoint with the step that it was saved after."""
 
 
 def last_checkpoint(run_folder: str) -> ray.train.Result | None:
@@ -30,6 +34,18 @@ def next_step(run_folder: str) -> int:
     """Return the first step that no checkpoint of the run covers."""
     result = last_checkpoint(run_folder)
     return 0 if result is None else result.metrics["step"] + 1
+
+
+def step_after(checkpoint: ray.train.Checkpoint | None) -> int:
+    """Return the step that follows `checkpoint`, without downloading the rest of it; 0 for None."""
+    if checkpoint is None:
+        return 0
+    path = f"{checkpoint.path}/{STATE_FILE}"
+    try:
+        with checkpoint.filesystem.open_input_stream(path) as state:
+            return json.loads(state.read())["step"] + 1
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"checkpoint {checkpoint.path} cannot be continued: {error}") from error
 
 
 def delete_orphans(run_folder: str) -> None:

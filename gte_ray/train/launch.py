@@ -16,11 +16,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gte_ray.config import Config
 from gte_ray.data.read import StreamConfig
-from gte_ray.data.stream import PlanDataConfig, placeholders
+from gte_ray.data.stream import Batches, PlanDataConfig, placeholders
 from gte_ray.errors import LOWER_IN_TRAINING, cause_of, explain
 from gte_ray.runtime import storage
 from gte_ray.runtime.reservation import renew
-from gte_ray.train.checkpoints import CHECKPOINTS, delete_orphans, next_step
+from gte_ray.train.checkpoints import CHECKPOINTS, delete_orphans, next_step, step_after
 from gte_ray.train.mailbox import Follower, Mailbox
 from gte_ray.train.placement import Placement, free_placement, note_placement
 from gte_ray.train.restarts import Restarts
@@ -123,9 +123,11 @@ def _trainer(
 
 
 def _train(config: Config, stream: StreamConfig, mailbox: Any, placement: Any, verbose: bool) -> Outcome:
-    # Imported only in the workers: Ray's own processes load this module too, and importing torch,
-    # transformers and DeepSpeed takes seconds.
+    note_placement(placement)
+    start = step_after(ray.train.get_checkpoint())
+    batches = Batches(stream, ray.train.get_context().get_world_size(), start)
+    # Importing transformers and DeepSpeed takes seconds, in which the first batches are read. Ray's own
+    # processes load this module too, and do without them.
     from gte_ray.train.loop import train
 
-    note_placement(placement)
-    return train(config, stream, mailbox, verbose)
+    return train(config, stream, batches, mailbox, verbose)

@@ -20,38 +20,34 @@ from gte_ray.errors import LOWER_IN_TRAINING, RunError, explain, is_out_of_memor
 from gte_ray.model.load import build_encoder
 from gte_ray.model.weights_file import WEIGHTS_FILE, kept_weights
 from gte_ray.runtime import storage
+from gte_ray.train.checkpoints import STATE_FILE
 from gte_ray.train.engine import Engine
 from gte_ray.train.mailbox import Reporter
 from gte_ray.train.preemption import Notices
 from gte_ray.train.step import TrainingDiverged, train_step
 from gte_ray.train.step_report import Outcome
 
-STATE_FILE = "state.json"
-"""File in each checkpoint with the step that it was saved after."""
 
-
-def train(config: Config, stream: StreamConfig, mailbox: Any, verbose: bool = False) -> Outcome:
-    """Train from the last checkpoint to the last step, and report each step to `mailbox` (an actor).
+def train(
+    config: Config, stream: StreamConfig, batches: Batches, mailbox: Any, verbose: bool = False
+) -> Outcome:
+    """Train on `batches` from the last checkpoint to the last step; report each step to `mailbox` (an actor).
 
     Raises OutOfMemory if a step needs more memory than there is.
     """
     try:
-        return _train(config, stream, mailbox, verbose)
+        return _train(config, stream, batches, mailbox, verbose)
     except Exception as error:
         if is_out_of_memory(error):
             raise explain(error, LOWER_IN_TRAINING) from error
         raise
 
 
-def _train(config: Config, stream: StreamConfig, mailbox: Any, verbose: bool) -> Outcome:
-    context = ray.train.get_context()
-    rank, world_size = context.get_world_rank(), context.get_world_size()
+def _train(config: Config, stream: StreamConfig, batches: Batches, mailbox: Any, verbose: bool) -> Outcome:
     torch.set_num_threads(config.hardware.threads)
-    checkpoint = ray.train.get_checkpoint()
-    step = -1 if checkpoint is None else _last_step(checkpoint)
-    batches = Batches(stream, world_size, step + 1)
-    engine = _build_engine(config, stream.tokenizer, checkpoint, verbose)
-    reporter, notices = Reporter(mailbox, rank), Notices(engine.device)
+    engine = _build_engine(config, stream.tokenizer, ray.train.get_checkpoint(), verbose)
+    reporter = Reporter(mailbox, ray.train.get_context().get_world_rank())
+    notices, step = Notices(engine.device), batches.start - 1
     try:
         for batch in batches:
             metrics = train_step(engine, batch, config)
@@ -79,16 +75,6 @@ def _build_engine(
         with checkpoint.as_directory() as folder:
             engine.load(folder)
     return engine
-
-
-def _last_step(checkpoint: ray.train.Checkpoint) -> int:
-    """Return the step that `checkpoint` was saved after, without downloading the rest of it."""
-    path = f"{checkpoint.path}/{STATE_FILE}"
-    try:
-        with checkpoint.filesystem.open_input_stream(path) as state:
-            return json.loads(state.read())["step"]
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"checkpoint {checkpoint.path} cannot be continued: {error}") from error
 
 
 def _checkpoint(engine: Engine, step: int, run: OutputConfig) -> None:

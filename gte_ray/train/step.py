@@ -18,9 +18,13 @@ from gte_ray.model.encoder import Encoder
 from gte_ray.model.gather import Spread, gather, spread, sum_over_ranks
 from gte_ray.model.microbatch import MicroBatch, join
 from gte_ray.model.objective import build_objective
+from gte_ray.model.transfer import to_device
 from gte_ray.train.engine import Engine
 from gte_ray.train.optimizer import learning_rate
 from gte_ray.train.step_report import StepMetrics
+
+COUNTS = ("tokens", "computed_tokens", "pairs", "digest")
+"""Fields of `StepMetrics` that are counted on each rank, and summed."""
 
 
 class TrainingDiverged(RunError):
@@ -60,9 +64,7 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
     del outputs, output
     contrast = _contrast(embeddings.requires_grad_(), batch, rows, negative_rows)
     result = build_objective(config)(contrast)
-    totals = _totals(result, batch, parts, encoder)
-    if not math.isfinite(totals["loss"]):
-        raise TrainingDiverged("loss", batch.step, batch.source)
+    sums = _sums(result, batch, parts, encoder)
     (gradient,) = torch.autograd.grad(result.loss, embeddings)
 
     # Backpropagate from the embeddings to the weights, by micro-batch, with the same dropout as before.
@@ -71,6 +73,9 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
         engine.backward((output * gradient[_index(part, engine.device)]).sum())
         del output  # frees its graph
 
+    totals = _named(sums)  # waits for the device, which has all of the second pass to do by now
+    if not math.isfinite(totals["loss"]):
+        raise TrainingDiverged("loss", batch.step, batch.source)
     rate = learning_rate(batch.step, config.training)
     info = engine.step(rate)
     if info.overflow and info.loss_scale <= 1:  # no fp16, or nothing left to lower
@@ -96,7 +101,7 @@ def _encode(encoder: Encoder, part: MicroBatch, seed: int, with_graph: bool) -> 
 
 
 def _index(part: MicroBatch, device: torch.device) -> Tensor:
-    return torch.from_numpy(part.rows).to(device)
+    return to_device(part.rows, device)
 
 
 def _contrast(embeddings: Tensor, batch: PairBatch, rows: Spread, negative_rows: Spread) -> Contrast:
@@ -104,7 +109,7 @@ def _contrast(embeddings: Tensor, batch: PairBatch, rows: Spread, negative_rows:
     queries, documents, negatives = embeddings.split([rows.local, rows.local, negative_rows.local])
 
     def ids(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values.view(np.int64)).to(embeddings.device)
+        return to_device(values.view(np.int64), embeddings.device)
 
     candidates = Candidates(
         *gather(rows, queries, documents, ids(batch.query_hashes), ids(batch.document_hashes))
@@ -121,15 +126,19 @@ def _contrast(embeddings: Tensor, batch: PairBatch, rows: Spread, negative_rows:
     return Contrast(queries, documents, candidates, rows.offset)
 
 
-def _totals(result: Loss, batch: PairBatch, parts: list[MicroBatch], encoder: Encoder) -> dict[str, Any]:
-    """Sum `Loss` and the counts over ranks in one reduction; keys are the fields of `StepMetrics`."""
-    counts = {
-        "tokens": sum(part.tokens for part in parts),
-        "computed_tokens": sum(encoder.computed_tokens(part) for part in parts),
-        "pairs": len(batch.queries),
-        "digest": batch.digest,
-    }
+def _sums(result: Loss, batch: PairBatch, parts: list[MicroBatch], encoder: Encoder) -> Tensor:
+    """Sum `Loss` and the counts of COUNTS over ranks in one reduction; (7,) float64."""
+    counts = [
+        sum(part.tokens for part in parts),
+        sum(encoder.computed_tokens(part) for part in parts),
+        len(batch.queries),
+        batch.digest,
+    ]
     shares = torch.stack([share.detach().double() for share in result])
-    sums = sum_over_ranks(torch.cat([shares, shares.new_tensor(list(counts.values()))])).tolist()
-    figures = dict(zip(Loss._fields, sums, strict=False))
-    return figures | {name: round(value) for name, value in zip(counts, sums[len(figures) :], strict=True)}
+    return sum_over_ranks(torch.cat([shares, shares.new_tensor(counts)]))
+
+
+def _named(sums: Tensor) -> dict[str, Any]:
+    """Return `_sums` by the fields of `StepMetrics`."""
+    values = dict(zip(Loss._fields + COUNTS, sums.tolist(), strict=True))
+    return values | {name: round(values[name]) for name in COUNTS}

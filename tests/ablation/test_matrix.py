@@ -16,6 +16,7 @@ ALL = [
     "alpha",
     "batch_size",
     "datasets",
+    "dropout",
     "duplicates",
     "loss",
     "model_size",
@@ -50,6 +51,12 @@ EXPECTED = {
         ("8,192", {"global_batch": 8_192}, None),
         ("16,384", {}, 59.0),
         ("32,768", {"global_batch": 32_768}, None),
+    ],
+    "dropout": [
+        ("none", SECOND, None),
+        ("hidden", SECOND | {"hidden_dropout": 0.1}, None),
+        ("attention", SECOND | {"attention_dropout": 0.1}, None),
+        ("both", SECOND | {"hidden_dropout": 0.1, "attention_dropout": 0.1}, None),
     ],
     "duplicates": [("off", {"mask_duplicates": False}, None), ("on", {}, None)],
     "loss": [
@@ -167,7 +174,7 @@ def test_the_second_stage_waits_for_the_first_which_rows_share(tiny_store):
 
 
 def test_finetuning_without_a_store_for_it_is_refused():
-    for name in ("stages", "loss", "datasets"):
+    for name in ("stages", "loss", "datasets", "dropout"):
         with pytest.raises(UsageError, match="needs --finetuning-store"):
             load(name, FOLDER)[1].rows(baseline("paper", "store"), replace(PAPER, finetuning_store=""))
 

@@ -36,8 +36,6 @@ class Nodes:
             "OMP_NUM_THREADS": "1",
             # A node that is lost refuses connections at once; one that is slow has the time that it needs.
             "RAY_health_check_period_ms": "500",
-            # Processes start when there is something for them to do, rather than three on each node for each driver.
-            "RAY_prestart_worker_first_driver": "0",
         }
 
     @property

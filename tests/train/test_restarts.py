@@ -88,20 +88,20 @@ def test_a_step_that_takes_too_much_memory_is_not_tried_again():
     "error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")]
 )
 def test_the_workers_loop_names_what_to_lower(monkeypatch, error):
-    def get_context():
+    def set_num_threads(count):
         raise error
 
-    monkeypatch.setattr("ray.train.get_context", get_context)
+    monkeypatch.setattr("torch.set_num_threads", set_num_threads)
     with pytest.raises(
         OutOfMemory, match=r"ran out; lower --micro-batch-tokens, --graph-tokens or --loss-tile"
     ):
-        loop.train(None, None, None)
+        loop.train(recipe("tiny", "store"), None, None, None)
 
 
 def test_other_errors_of_the_loop_stay_what_they_are(monkeypatch):
-    monkeypatch.setattr("ray.train.get_context", lambda: 1 / 0)
+    monkeypatch.setattr("torch.set_num_threads", lambda count: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        loop.train(None, None, None)
+        loop.train(recipe("tiny", "store"), None, None, None)
 
 
 def test_a_controller_that_runs_out_of_memory_is_bounded_too(run, monkeypatch):
