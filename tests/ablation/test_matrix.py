@@ -196,9 +196,10 @@ def test_all_ablations_share_the_baseline(profile):
         rows = load(name, FOLDER)[1].rows(base, setting)
         shared = [row for row in rows if flat(row.config) == flat(base)]
         pretraining = [row for row in rows if row.config.data.store == base.data.store]
-        assert len({row.config.training.steps for row in pretraining}) == 1
+        assert len({row.config.training.steps for row in pretraining}) <= 1
         assert {row.first for row in rows} <= {None, base}
         goes_on = all(row.first == base for row in rows)  # from its run
+        assert pretraining or goes_on
         assert shared or goes_on or (name == "loss" and profile == "paper")
 
 
