@@ -20,7 +20,7 @@ SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest $(SHARED)
 
-# What two minutes can tell: all that needs neither Ray nor another process.
+# What a minute and a half can tell: all that needs neither Ray nor another process.
 test-fast: $(VENV)/.installed
 	$(BIN)/python -m pytest $(SHARED) -m 'not processes'
 
