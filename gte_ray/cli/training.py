@@ -25,8 +25,6 @@ def train(config: Config, fresh: bool, dry_run: bool, verbose: bool) -> None:
     console = plain_console()
     if not dry_run:
         check_base(config)
-        # What the training needs is imported while Ray starts; each takes seconds.
-        threading.Thread(target=import_module, args=["gte_ray.runs.execute"], daemon=True).start()
     ensure_store(config, console, verbose)
     run = plan_run(config)
     for warning in warnings(run):
@@ -34,6 +32,9 @@ def train(config: Config, fresh: bool, dry_run: bool, verbose: bool) -> None:
     if dry_run:
         _dry_run(run, console)
         return
+    # What the training needs is imported while Ray starts; each takes seconds. Not before: an import beside
+    # those of the plan could meet one of them half done.
+    threading.Thread(target=import_module, args=["gte_ray.runs.execute"], daemon=True).start()
     start_ray(config.cpus, verbose)
     until_interrupted(lambda interruption: _train(run, fresh, verbose, console, interruption))
 

@@ -17,8 +17,6 @@ Pooling = Literal["mean", "cls", "last"]
 
 IMPROVED: tuple[Direction, ...] = ("q2d", "q2q", "d2q", "d2d")
 """The four sums of the partition function of eq. 6, in the order in which it prints them."""
-VANILLA: tuple[Direction, ...] = ("q2d",)
-"""Eq. 3 with in-batch documents as negatives (section 5.5)."""
 
 Count = Annotated[int, Ge(1)]
 FromZero = Annotated[float, Ge(0)]
@@ -105,8 +103,8 @@ def flag(name: str, kind: type[Parsed], metavar: str) -> tyro.constructors.Primi
 
 def renamed(config: dict[str, Any]) -> dict[str, Any]:
     """Return a config that an older version saved with the fields that have other names now."""
-    model = config.get("model", {})
-    if "dropout" not in model:
+    model = config.get("model")
+    if not isinstance(model, dict) or "dropout" not in model:
         return config
     both = {"hidden_dropout": model["dropout"], "attention_dropout": model["dropout"]}
     return {**config, "model": both | model}

@@ -129,6 +129,13 @@ def test_what_a_saved_config_lacks_is_named():
         from_dict(saved)
 
 
+@pytest.mark.parametrize("model", [None, 3, "dropout", []])
+def test_a_saved_config_whose_model_is_none_is_refused(model):
+    saved = recipe("tiny", "store").to_dict() | {"model": model}
+    with pytest.raises(UsageError, match="--model is"):
+        from_dict(saved)
+
+
 def test_unknown_recipe_lists_those_there_are():
     with pytest.raises(UsageError, match="'nope'; allowed are tiny, gte-small, gte-base, gte-large"):
         recipe("nope", "store")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch import Tensor
 
-from gte_ray.config.fields import IMPROVED, VANILLA
+from gte_ray.config.fields import IMPROVED
 from gte_ray.model.contrast import Candidates, Contrast, Loss
 from gte_ray.model.duplicates import Duplicates
 from gte_ray.model.loss import JointLoss
@@ -116,7 +116,7 @@ def test_local_rows_of_a_larger_batch_add_up_to_the_whole():
     assert sum(p.accuracy for p in parts).item() == pytest.approx(whole.accuracy.item())
 
 
-@pytest.mark.parametrize("directions", [IMPROVED, VANILLA, ("q2d", "d2q")])
+@pytest.mark.parametrize("directions", [IMPROVED, ("q2d",), ("q2d", "d2q")])
 @pytest.mark.parametrize("negatives", [False, True])
 def test_gradients_of_rows_columns_and_negatives(directions, negatives):
     q, d, rows_q, rows_d, extra = (
