@@ -15,17 +15,23 @@ from gte_ray.errors import RunError
 
 OUT_OF_MEMORY_RETRIES = 3
 """Times that Ray starts a task again that it killed because its node ran low on memory."""
+_started: dict[str, int] = {}
+"""`cpus` of the local Ray that this process started, if it did."""
 
 
 def start_ray(cpus: float, verbose: bool) -> None:
     """Joins the cluster that RAY_ADDRESS names, or starts a local Ray with one CPU beyond `cpus`.
 
-    That CPU is for reading data: without one that is free, a stream waits for ever.
+    That CPU is for reading data: without one that is free, a stream waits for ever. A local Ray that an earlier
+    call started with fewer CPUs is started anew.
     """
     import ray
 
+    count = max(os.cpu_count() or 1, math.ceil(cpus) + 1)
     if ray.is_initialized():
-        return
+        if count <= _started.get("cpus", count):
+            return
+        ray.shutdown()
     # After an interrupt has shut Ray down, a thread that still asks for it must not start another.
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     # A task that is killed for want of memory is tried again for ever otherwise.
@@ -51,8 +57,8 @@ def start_ray(cpus: float, verbose: bool) -> None:
                 "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or ~/.ray/auth_token, have to give it"
             ) from error
         return
-    count = max(os.cpu_count() or 1, math.ceil(cpus) + 1)
     ray.init(address="local", num_cpus=count, include_dashboard=False, **quiet)
+    _started["cpus"] = count
 
 
 def _check_listening(address: str) -> None:
