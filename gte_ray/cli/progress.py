@@ -112,7 +112,7 @@ class PreparingProgress:
 
     def __init__(self, console: Console):
         self.console = console
-        self.phase, self.done = "", 0
+        self.done: dict[str, int] = {}
         self.bar = Progress(
             SpinnerColumn(),
             PlainColumn("{task.description}"),
@@ -131,13 +131,14 @@ class PreparingProgress:
         self.bar.stop()
 
     def report(self, phase: str, done: int) -> None:
-        """Shows the phase. `done` is the number of pairs or texts done in it since the last call."""
-        if phase != self.phase:
-            self.phase, self.done = phase, 0
-            if not self.console.is_terminal:
-                self.console.print(phase)
-        self.done += done
-        self.bar.update(self.task, description=f"{phase}: {self.done:,}")
+        """Shows the phase. `done` is the number of pairs or texts done in it since the last call.
+
+        Sources are done side by side, so a phase may come again after another one.
+        """
+        if phase not in self.done and not self.console.is_terminal:
+            self.console.print(phase)
+        self.done[phase] = self.done.get(phase, 0) + done
+        self.bar.update(self.task, description=f"{phase}: {self.done[phase]:,}")
 
 
 def clock(seconds: float) -> str:

@@ -12,6 +12,11 @@ def of_input(fingerprint: str) -> Callable[[SourceInfo], bool]:
     return lambda info: info.input_fingerprint == fingerprint
 
 
+def of_pairs(pairs: str) -> Callable[[SourceInfo], bool]:
+    """Returns a predicate: whether a source was made from the pairs with this digest, in whatever files."""
+    return lambda info: info.input_pairs == pairs
+
+
 def finished_source(uri: str, name: str, wanted: Callable[[SourceInfo], bool]) -> SourceInfo | None:
     """A complete source `name` that satisfies `wanted`, preferably one that the manifest names.
 
@@ -58,9 +63,9 @@ def _record(uri: str, folder: str) -> SourceInfo | None:
 
 
 def _is_whole(uri: str, info: SourceInfo) -> bool:
+    sizes = storage.sizes(storage.join(uri, info.folder))
     parts = (*info.parts, *info.held_out_parts)
-    stamps = storage.stamps([storage.join(uri, part.path) for part in parts])
-    return [size for _, size, _ in stamps] == [part.bytes for part in parts]
+    return all(sizes.get(storage.name(part.path)) == part.bytes for part in parts)
 
 
 def _named_folders(uri: str) -> set[str]:

@@ -1,8 +1,7 @@
-"""Reads the rows of Parquet, JSON, CSV and TSV files. Text files may be compressed."""
+"""Reads the rows of Parquet, JSON, CSV and TSV files, whole or in pieces. Text files may be compressed."""
 
-import codecs
-import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -10,8 +9,9 @@ import pyarrow.parquet as pq
 
 from gte_ray.data.delimited import delimited_rows
 from gte_ray.data.json_rows import ARRAY, array_values, line_values
-from gte_ray.data.layouts import RowReader
-from gte_ray.data.parquet import LFS_POINTER, open_parquet
+from gte_ray.data.layouts import RowReader, head_of
+from gte_ray.data.parquet import open_parquet
+from gte_ray.data.text_file import COMPRESSED, TextFile
 from gte_ray.data.values import Item, Unused
 from gte_ray.errors import RunError
 from gte_ray.runtime import storage
@@ -19,26 +19,29 @@ from gte_ray.runtime import storage
 SUFFIXES = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv")
 BATCH_ROWS = 512
 """Rows of a Parquet file held in memory at a time, besides its compressed row group."""
-_COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
-_HEAD_BYTES = 256
-_BUFFER_BYTES = 2**20
-_BEGINNINGS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-_FOREIGN = {
-    LFS_POINTER: "is a pointer of Git LFS, not the file itself; `git lfs pull` fetches that",
-    b"PK\x03\x04": "is a ZIP archive; unpack it",
-    b"BZh": "is compressed by bzip2; gzip and zstd are allowed",
-    b"\xfd7zXZ": "is compressed by xz; gzip and zstd are allowed",
-    b"7z\xbc\xaf": "is a 7z archive; unpack it",
-    b"PAR1": "is a Parquet file; its name has to end with .parquet",
-}
-"""First bytes of files that only pass for text files, and the reason to report for each."""
-_MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-"""Byte order marks. A file without one is UTF-8."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A file, or the `index`-th of `count` pieces of a large one."""
+
+    uri: str
+    index: int = 0
+    count: int = 1
+
+
+def is_compressed(uri: str) -> bool:
+    """Whether a file holds several times its own size, by its name."""
+    return storage.name(uri).lower().endswith((".parquet", *COMPRESSED))
+
+
+def may_be_split(uri: str) -> bool:
+    """Whether pieces of a file can be read each by itself, by its name.
+
+    Parquet can, by row groups, and plain JSON Lines, by byte ranges. In a CSV file a line may begin inside a
+    quoted text, and what is compressed has to be read from its beginning.
+    """
+    return file_kind(uri) == "parquet" or (file_kind(uri) == "json" and not is_compressed(uri))
 
 
 def file_kind(uri: str) -> str:
@@ -52,64 +55,41 @@ def file_kind(uri: str) -> str:
     return next((kind for kind in ("csv", "tsv") if bare.endswith("." + kind)), "")
 
 
-def read_items(uri: str, columns: tuple[str, str] | None) -> Iterator[Item]:
-    """Yields the pairs of a file one by one. Raises RunError if it cannot be read to its end."""
-    kind = file_kind(uri)
+def read_items(piece: Piece, columns: tuple[str, str] | None) -> Iterator[Item]:
+    """Yields the pairs of a piece one by one. Raises RunError if it cannot be read to its end.
+
+    All pieces of a file together give its pairs, each once. Columns are chosen by the beginning of the file.
+    """
+    uri = piece.uri
     try:
-        if kind == "parquet":
-            yield from _parquet_rows(uri, columns)
-            return
-        raw = _decompressed(uri)
-        encoding = _encoding(raw, uri)
-        head = raw.peek(_HEAD_BYTES)[:_HEAD_BYTES].decode(encoding, "ignore")
-        # A lone carriage return ends a line only in files without other line ends.
-        newline = "\n" if b"\n" in raw.peek(_HEAD_BYTES) else ""
-        with io.TextIOWrapper(raw, encoding, errors="surrogateescape", newline=newline) as text:
-            if kind != "json":
-                yield from delimited_rows(text, "\t" if kind == "tsv" else ",", columns, uri)
-            elif ARRAY.match(head):
-                yield from RowReader(columns, uri).read(array_values(text, uri))
-            else:
-                yield from RowReader(columns, uri).read(line_values(text, uri))
+        if file_kind(uri) == "parquet":
+            yield from _parquet_rows(piece, columns)
+        else:
+            yield from _text_rows(piece, columns)
     except (pa.ArrowInvalid, OSError, EOFError, UnicodeError) as error:
         raise RunError(f"{uri}: cannot be read to its end ({str(error).splitlines()[0]})") from error
 
 
-def _decompressed(uri: str) -> io.BufferedReader:
-    """The bytes of a text file, decompressed if its name or its first bytes call for it."""
-    filesystem, path = storage.resolve(uri)
-    raw = io.BufferedReader(filesystem.open_input_stream(path, compression=None), _BUFFER_BYTES)
-    head = raw.peek(_HEAD_BYTES)
-    codec = next(
-        (codec for ending, codec in _COMPRESSED.items() if storage.name(uri).lower().endswith(ending)), None
-    )
-    codec = codec or next((codec for first, codec in _BEGINNINGS.items() if head.startswith(first)), None)
-    if codec:
-        packed = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec)
-        raw = io.BufferedReader(packed, _BUFFER_BYTES)
-        head = raw.peek(_HEAD_BYTES)
-    for first, reason in _FOREIGN.items():
-        if head.startswith(first):
-            raise RunError(f"{uri}: {reason}")
-    return raw
+def _text_rows(piece: Piece, columns: tuple[str, str] | None) -> Iterator[Item]:
+    uri, kind = piece.uri, file_kind(piece.uri)
+    file = TextFile(uri)
+    with file.text() as text:
+        if kind != "json":
+            yield from delimited_rows(text, "\t" if kind == "tsv" else ",", columns, uri)
+        elif piece.count > 1 and file.has_lines and not ARRAY.match(file.head):
+            first = head_of(line_values(text, uri))
+            with file.lines(piece.index, piece.count) as lines:
+                yield from RowReader(columns, uri).read(line_values(lines, uri), first)
+        elif piece.index == 0:  # the first piece of what cannot be split is all of it
+            values = array_values if ARRAY.match(file.head) else line_values
+            yield from RowReader(columns, uri).read(values(text, uri))
 
 
-def _encoding(raw: io.BufferedReader, uri: str) -> str:
-    """The encoding by byte order mark, UTF-8 without one. Raises RunError for an unmarked UTF-16 file.
-
-    Invalid UTF-8 is not an error: the rows that have it are dropped and counted later.
-    """
-    head = raw.peek(_HEAD_BYTES)[:_HEAD_BYTES]
-    for mark, encoding in _MARKS.items():
-        if head.startswith(mark):
-            return encoding
-    if head.count(0) > len(head) // 4:
-        raise RunError(f"{uri}: is not UTF-8 (UTF-16 without a byte order mark?); convert it, as by iconv")
-    return "utf-8-sig"
-
-
-def _parquet_rows(uri: str, columns: tuple[str, str] | None) -> Iterator[Item]:
+def _parquet_rows(piece: Piece, columns: tuple[str, str] | None) -> Iterator[Item]:
+    uri = piece.uri
     with open_parquet(uri) as file:
+        first, last = (file.num_row_groups * k // piece.count for k in (piece.index, piece.index + 1))
+        groups = range(first, last)
         schema, rows = file.schema_arrow, RowReader(columns, uri)
         lists = frozenset(field.name for field in schema if _is_list(field.type))
         chosen = rows.choose(schema.names, lists)
@@ -117,12 +97,16 @@ def _parquet_rows(uri: str, columns: tuple[str, str] | None) -> Iterator[Item]:
             if name and not _may_hold_texts(schema.field(name).type):
                 kind = schema.field(name).type
                 raise RunError(f"{uri}: the column {name!r} holds {kind}, not texts; name other columns")
-        yield from rows.read(_parquet_values(file, chosen.names))
-        yield Unused({name: file.metadata.num_rows for name in schema.names if name not in chosen.names})
+        # The first piece looks at the beginning of the file, whose values may not be texts.
+        yield from rows.read(_parquet_values(file, chosen.names, groups), [] if piece.index else None)
+        count = sum(file.metadata.row_group(group).num_rows for group in groups)
+        yield Unused({name: count for name in schema.names if name not in chosen.names and count})
 
 
-def _parquet_values(file: pq.ParquetFile, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(names), use_threads=False):
+def _parquet_values(file: pq.ParquetFile, names: Sequence[str], groups: range) -> Iterator[dict[str, Any]]:
+    if not groups:
+        return
+    for batch in file.iter_batches(BATCH_ROWS, list(groups), list(names), use_threads=False):
         for row in zip(*(_values(batch.column(name)) for name in names), strict=True):
             yield dict(zip(names, row, strict=True))
 

@@ -63,34 +63,56 @@ class _Tokenized(NamedTuple):
     part: Part
 
 
-def add_ids(store: Store, ids: Ids, report: Report) -> Manifest:
-    """The manifest of `store` with token ids in all parts; sources that have them are left as they are."""
-    known = store.manifest.tokenizer
-    if ids.vocabulary and known and (known.vocabulary, known.max_length) == (ids.vocabulary, ids.max_length):
-        return store.manifest
+@dataclass(frozen=True)
+class Tokenization:
+    """How the texts of a store become token ids."""
+
+    tokenizer: TextTokenizer
+    info: TokenizerInfo
+
+
+def tokenization(uri: str, ids: Ids, texts: Callable[[], list[str]], report: Report) -> Tokenization:
+    """Loads the tokenizer that `ids` names, or trains it on `texts()`, and keeps it in the store at `uri`."""
     report("training the vocabulary" if ids.vocabulary else "loading the tokenizer", 0)
     if ids.stored:
-        info, tokenizer = ids.stored, load_tokenizer(storage.join(store.uri, ids.stored.folder))
+        return Tokenization(load_tokenizer(storage.join(uri, ids.stored.folder)), ids.stored)
+    if ids.vocabulary:
+        with tempfile.TemporaryDirectory() as folder:
+            tokenizer = train_wordpiece(texts(), ids.vocabulary, folder)
     else:
-        tokenizer = (
-            train_vocabulary(store, ids.vocabulary) if ids.vocabulary else load_tokenizer(ids.tokenizer)
-        )
-        info = TokenizerInfo(tokenizer.fingerprint, ids.max_length, ids.vocabulary)
-        _save(tokenizer, storage.join(store.uri, info.folder))
+        tokenizer = load_tokenizer(ids.tokenizer)
+    info = TokenizerInfo(tokenizer.fingerprint, ids.max_length, ids.vocabulary)
+    _save(tokenizer, storage.join(uri, info.folder))
+    return Tokenization(tokenizer, info)
+
+
+def add_ids(store: Store, wanted: Tokenization, report: Report) -> Manifest:
+    """The manifest of `store` with token ids in all parts; sources that have them are left as they are."""
     sources = [
-        source if source.tokenizer == info else _tokenize_source(store, source, tokenizer, info, report)
+        source if source.tokenizer == wanted.info else _tokenize_source(store, source, wanted, report)
         for source in store.manifest.sources
     ]
     return dataclasses.replace(store.manifest, sources=tuple(sources))
 
 
+def vocabulary_texts(rows: pa.Table) -> list[str]:
+    """The beginnings of the texts of `rows`, queries first."""
+    return [
+        text[:VOCABULARY_CHARACTERS]
+        for name in ("query", "document")
+        for text in rows.column(name).to_pylist()
+    ]
+
+
+def first_texts(store: Store, source: SourceInfo) -> list[str]:
+    """The texts of a finished source that a vocabulary is trained on; in hash order, so a random sample."""
+    rows = store.read_rows(source.name, 0, min(source.rows, VOCABULARY_ROWS), ["query", "document"])
+    return vocabulary_texts(rows)
+
+
 def train_vocabulary(store: Store, entries: int) -> TextTokenizer:
     """A WordPiece vocabulary of the store's texts; the same store gives the same."""
-    texts: list[str] = []
-    for source in store.manifest.sources:
-        # Rows are in hash order, so the first ones are a random sample.
-        rows = store.read_rows(source.name, 0, min(source.rows, VOCABULARY_ROWS), ["query", "document"])
-        texts += (text[:VOCABULARY_CHARACTERS] for column in rows.columns for text in column.to_pylist())
+    texts = [text for source in store.manifest.sources for text in first_texts(store, source)]
     with tempfile.TemporaryDirectory() as folder:
         return train_wordpiece(texts, entries, folder)
 
@@ -117,12 +139,10 @@ def _save(tokenizer: TextTokenizer, uri: str) -> None:
         storage.upload(folder, uri)
 
 
-def _tokenize_source(
-    store: Store, source: SourceInfo, tokenizer: TextTokenizer, info: TokenizerInfo, report: Report
-) -> SourceInfo:
-    folder = f"{source.name}-{digest(source.content, source.parts[0].path, asdict(info))[:8]}"
+def _tokenize_source(store: Store, source: SourceInfo, wanted: Tokenization, report: Report) -> SourceInfo:
+    folder = f"{source.name}-{digest(source.content, source.parts[0].path, asdict(wanted.info))[:8]}"
     storage.delete(storage.join(store.uri, folder))
-    task = partial(_tokenize_part, uri=store.uri, tokenizer=tokenizer, max_length=info.max_length)
+    task = partial(_tokenize_part, uri=store.uri, wanted=wanted)
     jobs = [
         _Job(part, f"{folder}/{part.path.split('/')[-1]}") for part in (*source.parts, *source.held_out_parts)
     ]
@@ -134,23 +154,28 @@ def _tokenize_source(
         source,
         parts=tuple(written[part.path] for part in source.parts),
         held_out_parts=tuple(written[part.path] for part in source.held_out_parts),
-        tokenizer=info,
+        tokenizer=wanted.info,
     )
     storage.write_json(storage.join(store.uri, folder, SOURCE_FILE), asdict(changed))
     return changed
 
 
-def _tokenize_part(job: _Job, uri: str, tokenizer: TextTokenizer, max_length: int) -> Iterator[_Tokenized]:
+def _tokenize_part(job: _Job, uri: str, wanted: Tokenization) -> Iterator[_Tokenized]:
     table = open_parquet(storage.join(uri, job.part.path)).read(columns=list(COLUMNS), use_threads=False)
-    for name in ("query", "document"):
-        texts = table.column(name).combine_chunks()
-        ids = _lists(tokenizer.content_ids(texts, max_length))
-        table = table.append_column(f"{name}_ids", ids)
-    negatives, offsets = flat(pa.concat_arrays(table.column("negatives").chunks))
-    ids = _lists(tokenizer.content_ids(negatives, max_length))
-    table = table.append_column("negative_ids", list_array(offsets, ids))
+    table = with_ids(table, wanted)
     size = write_parquet(table, storage.join(uri, job.path), ROW_GROUP_ROWS)
     yield _Tokenized(job.part.path, Part(job.path, len(table), size))
+
+
+def with_ids(table: pa.Table, wanted: Tokenization) -> pa.Table:
+    """The pairs in `table` with columns of the token ids of their texts and negatives."""
+    for name in ("query", "document"):
+        texts = table.column(name).combine_chunks()
+        ids = _lists(wanted.tokenizer.content_ids(texts, wanted.info.max_length))
+        table = table.append_column(f"{name}_ids", ids)
+    negatives, offsets = flat(table.column("negatives").combine_chunks())
+    ids = _lists(wanted.tokenizer.content_ids(negatives, wanted.info.max_length))
+    return table.append_column("negative_ids", list_array(offsets, ids))
 
 
 def _lists(tokens: TokenLists) -> pa.Array:

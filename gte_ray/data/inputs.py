@@ -1,6 +1,6 @@
 """What preparing a store will do, determined beforehand: its split, its input, the sources that stay."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -10,13 +10,17 @@ from gte_ray.data.finished import finished_source, of_input
 from gte_ray.data.hashing import digest
 from gte_ray.data.sources import SourceSpec, check_file
 from gte_ray.data.store import MANIFEST, Manifest, SourceInfo, open_store
+from gte_ray.data.units import Unit
 from gte_ray.errors import UsageError
 from gte_ray.runtime import storage
+from gte_ray.runtime.storage import FileStamp
 
-READING_VERSION = 3
+READING_VERSION = 4
 """Version of the reading and writing code. A source finished by another version is prepared again."""
 CHECKS_AT_ONCE = 16
 """Input files checked concurrently before the work, because remote storage is slow to respond."""
+CHECKED_FILES = 1_000
+"""Most files of a source that are checked before the work. What is wrong with others, their task tells."""
 HELD_OUT_SHARE = 0.02
 """Default share of the queries that a new store holds out."""
 
@@ -82,7 +86,7 @@ class Input:
     """The input of a source, and the result if it is finished."""
 
     source: SourceSpec
-    files: list[str]
+    files: list[FileStamp]
     skipped: dict[str, int]
     """Number of files of other formats that match the pattern, by file name suffix."""
     fingerprint: str
@@ -93,19 +97,35 @@ class Input:
 
 def list_input(uri: str, source: SourceSpec, split: Split) -> Input:
     """Lists the files of a source, and checks them unless the source is finished."""
-    files, skipped = ([], {}) if source.stamp else source.listed()
+    files, skipped = ([], {}) if source.stamp else source.files()
     input_fingerprint = fingerprint(source, files, split)
     finished = finished_source(uri, source.name, of_input(input_fingerprint))
     if finished is None:
-        files = files or source.files()
+        files = files or source.files()[0]
+        checked = [file.uri for file in files[:: -(-len(files) // CHECKED_FILES)]]
         with ThreadPoolExecutor(CHECKS_AT_ONCE) as pool:
-            list(pool.map(partial(check_file, columns=source.columns), files))
+            list(pool.map(partial(check_file, columns=source.columns), checked))
     return Input(source, files, skipped, input_fingerprint, finished)
 
 
-def fingerprint(source: SourceSpec, files: list[str], split: Split) -> str:
+def fingerprint(source: SourceSpec, files: list[FileStamp], split: Split) -> str:
     """Identifies the files of a source and all settings that shape the output."""
     identity: dict[str, Any] = asdict(source)
     if source.stamp:
         del identity["glob"]  # the stamp identifies the files, wherever they are
-    return digest(READING_VERSION, identity, storage.stamps(files), asdict(split))
+    return digest(READING_VERSION, identity, files, asdict(split))
+
+
+def unit_keys(listed: Input, units: Sequence[Unit], split: Split) -> list[str]:
+    """Identifies the input of each unit, and all settings that shape its sorted runs."""
+    source = listed.source
+    stamps = {file.uri: file[1:] for file in listed.files}
+    return [
+        digest(
+            READING_VERSION,
+            source.columns,
+            split.seed,
+            [(asdict(piece), source.stamp or stamps[piece.uri]) for piece in unit],
+        )
+        for unit in units
+    ]

@@ -43,6 +43,17 @@ _NUMBER = re.compile(r"\s*[-+]?\d+(\.\d+)?\s*")
 _PRINTED_LIST = re.compile(r"\s*\[\s*((['\"]).*\2)?\s*\]\s*", re.DOTALL)
 
 
+def head_of(values: Iterator[Any]) -> list[Any]:
+    """Takes the first values of a file, which decide its layout."""
+    head, size = [], 0
+    for value in values:
+        head.append(value)
+        size += characters(value)
+        if len(head) == HEAD_ROWS or size > HEAD_CHARACTERS:
+            break
+    return head
+
+
 class RowReader:
     """Turns the rows of one file into pairs."""
 
@@ -60,17 +71,15 @@ class RowReader:
         """Column names of the rows that have a column which may mark them as not a pair."""
         self.unused: Counter[str] = Counter()
 
-    def read(self, values: Iterator[Any]) -> Iterator[Item]:
+    def read(self, values: Iterator[Any], head: Sequence[Any] | None = None) -> Iterator[Item]:
         """Yields the pairs of JSON values: objects, lists, or values that were already dropped.
 
-        Raises RunError if the objects among the first values do not determine which columns to read.
+        `head` is the beginning of the file where `values` are those of a piece of it. Raises RunError if the
+        objects among the first values do not determine which columns to read.
         """
-        head, size = [], 0
-        for value in values:
-            head.append(value)
-            size += characters(value)
-            if len(head) == HEAD_ROWS or size > HEAD_CHARACTERS:
-                break
+        if head is None:
+            head = head_of(values)
+            values = chain(head, values)
         objects = [value for value in head if isinstance(value, dict)]
         if objects and self.columns is None:
             try:
@@ -80,7 +89,7 @@ class RowReader:
                     raise
         if objects and self.columns is not None and not self.given:
             self._refuse_other_values(objects)
-        for value in chain(head, values):
+        for value in values:
             if isinstance(value, dict) and self.columns is not None:
                 names = tuple(value)
                 if names not in self.rows:

@@ -1,164 +1,154 @@
-"""The two passes of the external sort that prepares a source, each over a unit of bounded size."""
+"""The first pass of the external sort: pairs of some files as sorted runs, each of bounded size."""
 
-import hashlib
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from gte_ray.data.hashing import digest, pair_hashes, seeded, text_hashes
-from gte_ray.data.negatives import flat, list_array, unite_negatives
-from gte_ray.data.parquet import open_parquet, write_parquet
-from gte_ray.data.sources import Chunk, read_file
-from gte_ray.data.step_plan import ROW_GROUP_ROWS
-from gte_ray.data.store import Part
+from gte_ray.data.hashing import pair_hashes, text_hashes
+from gte_ray.data.journal import write_record
+from gte_ray.data.sorted_run import RunFile, write_run
+from gte_ray.data.sources import Chunk, read_pairs
+from gte_ray.data.units import Unit
 from gte_ray.runtime import storage
 
-NEGATIVES = pa.list_(pa.large_string())
+RUN_BYTES = 2**29
+"""Bytes of text that a task gathers before it sorts and writes them: the larger, the fewer reads later."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was read besides pairs, by reason or by column."""
+
+    dropped: dict[str, int] = field(default_factory=dict)
+    unused: dict[str, int] = field(default_factory=dict)
+    lost_negatives: dict[str, int] = field(default_factory=dict)
+    layouts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class SortedRun:
-    """What one task of the first pass wrote and counted."""
-
-    path: str
+    file: RunFile
     rows: int
     bytes: int
     """In memory."""
+
+
+@dataclass(frozen=True)
+class SortedUnit:
+    """What one task of the first pass wrote and counted."""
+
+    runs: tuple[SortedRun, ...]
     checksum: int
     """Sum of the pairs' hashes modulo 2^64, whatever their order."""
-    dropped: dict[str, int]
-    layout: str
-    unused: dict[str, int]
-    lost_negatives: dict[str, int]
+    counts: Counts
+
+    @property
+    def rows(self) -> int:
+        return sum(run.rows for run in self.runs)
+
+    @property
+    def bytes(self) -> int:
+        return sum(run.bytes for run in self.runs)
 
 
 @dataclass(frozen=True)
-class Merge:
-    """What all tasks of the second pass are told."""
+class PartSize:
+    """How large the parts of a store are at most, on average: what a task of the second pass holds in memory."""
 
-    uri: str
-    """Of the store."""
-    folder: str
-    """Of the source, relative to the store."""
-    runs: tuple[str, ...]
-    """Where the sorted runs are."""
-    ranges: int
-    """Ranges of equal width that the pair hashes are cut into."""
+    rows: int
+    bytes: int
+    """Counts in place of the rows where pairs are long or have many negatives."""
+
+    def number(self, rows: float, size: float) -> int:
+        """Number of parts of `rows` pairs of `size` bytes in all: a power of 2, so that ranges nest."""
+        return 1 << max(0, int(np.ceil(np.log2(max(rows / self.rows, size / self.bytes, 1)))))
+
+
+class SortJob(NamedTuple):
+    """A unit of the first pass, with what its task is told."""
+
+    source: str
+    unit: Unit
+    key: str
+    """Identifies the unit's input and all settings that shape its runs."""
+    columns: tuple[str, str] | None
+    scratch: str
+    """Folder of the runs and records."""
     seed: int
-    held_out_share: float
+    part: PartSize
+    text_bytes: int
+    """Of the whole source, estimated."""
 
 
-@dataclass(frozen=True)
-class MergedRange:
-    """What one task of the second pass wrote."""
-
-    index: int
-    """From 0 on, in ascending order of the pair hashes."""
-    part: Part
-    """Of the pairs to train on."""
-    held_out: Part
-    negatives: int
-    """Of the pairs to train on."""
-    content: str
-    """A digest of the pairs on both sides."""
+class Sorted(NamedTuple):
+    source: str
+    rows: int
+    """Pairs since the last result."""
+    unit: SortedUnit | None
+    """Once the unit is done."""
 
 
-def sort_file(uri: str, columns: tuple[str, str] | None, scratch: str, seed: int) -> Iterator[SortedRun]:
-    """First pass: the pairs of a file as runs sorted by (pair hash, query hash, document hash)."""
-    for number, chunk in enumerate(read_file(uri, columns)):
-        yield _write_run(chunk, storage.join(scratch, f"{digest(uri)}-{number}.parquet"), seed)
-
-
-def _write_run(chunk: Chunk, path: str, seed: int) -> SortedRun:
-    table = chunk.table
-    queries, documents = (text_hashes(table.column(name).combine_chunks()) for name in ("query", "document"))
-    pairs = pair_hashes(queries, documents, seed)
-    table = table.append_column("query_hash", pa.array(queries)).append_column(
-        "document_hash", pa.array(documents)
+def sort_unit(job: SortJob) -> Iterator[Sorted]:
+    """Writes the pairs of a unit as runs in ascending order of (pair hash, query hash, document hash)."""
+    runs: list[SortedRun] = []
+    checksum = 0
+    counts: dict[str, Counter[str]] = {name: Counter() for name in ("dropped", "unused", "lost_negatives")}
+    layouts: set[str] = set()
+    gathered: list[pa.Table] = []
+    chunks = (chunk for piece in job.unit for chunk in read_pairs(piece, job.columns))
+    for chunk in _with_end(chunks):
+        if chunk is not None:
+            for name, total in counts.items():
+                total.update(getattr(chunk, name))
+            layouts |= set(chunk.layout.split("; ")) - {""}
+            gathered.append(chunk.table)
+        if gathered and (chunk is None or sum(table.nbytes for table in gathered) > RUN_BYTES):
+            run, hashes = _write_run(gathered, job, len(runs))
+            gathered = []
+            if run is not None:
+                runs.append(run)
+                checksum = (checksum + hashes) % 2**64
+                yield Sorted(job.source, run.rows, None)
+    done = SortedUnit(
+        tuple(runs),
+        checksum,
+        Counts(**{name: dict(total) for name, total in counts.items()}, layouts=tuple(sorted(layouts))),
     )
-    table = table.append_column("pair_hash", pa.array(pairs))
-    if len(table):
-        table = table.take(np.lexsort((documents, queries, pairs)))
-        write_parquet(table, path, row_group_rows=4 * ROW_GROUP_ROWS)
-    return SortedRun(
-        path, len(table), table.nbytes, int(pairs.sum(dtype=np.uint64)), chunk.dropped, chunk.layout,
-        chunk.unused, chunk.lost_negatives,
-    )  # fmt: skip
+    write_record(job.scratch, job.key, done)
+    yield Sorted(job.source, 0, done)
 
 
-def merge_range(index: int, merge: Merge) -> Iterator[MergedRange]:
-    """Second pass: one range of pair hashes from all runs, without duplicates, as a part of the store."""
-    low, high = (-(-(k << 64) // merge.ranges) for k in (index, index + 1))
-    tables = [_read_range(path, low, high) for path in merge.runs]
-    table = pa.concat_tables(tables) if tables else _no_pairs()
-    table = _without_duplicates(table)
-    queries = table.column("query_hash").to_numpy()
-    # By the query, so that a query is never on both sides, and by hash, so that it stays where it is.
-    aside = seeded(queries, merge.seed) < np.uint64(min(int(merge.held_out_share * 2**64), 2**64 - 1))
-    content = _content(table)
-    table = table.drop_columns(["pair_hash"])
-    trained, held_out = (table.filter(pa.array(rows)) for rows in (~aside, aside))
-    yield MergedRange(
-        index,
-        part=_write_part(trained, merge, f"part-{index:05}.parquet"),
-        held_out=_write_part(held_out, merge, f"held_out-{index:05}.parquet"),
-        negatives=len(trained.column("negative_hashes").combine_chunks().flatten()),
-        content=content,
-    )
+def _with_end(chunks: Iterator[Chunk]) -> Iterator[Chunk | None]:
+    yield from chunks
+    yield None
 
 
-def _write_part(table: pa.Table, merge: Merge, name: str) -> Part:
-    path = f"{merge.folder}/{name}"
-    return Part(path, len(table), write_parquet(table, storage.join(merge.uri, path), ROW_GROUP_ROWS))
-
-
-def _read_range(path: str, low: int, high: int) -> pa.Table:
-    """Pairs low <= pair hash < high of a run; row groups outside are not read."""
-    file = open_parquet(path)
-    column = file.schema_arrow.names.index("pair_hash")
-    groups = []
-    for group in range(file.num_row_groups):
-        bounds = file.metadata.row_group(group).column(column).statistics
-        if bounds.max >= low and bounds.min < high:
-            groups.append(group)
-    table = file.read_row_groups(groups, use_threads=False)
-    hashes = table.column("pair_hash").to_numpy()
-    inside = (hashes >= np.uint64(low)) & (hashes <= np.uint64(high - 1))
-    return table.filter(pa.array(inside))
-
-
-def _without_duplicates(table: pa.Table) -> pa.Table:
-    """Each pair once, in ascending order of (pair, query, document hash), with the negatives of all its rows."""
-    keys = [table.column(name).to_numpy() for name in ("document_hash", "query_hash", "pair_hash")]
-    order = np.lexsort(keys)
-    documents, queries = keys[0][order], keys[1][order]
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = (queries[1:] != queries[:-1]) | (documents[1:] != documents[:-1])
-    pair_of_row = np.empty(len(order), np.int64)
-    pair_of_row[order] = np.cumsum(first) - 1
-    negatives = pa.concat_arrays(table.column("negatives").chunks or [pa.array([], NEGATIVES)])
-    texts, offsets = flat(negatives)
-    hashes, owners = text_hashes(texts), np.repeat(pair_of_row, np.diff(offsets))
-    places, offsets = unite_negatives(hashes, owners, queries[first], documents[first])
-    table = table.drop_columns(["negatives"]).take(order[first])
-    table = table.append_column("negatives", list_array(offsets, texts.take(pa.array(places))))
-    return table.append_column("negative_hashes", list_array(offsets, pa.array(hashes[places])))
-
-
-def _content(table: pa.Table) -> str:
-    """A digest of the pairs, and of their negatives where there are any."""
-    content = hashlib.sha256(table.column("pair_hash").to_numpy().tobytes())
-    negatives = pa.concat_arrays(table.column("negative_hashes").chunks)
-    hashes, offsets = flat(negatives)
-    if len(hashes):
-        content.update(offsets.tobytes() + hashes.to_numpy().tobytes())
-    return content.hexdigest()
-
-
-def _no_pairs() -> pa.Table:
-    text, number = pa.large_string(), pa.uint64()
-    fields = {"query": text, "document": text, "negatives": NEGATIVES}
-    fields |= {"query_hash": number, "document_hash": number, "pair_hash": number}
-    return pa.table({name: pa.array([], kind) for name, kind in fields.items()})
+def _write_run(tables: list[pa.Table], job: SortJob, number: int) -> tuple[SortedRun | None, int]:
+    """Writes the rows of `tables`, which it takes out of the list, and returns the sum of their hashes."""
+    columns = {
+        name: [chunk for table in tables for chunk in table.column(name).chunks]
+        for name in tables[0].column_names
+    }
+    size = sum(table.nbytes for table in tables)
+    tables.clear()
+    # Column by column, so that no more than one of them is in memory twice.
+    whole = {name: pa.concat_arrays(columns.pop(name)) for name in list(columns)}
+    queries, documents = (text_hashes(whole[name]) for name in ("query", "document"))
+    pairs = pair_hashes(queries, documents, job.seed)
+    if not len(pairs):
+        return None, 0
+    whole |= {
+        "query_hash": pa.array(queries),
+        "document_hash": pa.array(documents),
+        "pair_hash": pa.array(pairs),
+    }
+    # Twice the parts that the source will have by its size: where the estimate is too low, a part's task
+    # reads more than it keeps.
+    cuts = 2 * job.part.number(job.text_bytes / (size / len(pairs)), job.text_bytes)
+    path = storage.join(job.scratch, f"{job.key}-{number}.run")
+    file = write_run(path, whole, pairs, np.lexsort((documents, queries, pairs)), cuts)
+    return SortedRun(file, len(pairs), size), int(pairs.sum(dtype=np.uint64))

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from gte_ray.data.formats import SUFFIXES, file_kind, read_items
+from gte_ray.data.formats import SUFFIXES, Piece, file_kind, read_items
 from gte_ray.data.store import TASKS
 from gte_ray.data.values import Dropped, Item, Unused, reason_to_drop
 from gte_ray.errors import RunError, UsageError
 from gte_ray.runtime import storage
+from gte_ray.runtime.storage import FileStamp
 
 CHUNK_CHARACTERS = 32 * 2**20
 """Characters of text that a reader gathers into one table."""
@@ -54,16 +55,15 @@ class SourceSpec:
     def columns(self) -> tuple[str, str] | None:
         return (self.query, self.document) if self.query else None
 
-    def files(self) -> list[str]:
-        """The files of the source. Raises RunError if there are none, or if they cannot be listed."""
-        return self.listed()[0]
+    def files(self) -> tuple[list[FileStamp], dict[str, int]]:
+        """The files of the source, and the number of matching files of other formats by file name suffix.
 
-    def listed(self) -> tuple[list[str], dict[str, int]]:
-        """Like `files`, with the number of matching files of other formats by file name suffix."""
+        Raises RunError if there are no files, or if they cannot be listed.
+        """
         try:
             storage.check_reachable(self.glob)
-            uris = storage.glob(self.glob)
-            is_folder = not uris and storage.exists(self.glob)
+            found = storage.glob(self.glob)
+            is_folder = not found and storage.exists(self.glob)
         except RunError:
             raise
         except Exception as error:  # each remote file system raises its own errors
@@ -73,15 +73,14 @@ class SourceSpec:
             raise RunError(
                 f"source {self.name}: {self.glob} is a folder; name its files, as by {self.glob}/*"
             )
-        files = [uri for uri in uris if file_kind(uri)]
+        files = [file for file in found if file_kind(file.uri)]
         if not files:
             raise RunError(
                 f"source {self.name}: no file matches {self.glob}; allowed are {', '.join(SUFFIXES)}, "
                 "text files also with .gz or .zst"
             )
-        others = Counter(
-            os.path.splitext(storage.name(uri))[1] or storage.name(uri) for uri in uris if not file_kind(uri)
-        )
+        names = [storage.name(file.uri) for file in found if not file_kind(file.uri)]
+        others = Counter(os.path.splitext(name)[1] or name for name in names)
         return files, dict(others)
 
 
@@ -113,15 +112,12 @@ def parse_source(text: str) -> SourceSpec:
 
 def check_file(uri: str, columns: tuple[str, str] | None) -> None:
     """Raises RunError for what shows at the start: a cut-off Parquet file, missing or ambiguous columns."""
-    next(read_items(uri, columns), None)
+    next(read_items(Piece(uri), columns), None)
 
 
-def read_file(uri: str, columns: tuple[str, str] | None) -> Iterator[Chunk]:
-    """Yields the pairs of a file in chunks of bounded size. Raises RunError, with its name, if unreadable."""
-    return _chunks(read_items(uri, columns))
-
-
-def _chunks(items: Iterator[Item]) -> Iterator[Chunk]:
+def read_pairs(piece: Piece, columns: tuple[str, str] | None) -> Iterator[Chunk]:
+    """Yields the pairs of a piece in chunks of bounded size. Raises RunError, with the file's name, if unreadable."""
+    items = read_items(piece, columns)
     full = True
     while full:
         chunk, full = _chunk(items)

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from pyarrow import fs
 
@@ -17,8 +18,18 @@ from gte_ray.errors import RunError
 MAGIC = "*?["
 
 
-def matches(filesystem: fs.FileSystem, folder: str, pattern: str) -> list[str]:
-    """The files below `folder` that match `pattern`, as sorted paths relative to `folder`.
+class Entry(NamedTuple):
+    """What a listing tells of a file or folder."""
+
+    is_folder: bool
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    """Time of the last change, in nanoseconds; 0 if it is not known."""
+
+
+def matches(filesystem: fs.FileSystem, folder: str, pattern: str) -> dict[str, Entry]:
+    """The files below `folder` that match `pattern`, by their sorted paths relative to `folder`.
 
     Works like `glob.glob` with `recursive=True`: `*` and `**` match no name that begins with a dot, `**`
     matches any number of folders, `{` and `}` are literal. There are two differences. If a file or folder has
@@ -29,17 +40,22 @@ def matches(filesystem: fs.FileSystem, folder: str, pattern: str) -> list[str]:
     parts = [part for part, before in zip(parts, ["", *parts], strict=False) if not part == before == "**"]
     tree = _Folders(filesystem)
     if not parts:
-        return []
-    if tree.kind(_below(folder, "/".join(parts))) == fs.FileType.File:
-        return ["/".join(parts)]
+        return {}
+    literal = filesystem.get_file_info(_below(folder, "/".join(parts)))
+    if literal.type == fs.FileType.File:
+        return {"/".join(parts): _entry(literal)}
     start = len(_below(folder, ""))
-    paths = sorted({path[start:] for path in _files(tree, folder, parts)})
-    for path in paths:
+    files = {path[start:]: entry for path, entry in _files(tree, folder, parts)}
+    for path in sorted(files):
         if not _is_unicode(path):
             raise RunError(
                 f"{_below(folder, path)!a}: a file whose name is not UTF-8 cannot be opened; give it another name"
             )
-    return paths
+    return dict(sorted(files.items()))
+
+
+def _entry(info: fs.FileInfo) -> Entry:
+    return Entry(info.type == fs.FileType.Directory, info.size or 0, info.mtime_ns or 0)
 
 
 class _Folders:
@@ -48,16 +64,16 @@ class _Folders:
     def __init__(self, filesystem: fs.FileSystem):
         self.filesystem = filesystem
         self.is_local = isinstance(filesystem, fs.LocalFileSystem)
-        self._listed: dict[str, dict[str, bool]] = {}
+        self._listed: dict[str, dict[str, Entry]] = {}
 
-    def kind(self, path: str) -> fs.FileType:
-        return self.filesystem.get_file_info(path).type
+    def info(self, path: str) -> fs.FileInfo:
+        return self.filesystem.get_file_info(path)
 
     def exists(self, path: str) -> bool:
-        return os.path.lexists(path) if self.is_local else self.kind(path) != fs.FileType.NotFound
+        return os.path.lexists(path) if self.is_local else self.info(path).type != fs.FileType.NotFound
 
-    def names(self, folder: str) -> dict[str, bool]:
-        """The names in `folder`, each with whether it is a folder. Empty if `folder` does not exist."""
+    def names(self, folder: str) -> dict[str, Entry]:
+        """The names in `folder` and what they are. Empty if `folder` does not exist."""
         if folder.endswith("/") and folder != "/":
             raise RunError(f"{folder}: holds objects with // in their keys, which cannot be opened")
         if folder not in self._listed:
@@ -82,18 +98,18 @@ class _Folders:
         for info in infos:
             if info.type in (fs.FileType.File, fs.FileType.Directory):
                 parent, _, name = info.path.rpartition("/")
-                is_folder = info.type == fs.FileType.Directory
-                self._listed.setdefault(parent, {})[name] = is_folder
-                if is_folder and recursive:
+                self._listed.setdefault(parent, {})[name] = _entry(info)
+                if info.type == fs.FileType.Directory and recursive:
                     self._listed.setdefault(info.path, {})
 
 
-def _files(tree: _Folders, folder: str, parts: Sequence[str]) -> Iterator[str]:
-    """Paths of the files below `folder` that match `parts`."""
+def _files(tree: _Folders, folder: str, parts: Sequence[str]) -> Iterator[tuple[str, Entry]]:
+    """The files below `folder` that match `parts`."""
     part, rest = parts[0], parts[1:]
     if part == "**":
-        if not rest and tree.kind(folder) == fs.FileType.File:  # as Python's glob, which sees a file there
-            yield folder
+        info = tree.info(folder)
+        if not rest and info.type == fs.FileType.File:  # as Python's glob, which sees a file there
+            yield folder, _entry(info)
             return
         tree.read_ahead(folder)
         yield from _at_any_depth(tree, folder, rest, ())
@@ -101,8 +117,8 @@ def _files(tree: _Folders, folder: str, parts: Sequence[str]) -> Iterator[str]:
     for name in _chosen(tree, folder, part, inner=bool(rest)):
         if rest:
             yield from _files(tree, _below(folder, name), rest)
-        elif tree.names(folder).get(name) is False:
-            yield _below(folder, name)
+        elif (entry := tree.names(folder).get(name)) and not entry.is_folder:
+            yield _below(folder, name), entry
 
 
 def _chosen(tree: _Folders, folder: str, part: str, inner: bool) -> list[str]:
@@ -112,45 +128,49 @@ def _chosen(tree: _Folders, folder: str, part: str, inner: bool) -> list[str]:
     hidden = part.startswith(".")
     return [
         name
-        for name, is_folder in tree.names(folder).items()
-        if is_folder == inner and fnmatchcase(name, part) and (hidden or not name.startswith("."))
+        for name, entry in tree.names(folder).items()
+        if entry.is_folder == inner and fnmatchcase(name, part) and (hidden or not name.startswith("."))
     ]
 
 
-def _at_any_depth(tree: _Folders, folder: str, rest: Sequence[str], above: tuple[str, ...]) -> Iterator[str]:
-    """Paths of the files that match `rest` in `folder` or any folder below it. `above` holds its parents."""
+def _at_any_depth(
+    tree: _Folders, folder: str, rest: Sequence[str], above: tuple[str, ...]
+) -> Iterator[tuple[str, Entry]]:
+    """The files that match `rest` in `folder` or any folder below it. `above` holds its parents."""
     real = os.path.realpath(folder) if tree.is_local else folder
     if real in above:
         return  # a cyclic link
     if rest:
         yield from _files(tree, folder, rest)
-    for name, is_folder in tree.names(folder).items():
+    for name, entry in tree.names(folder).items():
         if name.startswith("."):
             continue
-        if is_folder:
+        if entry.is_folder:
             yield from _at_any_depth(tree, _below(folder, name), rest, (*above, real))
         elif not rest:
-            yield _below(folder, name)
+            yield _below(folder, name), entry
 
 
-def _local_names(folder: str) -> dict[str, bool]:
+def _local_names(folder: str) -> dict[str, Entry]:
     try:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    entries = {name: _is_folder(_below(folder, name)) for name in names}
-    return {name: is_folder for name, is_folder in entries.items() if is_folder is not None}
+    entries = {name: _local_entry(_below(folder, name)) for name in names}
+    return {name: entry for name, entry in entries.items() if entry is not None}
 
 
-def _is_folder(path: str) -> bool | None:
-    """Whether `path` is a folder. None if it is neither folder nor file, such as a pipe."""
+def _local_entry(path: str) -> Entry | None:
+    """What is at `path`. None if it is neither folder nor file, such as a pipe."""
     try:
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
     except PermissionError:
         raise
     except OSError:
-        return False  # a dangling link: counts as a file, so that reading it reports the error
-    return True if stat.S_ISDIR(mode) else False if stat.S_ISREG(mode) else None
+        return Entry(False, 0, 0)  # a dangling link: counts as a file, so that reading it reports the error
+    if not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)):
+        return None
+    return Entry(stat.S_ISDIR(status.st_mode), status.st_size, status.st_mtime_ns)
 
 
 def _is_unicode(name: str) -> bool:

@@ -27,6 +27,8 @@ def run_tasks(units: Sequence[Unit], function: Callable[[Unit], Iterator[Result]
     Units and results are small objects that pickle can take. Whatever ends the work is raised as RunError: one of the function as it is, others as `explain` puts them. A
     task whose process is lost is tried again `LOST_TASK_RETRIES` times.
     """
+    if not units:
+        return
     call = partial(_call, function=function, remedy=LOWER_IN_TASKS)
     # Ray Data itself would start a task again for ever.
     with without_deprecations():

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyarrow import fs
 
@@ -65,17 +65,26 @@ def write_json(uri: str, value: Any) -> None:
     write_bytes(uri, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def glob(pattern: str) -> list[str]:
-    """The files that match `pattern`, as sorted paths or URIs that can be opened.
+class FileStamp(NamedTuple):
+    """A file as a listing has it: equal as long as the file is unchanged."""
+
+    uri: str
+    size: int
+    """Bytes."""
+    mtime_ns: int
+
+
+def glob(pattern: str) -> list[FileStamp]:
+    """The files that match `pattern`, sorted by their paths or URIs, which can be opened.
 
     `*`, `?`, `[...]` and `[!...]` match within a name and `**` across folders, in paths and URIs alike; see
-    `listing`. Raises OSError if a folder cannot be listed.
+    `listing`. No file is asked for by itself. Raises OSError if a folder cannot be listed.
     """
     location = parse(absolute(pattern))
     filesystem, folder = resolve(str(location._replace(path="/")))
     return [
-        str(location._replace(path=f"/{path}"))
-        for path in listing.matches(filesystem, folder, location.path.removeprefix("/"))
+        FileStamp(str(location._replace(path=f"/{path}")), entry.size, entry.mtime_ns)
+        for path, entry in listing.matches(filesystem, folder, location.path.removeprefix("/")).items()
     ]
 
 
@@ -86,12 +95,20 @@ def folders(uri: str) -> list[str]:
     return sorted(info.base_name for info in infos if info.type == fs.FileType.Directory)
 
 
-def files(uri: str) -> list[str]:
-    """Sorted names of all files below `uri`, nested ones as `folder/name`. Empty if `uri` does not exist."""
+def sizes(uri: str) -> dict[str, int]:
+    """Bytes of each file below `uri` by its name, nested ones as `folder/name`. Empty if `uri` does not exist.
+
+    One listing, which takes an object store a request for each 1,000 files.
+    """
     filesystem, path = resolve(uri)
     infos = filesystem.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
     start = len(path.rstrip("/")) + 1
-    return sorted(info.path[start:] for info in infos if info.type == fs.FileType.File)
+    return {info.path[start:]: info.size or 0 for info in infos if info.type == fs.FileType.File}
+
+
+def files(uri: str) -> list[str]:
+    """Sorted names of all files below `uri`, nested ones as `folder/name`. Empty if `uri` does not exist."""
+    return sorted(sizes(uri))
 
 
 def stamps(uris: list[str]) -> list[tuple[str, int, int]]:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gte_ray.data.sources import check_file, read_file
+from gte_ray.data.formats import Piece
+from gte_ray.data.sources import check_file, read_pairs
 
 
 class Read(NamedTuple):
@@ -24,7 +25,7 @@ class Read(NamedTuple):
 
 def read(path: Any, columns: tuple[str, str] | None = None) -> Read:
     check_file(str(path), columns)
-    chunks = list(read_file(str(path), columns))
+    chunks = list(read_pairs(Piece(str(path)), columns))
     pairs = [tuple(row.values()) for chunk in chunks for row in chunk.table.to_pylist()]
     counts = [
         dict(sum((Counter(getattr(chunk, name)) for chunk in chunks), Counter()))

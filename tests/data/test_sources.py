@@ -2,7 +2,8 @@
 
 import pytest
 
-from gte_ray.data.sources import SourceSpec, check_file, parse_source, read_file
+from gte_ray.data.formats import Piece
+from gte_ray.data.sources import SourceSpec, check_file, parse_source, read_pairs
 from gte_ray.data.store import TASKS
 from gte_ray.errors import RunError, UsageError
 from tests.data.reading import json_lines, parquet, read
@@ -123,7 +124,7 @@ def test_a_document_of_10_mb_and_chunks_of_bounded_size(tmp_path, monkeypatch):
     path.write_bytes(json_lines(["q", "x" * 10_000_000], ["r", "d"], ["", "d"]))
     assert [len(d) for _, d, _ in read(path)[0]] == [10_000_000, 1]
     monkeypatch.setattr("gte_ray.data.sources.CHUNK_CHARACTERS", 1_000)
-    chunks = list(read_file(str(path), None))
+    chunks = list(read_pairs(Piece(str(path)), None))
     assert [len(chunk.table) for chunk in chunks] == [1, 1]
     assert chunks[1].dropped == {"empty": 1}
 
@@ -173,8 +174,13 @@ def test_globs(tmp_path):
     for name in ("b/2.jsonl", "a/1.jsonl", "a/notes.txt", "a/c/3.csv.gz"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    found = SourceSpec("a", f"{tmp_path}/**/*", "code").files()
-    assert [path.removeprefix(f"{tmp_path}/") for path in found] == ["a/1.jsonl", "a/c/3.csv.gz", "b/2.jsonl"]
+    found, others = SourceSpec("a", f"{tmp_path}/**/*", "code").files()
+    assert others == {".txt": 1}
+    assert [file.uri.removeprefix(f"{tmp_path}/") for file in found] == [
+        "a/1.jsonl",
+        "a/c/3.csv.gz",
+        "b/2.jsonl",
+    ]
     assert SourceSpec("a", f"file://{tmp_path}/a/*.jsonl", "code").files()
     with pytest.raises(RunError, match=r"source a: no file matches .*\.txt; allowed are \.parquet"):
         SourceSpec("a", f"{tmp_path}/a/*.txt", "code").files()

@@ -36,8 +36,11 @@ def test_globs_give_names_that_can_be_read(place):
     for name in ("1.json", "a/2.json", "a/b/3.json", "a/b/3.txt"):
         storage.write_bytes(f"{place}/{name}", name.encode())
     found = storage.glob(f"{place}/**/*.json")
-    assert [storage.read_bytes(uri).decode() for uri in found] == ["1.json", "a/2.json", "a/b/3.json"]
-    assert storage.glob(f"{place}/a/*.json") == [f"{place}/a/2.json"]
+    assert [storage.read_bytes(file.uri).decode() for file in found] == ["1.json", "a/2.json", "a/b/3.json"]
+    (file,) = storage.glob(f"{place}/a/*.json")
+    assert (file.uri, file.size) == (f"{place}/a/2.json", len("a/2.json"))
+    assert file[1:] == storage.stamps([file.uri])[0][1:]
+    assert storage.sizes(f"{place}/a") == {"2.json": 8, "b/3.json": 10, "b/3.txt": 9}
     assert storage.glob(f"{place}/none/*") == []
 
 
@@ -130,10 +133,10 @@ def test_each_file_of_a_listing_can_be_opened_whatever_its_name(place):
     for number, name in enumerate(AWKWARD):
         storage.write_bytes(storage.join(folder, str(number), f"{name}.json"), name.encode())
     found = [storage.glob(storage.join(folder, "*", f"*{name}.json")) for name in ("", "a[?]b", "[!a]ü")]
-    assert sorted(storage.read_bytes(uri).decode() for uri in found[0]) == sorted(AWKWARD)
+    assert sorted(storage.read_bytes(file.uri).decode() for file in found[0]) == sorted(AWKWARD)
     assert [len(uris) for uris in found] == [len(AWKWARD), 1, 0]
     assert storage.glob(storage.join(folder, "**", "*.json")) == found[0]
-    assert [storage.name(uri) for uri in found[0]] == [
+    assert [storage.name(file.uri) for file in found[0]] == [
         f"{AWKWARD[number]}.json" for number in sorted(range(len(AWKWARD)), key=str)
     ]
 
@@ -143,8 +146,8 @@ def test_a_uri_with_options_lists_and_joins(bucket):
     options = f"?region=us-east-1&scheme=http&endpoint_override={endpoint}"
     storage.write_bytes(storage.join(f"s3://bucket/options/a?b{options}", "c.jsonl"), b"here")
     (found,) = storage.glob(f"s3://bucket/options/*/?.jsonl{options}")
-    assert found == f"s3://bucket/options/a%3Fb/c.jsonl{options}"
-    assert storage.read_bytes(found) == storage.read_bytes("s3://bucket/options/a?b/c.jsonl") == b"here"
+    assert found.uri == f"s3://bucket/options/a%3Fb/c.jsonl{options}"
+    assert storage.read_bytes(found.uri) == storage.read_bytes("s3://bucket/options/a?b/c.jsonl") == b"here"
 
 
 def test_keys_that_arrow_cannot_open_are_told(bucket):
@@ -155,4 +158,6 @@ def test_keys_that_arrow_cannot_open_are_told(bucket):
         client.put_object(Bucket="bucket", Key=key, Body=b"")
     with pytest.raises(RunError, match="bucket/slashes/: holds objects with // in their keys"):
         storage.glob("s3://bucket/slashes/**/*.json")
-    assert storage.glob("s3://bucket/slashes/a/*.json") == ["s3://bucket/slashes/a/b.json"]
+    assert [file.uri for file in storage.glob("s3://bucket/slashes/a/*.json")] == [
+        "s3://bucket/slashes/a/b.json"
+    ]

@@ -1,0 +1,172 @@
+"""The second pass of the external sort: one range of pair hashes from all runs, as a part of the store.
+
+A part reads its share of each run and nothing else, so that all parts together read the runs once.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from gte_ray.data.hashing import seeded, text_hashes
+from gte_ray.data.ids import Tokenization, with_ids
+from gte_ray.data.journal import write_record
+from gte_ray.data.negatives import flat, list_array, unite_negatives
+from gte_ray.data.parquet import write_parquet
+from gte_ray.data.sorted_run import RunFile, bounds, read_run
+from gte_ray.data.step_plan import ROW_GROUP_ROWS
+from gte_ray.data.store import Part
+from gte_ray.runtime import storage
+
+NEGATIVES = pa.list_(pa.large_string())
+READS_AT_ONCE = 16
+"""Runs that are read concurrently, because remote storage is slow to respond."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What all tasks of the second pass over a source are told."""
+
+    uri: str
+    """Of the store."""
+    folder: str
+    """Of the source, relative to the store."""
+    runs: tuple[RunFile, ...]
+    records: str
+    """Folder of the records of what is done."""
+    parts: int
+    """Ranges of equal width that the pair hashes are cut into; a power of 2."""
+    seed: int
+    held_out_share: float
+    tokenization: Tokenization | None
+    """How token ids are made; None for none."""
+
+
+class MergeJob(NamedTuple):
+    source: str
+    part: int
+    """From 0 on, in ascending order of the pair hashes."""
+
+
+@dataclass(frozen=True)
+class MergedRange:
+    """What one task of the second pass wrote."""
+
+    index: int
+    """From 0 on, in ascending order of the pair hashes."""
+    part: Part
+    """Of the pairs to train on."""
+    held_out: Part
+    negatives: int
+    """Of the pairs to train on."""
+    content: str
+    """A digest of the pairs on both sides."""
+    rows_read: int
+    """Rows of the runs that were decoded, duplicates included."""
+
+
+class Merged(NamedTuple):
+    source: str
+    range: MergedRange
+
+
+def merge_range(job: MergeJob, merges: dict[str, Merge]) -> Iterator[Merged]:
+    """Merges a range of pair hashes from all runs of a source, without duplicates, and writes it."""
+    merge = merges[job.source]
+    table, rows_read = read_range(merge.runs, job.part, merge.parts)
+    table = _without_duplicates(table)
+    content = _content(table)
+    trained, held_out = (
+        side.drop_columns(["pair_hash"]) for side in sides(table, merge.seed, merge.held_out_share)
+    )
+    done = MergedRange(
+        job.part,
+        part=_write_part(trained, merge, f"part-{job.part:05}.parquet"),
+        held_out=_write_part(held_out, merge, f"held_out-{job.part:05}.parquet"),
+        negatives=len(trained.column("negative_hashes").combine_chunks().flatten()),
+        content=content,
+        rows_read=rows_read,
+    )
+    write_record(merge.records, f"{job.part:05}", done)
+    yield Merged(job.source, done)
+
+
+def first_pairs(runs: Sequence[RunFile], rows: int, total: int, seed: int, held_out_share: float) -> pa.Table:
+    """The first `rows` pairs to train on, as the store will have them, of runs of `total` rows."""
+    parts = 1 << max(0, int(np.floor(np.log2(max(total / (2 * rows), 1)))))
+    while True:
+        table = _without_duplicates(read_range(runs, 0, parts)[0])
+        trained = sides(table, seed, held_out_share)[0]
+        if len(trained) >= rows or parts == 1:
+            return trained.slice(0, rows)
+        parts //= 2
+
+
+def read_range(runs: Sequence[RunFile], part: int, parts: int) -> tuple[pa.Table, int]:
+    """The rows of the `part`-th of `parts` ranges in all runs, and how many were read for them."""
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        read = list(pool.map(partial(read_run, part=part, parts=parts), runs))
+    tables = [table for table in read if table is not None]
+    table = pa.concat_tables(tables) if tables else _no_pairs()
+    count = len(table)
+    if any(run.cuts < parts for run in runs):
+        edges = [int(edge) for edge in bounds(parts)] + [2**64]
+        hashes = table.column("pair_hash").to_numpy()
+        inside = (hashes >= np.uint64(edges[part])) & (hashes <= np.uint64(edges[part + 1] - 1))
+        table = table.filter(pa.array(inside))
+    return table, count
+
+
+def sides(table: pa.Table, seed: int, held_out_share: float) -> tuple[pa.Table, pa.Table]:
+    """The pairs to train on and those held out."""
+    queries = table.column("query_hash").to_numpy()
+    # By the query, so that a query is never on both sides, and by hash, so that it stays where it is.
+    aside = seeded(queries, seed) < np.uint64(min(int(held_out_share * 2**64), 2**64 - 1))
+    return table.filter(pa.array(~aside)), table.filter(pa.array(aside))
+
+
+def _write_part(table: pa.Table, merge: Merge, name: str) -> Part:
+    if merge.tokenization is not None:
+        table = with_ids(table, merge.tokenization)
+    path = f"{merge.folder}/{name}"
+    return Part(path, len(table), write_parquet(table, storage.join(merge.uri, path), ROW_GROUP_ROWS))
+
+
+def _without_duplicates(table: pa.Table) -> pa.Table:
+    """Each pair once, in ascending order of (pair, query, document hash), with the negatives of all its rows."""
+    keys = [table.column(name).to_numpy() for name in ("document_hash", "query_hash", "pair_hash")]
+    order = np.lexsort(keys)
+    documents, queries = keys[0][order], keys[1][order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (queries[1:] != queries[:-1]) | (documents[1:] != documents[:-1])
+    pair_of_row = np.empty(len(order), np.int64)
+    pair_of_row[order] = np.cumsum(first) - 1
+    negatives = pa.concat_arrays(table.column("negatives").chunks or [pa.array([], NEGATIVES)])
+    texts, offsets = flat(negatives)
+    hashes, owners = text_hashes(texts), np.repeat(pair_of_row, np.diff(offsets))
+    places, offsets = unite_negatives(hashes, owners, queries[first], documents[first])
+    table = table.drop_columns(["negatives"]).take(order[first])
+    table = table.append_column("negatives", list_array(offsets, texts.take(pa.array(places))))
+    return table.append_column("negative_hashes", list_array(offsets, pa.array(hashes[places])))
+
+
+def _content(table: pa.Table) -> str:
+    """A digest of the pairs, and of their negatives where there are any."""
+    content = hashlib.sha256(table.column("pair_hash").to_numpy().tobytes())
+    negatives = pa.concat_arrays(table.column("negative_hashes").chunks)
+    hashes, offsets = flat(negatives)
+    if len(hashes):
+        content.update(offsets.tobytes() + hashes.to_numpy().tobytes())
+    return content.hexdigest()
+
+
+def _no_pairs() -> pa.Table:
+    text, number = pa.large_string(), pa.uint64()
+    fields = {"query": text, "document": text, "negatives": NEGATIVES}
+    fields |= {"query_hash": number, "document_hash": number, "pair_hash": number}
+    return pa.table({name: pa.array([], kind) for name, kind in fields.items()})
