@@ -31,6 +31,12 @@ class Arguments:
     held_out: float | None = None
     """Share of the queries set aside for evaluation. If not given, the share of the store; for a new store 0.02,
     or 0.05 for the built-in corpus."""
+    held_out_rows: int | None = None
+    """Most pairs of a source set aside, about; 0 for any number. If not given, that of the store; for a new store
+    10,000."""
+    held_out_documents: bool = False
+    """Keep pairs out of training whose document a held-out pair has too. If not given, as in the store; in a new
+    store such pairs are only counted."""
     seed: int | None = None
     """Seed of the row order and of the held-out split. If not given, the seed of the store, or 0 for a new one."""
     tokenizer: str = ""
@@ -77,6 +83,8 @@ def main() -> None:
                 sources,
                 seed=arguments.seed,
                 held_out_share=arguments.held_out,
+                held_out_rows=arguments.held_out_rows,
+                held_out_documents=arguments.held_out_documents or None,
                 ids=ids,
                 remove=arguments.remove,
                 report=progress.report,

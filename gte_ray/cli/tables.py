@@ -75,7 +75,7 @@ def store_table(store: Store) -> Table:
 
 
 def store_notes(store: Store) -> list[str]:
-    """One line for each source with columns, files or negatives that are not in the store."""
+    """One line for each source with columns, files or negatives that are not in the store, or shared documents."""
     notes = []
     for source in store.manifest.sources:
         columns = [f"{shown([name], '')} ({count:,} rows)" for name, count in source.unused.items()]
@@ -87,6 +87,10 @@ def store_notes(store: Store) -> list[str]:
         skipped = [f"{count:,} {printable(ending)}" for ending, count in source.skipped_files.items()]
         parts += [f"files of other kinds: {', '.join(skipped[:SHOWN_COLUMNS])}"] * bool(skipped)
         parts += [f"negatives left out: {', '.join(lost)}"] * bool(lost)
+        shared = source.shared_documents
+        parts += [f"{shared:,} pairs to train on have a document that is held out with another query"] * bool(
+            shared
+        )
         if parts:
             notes.append(f"{source.name}: {'; '.join(parts)}")
     return notes

@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
@@ -23,6 +24,7 @@ from gte_ray.data.ids import Ids, Report
 from gte_ray.data.parquet import write_parquet
 from gte_ray.data.prepare_store import prepare, unfinished
 from gte_ray.data.sources import SourceSpec
+from gte_ray.data.split import Split
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.store import Store
 from gte_ray.runtime import storage
@@ -73,14 +75,15 @@ def prepare_builtin(
         SourceSpec(name, storage.join(raw, f"{name}-*.parquet"), task, stamp=stamp)
         for name, task in TASK_OF.items()
     ]
-    if unfinished(uri, sources, seed, held_out_share):
+    split = Split(seed, held_out_share)
+    if unfinished(uri, sources, split):
         storage.delete(raw)
         files = [file for group in package_files() for file in group]
         shares = [None, *(tuple(files[i : i + TASK_FILES]) for i in range(0, len(files), TASK_FILES))]
         jobs = [_Job(number, share) for number, share in enumerate(shares)]
         for pairs in run_tasks(jobs, partial(_extract, folder=raw)):
             report("reading installed packages", pairs)
-    store = prepare(uri, sources, seed=seed, held_out_share=held_out_share, ids=ids, report=report)
+    store = prepare(uri, sources, **asdict(split), ids=ids, report=report)
     storage.delete(raw)
     return store
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 from gte_ray.data.finished import finished_source, of_input
 from gte_ray.data.hashing import digest
 from gte_ray.data.sources import SourceSpec, check_file
+from gte_ray.data.split import Split
 from gte_ray.data.store import MANIFEST, Manifest, SourceInfo, open_store
 from gte_ray.data.units import Unit
 from gte_ray.errors import UsageError
@@ -21,34 +22,13 @@ CHECKS_AT_ONCE = 16
 """Input files checked concurrently before the work, because remote storage is slow to respond."""
 CHECKED_FILES = 1_000
 """Most files of a source that are checked before the work. What is wrong with others, their task tells."""
-HELD_OUT_SHARE = 0.02
-"""Default share of the queries that a new store holds out."""
 
 
-@dataclass(frozen=True)
-class Split:
-    """Settings that shape a store besides its pairs. Raises UsageError if one is out of range."""
-
-    seed: int
-    held_out_share: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.held_out_share < 1:
-            raise UsageError(
-                f"--held-out is {self.held_out_share}; allowed is a share from 0 up to, not including, 1"
-            )
-        if not 0 <= self.seed < 2**64:
-            raise UsageError(f"--seed is {self.seed}; allowed is a whole number from 0 to 2^64 - 1")
-
-
-def choose_split(uri: str, seed: int | None, held_out_share: float | None) -> Split:
-    """The requested split. None means the value of the store at `uri`, or the default for a new store."""
+def choose_split(uri: str, **given: Any) -> Split:
+    """The split with the `given` fields. None means that of the store at `uri`, or the default for a new one."""
     manifest = _manifest(uri)
-    if seed is None:
-        seed = manifest.seed if manifest else 0
-    if held_out_share is None:
-        held_out_share = manifest.held_out_share if manifest else HELD_OUT_SHARE
-    return Split(seed, held_out_share)
+    split = manifest.split if manifest else Split()
+    return replace(split, **{name: value for name, value in given.items() if value is not None})
 
 
 def _manifest(uri: str) -> Manifest | None:
@@ -68,9 +48,9 @@ def staying_sources(
     infos = manifest.sources if manifest else ()
     existing = [info.name for info in infos]
     kept = [info for info in infos if info.name not in names and info.name not in remove]
-    if manifest and kept and (manifest.seed, manifest.held_out_share) != (split.seed, split.held_out_share):
+    if manifest and kept and manifest.split != split:
         raise UsageError(
-            f"{uri}: was prepared with --seed {manifest.seed} and --held-out {manifest.held_out_share:g}, and keeps "
+            f"{uri}: was prepared with {manifest.split.flags()}, and keeps "
             f"{', '.join(info.name for info in kept)}; give the same, or another store"
         )
     missing = [name for name in remove if name not in existing]
@@ -124,7 +104,7 @@ def unit_keys(listed: Input, units: Sequence[Unit], split: Split) -> list[str]:
         digest(
             READING_VERSION,
             source.columns,
-            split.seed,
+            asdict(split),
             [(asdict(piece), source.stamp or stamps[piece.uri]) for piece in unit],
         )
         for unit in units

@@ -13,12 +13,14 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from gte_ray.data.hashing import seeded, text_hashes
+from gte_ray.data.hashing import text_hashes
 from gte_ray.data.ids import Tokenization, with_ids
 from gte_ray.data.journal import write_record
 from gte_ray.data.negatives import flat, list_array, unite_negatives
 from gte_ray.data.parquet import write_parquet
+from gte_ray.data.sort import HELD_OUT
 from gte_ray.data.sorted_run import RunFile, bounds, read_run
+from gte_ray.data.split import Split
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.store import Part
 from gte_ray.runtime import storage
@@ -41,8 +43,11 @@ class Merge:
     """Folder of the records of what is done."""
     parts: int
     """Ranges of equal width that the pair hashes are cut into; a power of 2."""
-    seed: int
-    held_out_share: float
+    split: Split
+    rows: int
+    """Of the source, duplicates included."""
+    held_out_documents: np.ndarray
+    """(d,) uint64, ascending: hashes of the documents of all held-out pairs of the source."""
     tokenization: Tokenization | None
     """How token ids are made; None for none."""
 
@@ -66,6 +71,8 @@ class MergedRange:
     """Of the pairs to train on."""
     content: str
     """A digest of the pairs on both sides."""
+    shared: int
+    """Pairs whose document a held-out pair has too, and whose query is not held out."""
     rows_read: int
     """Rows of the runs that were decoded, duplicates included."""
 
@@ -81,27 +88,38 @@ def merge_range(job: MergeJob, merges: dict[str, Merge]) -> Iterator[Merged]:
     table, rows_read = read_range(merge.runs, job.part, merge.parts)
     table = _without_duplicates(table)
     content = _content(table)
-    trained, held_out = (
-        side.drop_columns(["pair_hash"]) for side in sides(table, merge.seed, merge.held_out_share)
-    )
+    trained, held_out = (side.drop_columns(["pair_hash"]) for side in merge.split.sides(table, merge.rows))
+    shared = np.isin(trained.column("document_hash").to_numpy(), merge.held_out_documents)
+    if merge.split.held_out_documents:
+        trained = trained.filter(pa.array(~shared))
     done = MergedRange(
         job.part,
         part=_write_part(trained, merge, f"part-{job.part:05}.parquet"),
         held_out=_write_part(held_out, merge, f"held_out-{job.part:05}.parquet"),
         negatives=len(trained.column("negative_hashes").combine_chunks().flatten()),
         content=content,
+        shared=int(shared.sum()),
         rows_read=rows_read,
     )
     write_record(merge.records, f"{job.part:05}", done)
     yield Merged(job.source, done)
 
 
-def first_pairs(runs: Sequence[RunFile], rows: int, total: int, seed: int, held_out_share: float) -> pa.Table:
+def held_out_documents(runs: Sequence[RunFile], split: Split, rows: int) -> np.ndarray:
+    """(d,) uint64, ascending: hashes of the documents of all held-out pairs of a source of `rows` pairs."""
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        contents = pool.map(lambda run: storage.read_bytes(run.path + HELD_OUT), runs)
+        hashes = [np.frombuffer(content, np.uint64).reshape(2, -1) for content in contents]
+    queries, documents = np.concatenate(hashes, axis=1)
+    return np.unique(documents[split.is_held_out(queries, rows)])
+
+
+def first_pairs(runs: Sequence[RunFile], rows: int, total: int, split: Split) -> pa.Table:
     """The first `rows` pairs to train on, as the store will have them, of runs of `total` rows."""
     parts = 1 << max(0, int(np.floor(np.log2(max(total / (2 * rows), 1)))))
     while True:
         table = _without_duplicates(read_range(runs, 0, parts)[0])
-        trained = sides(table, seed, held_out_share)[0]
+        trained = split.sides(table, total)[0]
         if len(trained) >= rows or parts == 1:
             return trained.slice(0, rows)
         parts //= 2
@@ -120,14 +138,6 @@ def read_range(runs: Sequence[RunFile], part: int, parts: int) -> tuple[pa.Table
         inside = (hashes >= np.uint64(edges[part])) & (hashes <= np.uint64(edges[part + 1] - 1))
         table = table.filter(pa.array(inside))
     return table, count
-
-
-def sides(table: pa.Table, seed: int, held_out_share: float) -> tuple[pa.Table, pa.Table]:
-    """The pairs to train on and those held out."""
-    queries = table.column("query_hash").to_numpy()
-    # By the query, so that a query is never on both sides, and by hash, so that it stays where it is.
-    aside = seeded(queries, seed) < np.uint64(min(int(held_out_share * 2**64), 2**64 - 1))
-    return table.filter(pa.array(~aside)), table.filter(pa.array(aside))
 
 
 def _write_part(table: pa.Table, merge: Merge, name: str) -> Part:

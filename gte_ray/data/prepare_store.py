@@ -20,10 +20,11 @@ from dataclasses import asdict
 
 from gte_ray.data.finished import finished_source, of_input, of_pairs, write_manifest
 from gte_ray.data.ids import Ids, Report, Tokenization, add_ids, first_texts, tokenization
-from gte_ray.data.inputs import Input, Split, choose_split, fingerprint, list_input, staying_sources
+from gte_ray.data.inputs import Input, choose_split, fingerprint, list_input, staying_sources
 from gte_ray.data.journal import scratch_folder
 from gte_ray.data.sort import PartSize
 from gte_ray.data.sources import SourceSpec
+from gte_ray.data.split import Split
 from gte_ray.data.store import SOURCE_FILE, Manifest, SourceInfo, Store, open_store
 from gte_ray.data.two_passes import SortedSource, merge_sources, sort_sources
 from gte_ray.errors import RunError, UsageError
@@ -41,15 +42,17 @@ def prepare(
     *,
     seed: int | None = None,
     held_out_share: float | None = None,
+    held_out_rows: int | None = None,
+    held_out_documents: bool | None = None,
     ids: Ids | None = None,
     remove: Sequence[str] = (),
     report: Report = lambda phase, pairs: None,
 ) -> Store:
     """Prepares `sources` into the store at `uri`; those that are finished are not done again.
 
-    `seed` and `held_out_share` are those of the store where they are None, 0 and HELD_OUT_SHARE for a new one.
-    Other sources that the store has stay in it, but for those that `remove` names. With `ids` the store holds
-    token ids too; without, a source that is added gets ids by the tokenizer that the others have.
+    `seed` and what is held out are as in the store where they are None, and as in `Split` for a new one. Other
+    sources that the store has stay in it, but for those that `remove` names. With `ids` the store holds token
+    ids too; without, a source that is added gets ids by the tokenizer that the others have.
 
     Ray must be initialised. Raises UsageError for settings out of range, RunError for input that cannot be
     read, with the file's name, for a source without a pair, and for a full disk; what was finished stays.
@@ -61,7 +64,13 @@ def prepare(
             f"--source: {'name given twice: ' + twice[0] if twice else 'at least one is needed'}"
         )
     storage.check_reachable(uri)
-    split = choose_split(uri, seed, held_out_share)
+    split = choose_split(
+        uri,
+        seed=seed,
+        held_out_share=held_out_share,
+        held_out_rows=held_out_rows,
+        held_out_documents=held_out_documents,
+    )
     staying_sources(uri, names, remove, split)  # what cannot be is told before the work
     with _full_disk_in_one_sentence(uri):
         # All input is looked at before the first source is begun.
@@ -73,9 +82,8 @@ def prepare(
     return open_store(uri)
 
 
-def unfinished(uri: str, sources: Sequence[SourceSpec], seed: int, held_out_share: float) -> list[SourceSpec]:
+def unfinished(uri: str, sources: Sequence[SourceSpec], split: Split) -> list[SourceSpec]:
     """Those of `sources`, all with stamps, that an earlier call of prepare did not finish."""
-    split = Split(seed, held_out_share)
     return [
         source
         for source in sources
@@ -115,12 +123,12 @@ def _prepare_sources(
         if info is not None:
             infos[source.name] = _finish(uri, source, info)
     waiting = [source for source in sorted_sources if source.name not in infos]
-    present = Store(uri, Manifest(split.seed, split.held_out_share, (*staying, *infos.values())))
+    present = Store(uri, Manifest(**asdict(split), sources=(*staying, *infos.values())))
     wanted = _wanted(present, waiting, staying, ids, [listed.source.name for listed in inputs], report)
     for source, info in merge_sources(uri, waiting, size, wanted, report):
         infos[source.name] = _finish(uri, source, info)
     manifest = Manifest(
-        split.seed, split.held_out_share, (*staying, *(infos[listed.source.name] for listed in inputs))
+        **asdict(split), sources=(*staying, *(infos[listed.source.name] for listed in inputs))
     )
     return manifest if wanted is None else add_ids(Store(uri, manifest), wanted, report)
 

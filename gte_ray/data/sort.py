@@ -12,9 +12,12 @@ from gte_ray.data.hashing import pair_hashes, text_hashes
 from gte_ray.data.journal import write_record
 from gte_ray.data.sorted_run import RunFile, write_run
 from gte_ray.data.sources import Chunk, read_pairs
+from gte_ray.data.split import Split
 from gte_ray.data.units import Unit
 from gte_ray.runtime import storage
 
+HELD_OUT = ".held_out"
+"""Ending of the files beside the runs, with the hashes of what may be held out: queries, then documents."""
 RUN_BYTES = 2**29
 """Bytes of text that a task gathers before it sorts and writes them: the larger, the fewer reads later."""
 
@@ -78,7 +81,7 @@ class SortJob(NamedTuple):
     columns: tuple[str, str] | None
     scratch: str
     """Folder of the runs and records."""
-    seed: int
+    split: Split
     part: PartSize
     text_bytes: int
     """Of the whole source, estimated."""
@@ -138,7 +141,7 @@ def _write_run(tables: list[pa.Table], job: SortJob, number: int) -> tuple[Sorte
     # Column by column, so that no more than one of them is in memory twice.
     whole = {name: pa.concat_arrays(columns.pop(name)) for name in list(columns)}
     queries, documents = (text_hashes(whole[name]) for name in ("query", "document"))
-    pairs = pair_hashes(queries, documents, job.seed)
+    pairs = pair_hashes(queries, documents, job.split.seed)
     if not len(pairs):
         return None, 0
     whole |= {
@@ -150,5 +153,8 @@ def _write_run(tables: list[pa.Table], job: SortJob, number: int) -> tuple[Sorte
     # reads more than it keeps.
     cuts = 2 * job.part.number(job.text_bytes / (size / len(pairs)), job.text_bytes)
     path = storage.join(job.scratch, f"{job.key}-{number}.run")
+    # All that the whole source will hold out, and more: the more rows, the fewer of these.
+    aside = job.split.is_held_out(queries, len(pairs))
+    storage.write_bytes(path + HELD_OUT, np.stack([queries[aside], documents[aside]]).tobytes())
     file = write_run(path, whole, pairs, np.lexsort((documents, queries, pairs)), cuts)
     return SortedRun(file, len(pairs), size), int(pairs.sum(dtype=np.uint64))

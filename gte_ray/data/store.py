@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from gte_ray.config.typed import Misfit, read
 from gte_ray.data.parquet import open_parquet
+from gte_ray.data.split import Split
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
@@ -99,6 +100,8 @@ class SourceInfo:
     """Number of rows with each of the input columns that were not read."""
     lost_negatives: dict[str, int] = field(default_factory=dict)
     """Number of hard negatives left out because they are not texts, by reason."""
+    shared_documents: int = 0
+    """Number of pairs to train on whose document a held-out pair has too."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - a newer version's source is prepared again
 
@@ -118,6 +121,12 @@ class Manifest:
     held_out_share: float
     sources: tuple[SourceInfo, ...]
     version: int = STORE_VERSION
+    held_out_rows: int = 0
+    held_out_documents: bool = False
+
+    @property
+    def split(self) -> Split:
+        return Split(self.seed, self.held_out_share, self.held_out_rows, self.held_out_documents)
 
     @property
     def tokenizer(self) -> TokenizerInfo | None:

@@ -8,16 +8,20 @@ from functools import partial
 from gte_ray.data.finished import delete_folder
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import VOCABULARY_ROWS, Report, Tokenization, vocabulary_texts
-from gte_ray.data.inputs import Input, Split, unit_keys
+from gte_ray.data.inputs import Input, unit_keys
 from gte_ray.data.journal import read_records, scratch_folder
-from gte_ray.data.merge import Merge, MergedRange, MergeJob, first_pairs, merge_range
+from gte_ray.data.merge import Merge, MergedRange, MergeJob, first_pairs, held_out_documents, merge_range
 from gte_ray.data.sort import PartSize, SortedUnit, SortJob, sort_unit
 from gte_ray.data.sorted_run import RunFile
+from gte_ray.data.split import Split
 from gte_ray.data.store import SourceInfo
 from gte_ray.data.units import cut, text_bytes
 from gte_ray.errors import RunError
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import run_tasks
+
+SHARED = "document held out"
+"""Reason for which pairs are dropped with --held-out-documents."""
 
 
 @dataclass
@@ -63,13 +67,14 @@ class SortedSource:
 
     def first_texts(self) -> list[str]:
         """The texts that a vocabulary is trained on: those that the finished source would give."""
-        rows = first_pairs(self.runs, VOCABULARY_ROWS, self.rows, self.split.seed, self.split.held_out_share)
+        rows = first_pairs(self.runs, VOCABULARY_ROWS, self.rows, self.split)
         return vocabulary_texts(rows)
 
     def described(self, info: SourceInfo) -> SourceInfo:
         """`info` with what only the first pass knows."""
-        dropped = self.dropped
-        dropped["duplicate"] = self.rows - info.rows - info.held_out
+        shared = info.dropped.get(SHARED, 0)
+        dropped = self.dropped + Counter({SHARED: shared})
+        dropped["duplicate"] = self.rows - info.rows - info.held_out - shared
         counts = [unit.counts for unit in self.units]
         return replace(
             info,
@@ -100,7 +105,7 @@ def sort_sources(
         sources[listed.source.name].units += [done[key] for key in keys if key in done]
         size = text_bytes(listed.files)
         jobs += [
-            SortJob(listed.source.name, unit, key, listed.source.columns, scratch, split.seed, part, size)
+            SortJob(listed.source.name, unit, key, listed.source.columns, scratch, split, part, size)
             for unit, key in zip(units, keys, strict=True)
             if key not in done
         ]
@@ -155,8 +160,9 @@ def _merge(uri: str, source: SortedSource, part: PartSize, tokenization: Tokeniz
         source.runs,
         storage.join(scratch_folder(uri, source.name), folder),
         part.number(source.rows, sum(unit.bytes for unit in source.units)),
-        source.split.seed,
-        source.split.held_out_share,
+        source.split,
+        source.rows,
+        held_out_documents(source.runs, source.split, source.rows),
         tokenization,
     )
 
@@ -167,6 +173,8 @@ def _files(uri: str, merged: MergedRange) -> list[tuple[str, int]]:
 
 def _info(source: SortedSource, merge: Merge, done: Mapping[int, MergedRange]) -> SourceInfo:
     merged = [done[index] for index in range(merge.parts)]
+    shared = sum(range.shared for range in merged)
+    dropped = source.split.held_out_documents
     return SourceInfo(
         name=source.name,
         task=source.listed.source.task,
@@ -174,7 +182,8 @@ def _info(source: SortedSource, merge: Merge, done: Mapping[int, MergedRange]) -
         held_out=sum(range.held_out.rows for range in merged),
         negatives=sum(range.negatives for range in merged),
         read=source.rows,
-        dropped={},
+        dropped={SHARED: shared} if dropped else {},
+        shared_documents=0 if dropped else shared,
         reader="",
         input_fingerprint="",
         # With the numbers of rows on both sides of the split, which tell which side a pair is on.

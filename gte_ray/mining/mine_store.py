@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from gte_ray.data.finished import finished_source, of_input, write_manifest
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
-from gte_ray.data.inputs import Split, staying_sources
+from gte_ray.data.inputs import staying_sources
 from gte_ray.data.store import SourceInfo, Store, open_store
 from gte_ray.errors import UsageError
 from gte_ray.mining.choose import Window
@@ -47,7 +47,7 @@ def mine(
         raise UsageError(f"OUT is {uri}; allowed is another place than that of the store that is mined")
     chosen = [store.source(name) for name in sources] or list(store.manifest.sources)
     names = [source.name for source in chosen]
-    split = Split(store.manifest.seed, store.manifest.held_out_share)
+    split = store.manifest.split
     staying_sources(uri, names, (), split)  # what cannot be is told before the work
     infos: dict[str, SourceInfo] = {}
     unfinished: dict[str, Pairs] = {}

@@ -54,7 +54,7 @@ def test_a_store_is_added_to_and_taken_from(tmp_path):
     assert open_store(uri).fingerprint == both.fingerprint
     for change in ({"seed": 4}, {"held_out_share": 0.5}):
         with pytest.raises(
-            UsageError, match=r"was prepared with --seed 3 and --held-out 0.25, and keeps first"
+            UsageError, match=r"with --seed 3 --held-out 0.25 --held-out-rows 10000, and keeps first"
         ):
             prepare(uri, [second], **change)
     with pytest.raises(
