@@ -19,6 +19,7 @@ from gte_ray.data.prepare_store import prepare
 from gte_ray.data.sources import SourceSpec
 from gte_ray.data.store import Store, open_store
 from gte_ray.data.tokenize import TextTokenizer
+from gte_ray.runtime import storage
 from gte_ray.runtime.cluster import start_ray
 
 TIMES = 20
@@ -38,13 +39,17 @@ class Run:
     """Excluding the start of Ray."""
     peak_bytes: int
     """Sum over all processes, with shared memory counted once."""
+    peak_disk_bytes: int
+    """Of the store and all that lies beside it for a while."""
 
 
 def measure(pairs: str = "") -> list[dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
-        rows = _write_input(pairs, Path(folder, "once"), 1)
-        _write_input(pairs, Path(folder, "many"), TIMES)
-        once, many = (_run(f"{folder}/{name}-store", f"{folder}/{name}") for name in ("once", "many"))
+        rows = write_input(pairs, Path(folder, "once"), 1)
+        write_input(pairs, Path(folder, "many"), TIMES)
+        once, many = (
+            prepare_apart(f"{folder}/{name}-store", f"{folder}/{name}") for name in ("once", "many")
+        )
         store = open_store(f"{folder}/once-store")
         tokenizer = train_vocabulary(store, 16_384)
         figures = [
@@ -57,7 +62,7 @@ def measure(pairs: str = "") -> list[dict[str, str]]:
     return figures
 
 
-def _write_input(pairs: str, folder: Path, times: int) -> int:
+def write_input(pairs: str, folder: Path, times: int) -> int:
     """Writes `times` copies of the pairs, each with a suffix, to Parquet. Returns the rows of one copy."""
     folder.mkdir()
     table = _read_pairs(pairs) if pairs else _synthetic()
@@ -88,15 +93,16 @@ def _synthetic() -> pa.Table:
     return pa.table({"query": texts(3, 15), "document": texts(10, 120)})
 
 
-def _run(store: str, source: str) -> Run:
+def prepare_apart(store: str, source: str) -> Run:
     command = [sys.executable, "-m", "benchmarks.prepare", "--prepare", store, "--from", source]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    peak, done = 0, threading.Event()
+    peak, disk, done = 0, 0, threading.Event()
 
     def watch() -> None:
-        nonlocal peak
+        nonlocal peak, disk
         while not done.wait(0.3):
             peak = max(peak, _tree_bytes(process.pid))
+            disk = max(disk, sum(storage.sizes(store).values()))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -105,7 +111,7 @@ def _run(store: str, source: str) -> Run:
     watcher.join()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return Run(float(output.split()[-1]), peak)
+    return Run(float(output.split()[-1]), peak, disk)
 
 
 def _tree_bytes(pid: int) -> int:

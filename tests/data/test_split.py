@@ -30,7 +30,7 @@ def test_the_held_out_share_of_a_large_source_is_capped(pairs, tmp_path):
     added = SourceSpec("added", pairs.glob, "code")
     assert prepare(capped.uri, [added]).source("added").held_out == capped.source("pairs").held_out
     with pytest.raises(
-        UsageError, match="with --seed 0 --held-out 0.25 --held-out-rows 100, and keeps pairs"
+        UsageError, match=r"with --seed 0 --held-out 0\.25 --held-out-rows 100, and keeps pairs"
     ):
         prepare(capped.uri, [added], held_out_rows=50)
 
