@@ -135,7 +135,7 @@ def finetuning(name: str, store: str, model: str, pairs: int, global_batch: int 
         group_size, max_length, max_steps = 16, 512, pairs
     return replace(
         pretraining,
-        # Proportional sampling: one epoch over all pairs then covers each source once.
+        # Exactly proportional: one epoch then sees each pair once, up to a batch of each source.
         data=replace(pretraining.data, alpha=1.0, group_size=group_size, max_length=max_length),
         model=replace(pretraining.model, base=model),
         training=replace(

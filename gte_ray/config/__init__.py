@@ -34,7 +34,7 @@ from gte_ray.config.fields import (
 from gte_ray.config.typed import Allowed, Misfit, plain, read
 from gte_ray.errors import UsageError
 
-COMPUTATION = 2
+COMPUTATION = 3
 """Raised when the same config begins to compute something else: older runs are then not taken for it."""
 
 
@@ -47,7 +47,7 @@ class PairsConfig:
     sources: tuple[str, ...] = ()
     """Names of the sources to train on; empty for all that the store has."""
     alpha: FromZero = 0.5
-    """Exponent of the source sizes in the mixture, p ~ n^alpha (eq. 4); 0 is uniform, 1 proportional."""
+    """Exponent of the source sizes in the mixture, p ~ n^alpha (eq. 4); 0 is uniform, 1 exactly proportional."""
     max_length: Annotated[int, Ge(3)] = 128
     """Tokens of a text, special tokens included; the rest is cut off (section 3.4)."""
     group_size: Count = 1

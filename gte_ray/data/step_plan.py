@@ -1,7 +1,8 @@
 """The step plan: which pairs make up global batch t, as a pure function of sizes, alpha, batch and seed.
 
-The plan does not depend on workers, files or Ray. Each step draws one source by eq. 4. The k-th draw of a
-source takes the next `global_batch` rows of its endless sequence, in which epoch e visits runs of rows in a
+The plan does not depend on workers, files or Ray. Each step draws one source by eq. 4; with alpha = 1 each
+source has exactly its share of the steps, in random order, so that one epoch sees each pair once. The k-th draw
+of a source takes the next `global_batch` rows of its endless sequence, in which epoch e visits runs of rows in a
 permutation seeded by (seed, source, e). Rows of a store are in hash order, so a run is itself a random sample.
 
 In the first epoch, runs are whole row groups, each of which is read only once. Later epochs have shorter runs
@@ -87,7 +88,7 @@ class StepPlan:
         self.steps = steps
         self._sizes = {source.name: source.rows for source in self.sources}
         self.probabilities = probabilities([source.rows for source in self.sources], alpha)
-        self._drawn = self._draw_sources()
+        self._drawn = self._share_out_steps() if alpha == 1 else self._draw_sources()
         self._occurrence = _running_count(self._drawn, len(self.sources))
 
     def __len__(self) -> int:
@@ -117,6 +118,16 @@ class StepPlan:
     def source_epochs(self) -> np.ndarray:
         """(sources,) float64, the number of passes over each source."""
         return self.source_steps() * self.global_batch / np.array([source.rows for source in self.sources])
+
+    def _share_out_steps(self) -> np.ndarray:
+        """(steps,) int64: indices of sources, each as often as its share of the steps, rounded up or down."""
+        shares = self.probabilities * self.steps
+        counts = np.floor(shares).astype(np.int64)
+        # By the largest remainders, rounded so that equal ones stay equal on any machine.
+        order = np.argsort(np.round(counts - shares, 9), kind="stable")
+        counts[order[: self.steps - counts.sum()]] += 1
+        drawn = np.repeat(np.arange(len(self.sources)), counts)
+        return np.random.Generator(np.random.Philox(key=_key(self.seed, "sources"))).permutation(drawn)
 
     def _draw_sources(self) -> np.ndarray:
         # Philox is counter-based: draw t depends only on (seed, t), so a longer run begins with the draws of

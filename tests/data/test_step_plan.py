@@ -72,6 +72,33 @@ def test_spans_tell_how_often_their_rows_were_seen_before(plan):
                 seen[batch.source][row] += 1
 
 
+@given(st.lists(st.integers(1, 100_000), min_size=1, max_size=30), st.integers(2, 700), st.integers(0, 3))
+@settings(max_examples=100, deadline=None)
+def test_one_proportional_epoch_sees_each_pair_once(sizes, global_batch, seed):
+    """Up to a batch of each source: without, small sources would have from 0.4 to 1.5 epochs."""
+    sources = [PlanSource(f"s{i:02}", rows) for i, rows in enumerate(sizes)]
+    steps = max(1, round(sum(sizes) / global_batch))
+    plan = StepPlan(sources, alpha=1.0, global_batch=global_batch, seed=seed, steps=steps)
+    drawn = Counter(plan[step].source for step in range(steps))
+    exact = np.array(sizes) * (steps / sum(sizes))
+    for source, share in zip(plan.sources, exact, strict=True):
+        assert share - 1 < drawn[source.name] < share + 1
+    assert plan.source_steps().tolist() == [drawn[source.name] for source in plan.sources]
+
+
+def test_a_proportional_epoch_is_in_random_order():
+    sources = [PlanSource("a", 60_000), PlanSource("b", 40_000)]
+    orders = []
+    for seed in (0, 1):
+        plan = StepPlan(sources, alpha=1.0, global_batch=100, seed=seed, steps=1_000)
+        orders.append([plan[step].source for step in range(1_000)])
+    assert orders[0] != orders[1]
+    for order in orders:
+        assert Counter(order) == {"a": 600, "b": 400}
+        assert 200 < sum(one != other for one, other in pairwise(order)) < 760
+        assert 40 < Counter(order[:100])["a"] < 80
+
+
 @pytest.mark.parametrize("global_batch", [64, 128, 512, 1_000, 1_024, 2_048, 16_384])
 def test_batches_of_a_later_epoch_are_others(global_batch):
     """As sets: a batch of the third epoch shares about an eighth with the batch of the first that is most like it."""
