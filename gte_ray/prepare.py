@@ -43,6 +43,8 @@ class Arguments:
     """Hugging Face id or folder of a tokenizer whose token ids are kept in the store."""
     vocabulary: int = 0
     """Train a WordPiece vocabulary of this many entries on the store, and keep its token ids there."""
+    verify: bool = False
+    """Read the whole store and compare it with its manifest and its hashes; prepares nothing."""
     ids_length: int = 512
     """Most tokens of a text whose ids are kept, special tokens included."""
     verbose: bool = False
@@ -51,10 +53,14 @@ class Arguments:
 
 def main() -> None:
     arguments = tyro.cli(Arguments, prog="python -m gte_ray.prepare")
-    if (arguments.source and arguments.builtin) or not (
-        arguments.source or arguments.builtin or arguments.remove
-    ):
-        raise UsageError("either --source (once or more) or --builtin is needed, or --remove")
+    work = arguments.source or arguments.builtin or arguments.remove
+    if arguments.verify:
+        if work or arguments.tokenizer or arguments.vocabulary:
+            raise UsageError("--verify changes nothing; it excludes the flags that do")
+        _verify(arguments)
+        return
+    if (arguments.source and arguments.builtin) or not work:
+        raise UsageError("either --source (once or more) or --builtin is needed, or --remove, or --verify")
     if arguments.builtin and arguments.remove:
         raise UsageError("--builtin and --remove exclude each other")
     if arguments.tokenizer and arguments.vocabulary:
@@ -90,6 +96,20 @@ def main() -> None:
                 report=progress.report,
             )
     _show(store, console)
+
+
+def _verify(arguments: Arguments) -> None:
+    from gte_ray.cli.progress import PreparingProgress
+    from gte_ray.data.store import open_store
+    from gte_ray.data.verify import verify
+
+    store, console = open_store(arguments.store), plain_console()
+    start_ray(1, arguments.verbose)
+    with PreparingProgress(console) as progress:
+        verified = verify(store, progress.report)
+    console.print(
+        f"{arguments.store}: {verified.pairs:,} pairs in {verified.files:,} files are as they were written"
+    )
 
 
 def _show(store: "Store", console: Console) -> None:

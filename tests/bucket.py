@@ -2,8 +2,12 @@
 
 import socket
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+import werkzeug.serving
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
 
@@ -27,6 +31,21 @@ class Bucket:
         self.server.start()
         self.server.get_host_and_port()  # waits until it listens
         self.running = True
+
+    def put(self, key: str, content: bytes) -> None:
+        """Puts an object into the bucket without asking the server, which is slow for thousands."""
+        s3_backends["123456789012"]["aws"].put_object("bucket", key, content)
+
+    @contextmanager
+    def counted(self) -> Iterator[list[str]]:
+        """Lists the requests that the server answers meanwhile."""
+        requests: list[str] = []
+        with pytest.MonkeyPatch.context() as patch:
+            handler = werkzeug.serving.WSGIRequestHandler
+            patch.setattr(
+                handler, "log_request", lambda self, *_: requests.append(f"{self.command} {self.path}")
+            )
+            yield requests
 
     def stop(self) -> None:
         """Nothing answers any more."""

@@ -9,16 +9,15 @@ import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gte_ray.config.typed import Misfit, read
-from gte_ray.data.parquet import open_parquet
+from gte_ray.data.part_reader import PartReader
 from gte_ray.data.split import Split
-from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
 from gte_ray.runtime import storage
@@ -114,6 +113,11 @@ class SourceInfo:
     def bytes(self) -> int:
         return sum(part.bytes for part in self.parts)
 
+    @cached_property
+    def ends(self) -> list[int]:
+        """Number of rows up to the end of each part, first in the source's order."""
+        return list(accumulate(part.rows for part in self.parts))
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -140,11 +144,11 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Store:
-    """An open store. Files are opened when first read and stay open in this process."""
+    """An open store. Its files are opened when they are read; `PartReader` keeps the last ones in this process."""
 
     uri: str
     manifest: Manifest
-    _files: dict[str, pq.ParquetFile] = field(default_factory=dict, repr=False, compare=False)
+    _reader: PartReader = field(default_factory=PartReader, repr=False, compare=False)
 
     def __reduce__(self):
         return open_store, (self.uri, False)
@@ -164,25 +168,28 @@ class Store:
 
     def read_rows(self, source: str, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
         """Rows start <= r < stop of the training pairs, in store order. Reads only their row groups."""
-        return self._rows(self.source(source).parts, start, stop, columns)
+        info = self.source(source)
+        return self._rows(info.parts, info.ends, start, stop, columns)
 
     def read_held_out(self, source: str, limit: int) -> pa.Table:
         """The first `limit` held-out pairs: query, document and their hashes."""
         info = self.source(source)
         columns = ["query", "document", "query_hash", "document_hash"]
-        return self._rows(info.held_out_parts, 0, min(limit, info.held_out), columns)
+        ends = list(accumulate(part.rows for part in info.held_out_parts))
+        return self._rows(info.held_out_parts, ends, 0, min(limit, info.held_out), columns)
 
-    def _rows(self, parts: Sequence[Part], start: int, stop: int, columns: Sequence[str]) -> pa.Table:
-        ends = list(accumulate(part.rows for part in parts))
+    def _rows(
+        self, parts: Sequence[Part], ends: list[int], start: int, stop: int, columns: Sequence[str]
+    ) -> pa.Table:
         tables = []
         while start < stop:
             index = bisect_right(ends, start)
             part = parts[index]
             first = start - (ends[index] - part.rows)
             last = min(stop - (ends[index] - part.rows), part.rows)
-            tables.append(self._read(part.path, first, last, columns))
+            tables.append(self._read(part, first, last, columns))
             start += last - first
-        return pa.concat_tables(tables) if tables else self._read(parts[0].path, 0, 0, columns)
+        return pa.concat_tables(tables) if tables else self._read(parts[0], 0, 0, columns)
 
     def load_tokenizer(self) -> TextTokenizer:
         """Loads the tokenizer of the stored ids. Raises RunError if the store has none."""
@@ -190,24 +197,16 @@ class Store:
             raise RunError(f"{self.uri}: has no tokenizer; prepare it with --tokenizer or --vocabulary")
         return load_tokenizer(storage.join(self.uri, self.manifest.tokenizer.folder))
 
-    def _read(self, path: str, first: int, last: int, columns: Sequence[str]) -> pa.Table:
-        file = self._open(path)
-        groups = range(first // ROW_GROUP_ROWS, -(-last // ROW_GROUP_ROWS))
-        try:
-            table = file.read_row_groups(list(groups), columns=list(columns), use_threads=False)
-        except (pa.ArrowInvalid, OSError) as error:
-            location = storage.join(self.uri, path)
-            raise RunError(f"{location}: cannot be read ({str(error).splitlines()[0]})") from error
-        return table.slice(first - groups.start * ROW_GROUP_ROWS, last - first).select(list(columns))
-
-    def _open(self, path: str) -> pq.ParquetFile:
-        if path not in self._files:
-            self._files[path] = open_parquet(storage.join(self.uri, path))
-        return self._files[path]
+    def _read(self, part: Part, first: int, last: int, columns: Sequence[str]) -> pa.Table:
+        location = storage.join(self.uri, part.path)
+        return self._reader.read(location, part.rows, first, last, tuple(columns))
 
 
 def open_store(uri: str, check: bool = True) -> Store:
-    """Opens a finished store. `check` reads the footer of each part. Raises a one-sentence RunError."""
+    """Opens a finished store. Raises a one-sentence RunError.
+
+    `check` compares the sizes of all parts with the manifest, by one listing; `verify` reads them.
+    """
     path = storage.join(uri, MANIFEST)
     if check:
         storage.check_reachable(path)
@@ -228,14 +227,21 @@ def open_store(uri: str, check: bool = True) -> Store:
         store = Store(uri, read(Manifest, value))
     except Misfit as error:
         raise RunError(f"{path}: not a manifest of version {STORE_VERSION} ({error})") from error
-    for source in store.manifest.sources if check else ():
-        _check(store, source)
+    if check:
+        _check(store)
     return store
 
 
-def _check(store: Store, source: SourceInfo) -> None:
-    for part in (*source.parts, *source.held_out_parts):
-        rows = store._open(part.path).metadata.num_rows
-        if rows != part.rows:
-            path = storage.join(store.uri, part.path)
-            raise RunError(f"{path}: has {rows} rows where the manifest says {part.rows}")
+def _check(store: Store) -> None:
+    """Raises RunError if a part is missing or has another size than the manifest says. Opens none of them."""
+    sizes = storage.sizes(store.uri)
+    for source in store.manifest.sources:
+        for part in (*source.parts, *source.held_out_parts):
+            size = sizes.get(part.path)
+            if size is None:
+                raise RunError(f"{storage.join(store.uri, part.path)}: missing")
+            if size != part.bytes:
+                raise RunError(
+                    f"{storage.join(store.uri, part.path)}: has {size:,} bytes where the manifest says {part.bytes:,}; "
+                    "copy it again, or prepare the store again"
+                )

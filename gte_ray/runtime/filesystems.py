@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import Any
 
 from pyarrow import NativeFile, fs
@@ -78,16 +79,30 @@ def resolve(uri: str) -> tuple[fs.FileSystem, str]:
 
     Raises UsageError if `uri` is not a location, OSError if the location cannot be reached.
     """
+    location = parse(uri)
+    if not location.root.startswith("s3://"):
+        return open_filesystem(uri)
+    # What the client of a bucket depends on besides its URI: where it is and who asks.
+    environment = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+    bucket = location.root.removeprefix("s3://").rpartition("@")[2]
+    path = f"{bucket}{location.path}".rstrip("/")
+    try:
+        return _s3(str(location._replace(path="")), environment), path
+    except OSError as error:
+        raise OSError(_unreachable(uri, error)) from error
+
+
+@lru_cache(maxsize=16)
+def _s3(uri: str, environment: tuple[tuple[str, str], ...]) -> fs.FileSystem:
+    """The client of a bucket, one for each process: making one asks the network for the bucket's region."""
     for attempt in range(1, REGION_ATTEMPTS + 1):
         try:
-            filesystem, path = open_filesystem(uri)
+            filesystem, _ = open_filesystem(uri)
             break
         except OSError as error:
             if "NETWORK_CONNECTION" not in str(error) or attempt == REGION_ATTEMPTS:
-                raise OSError(_unreachable(uri, error)) from error
-    if isinstance(filesystem, fs.S3FileSystem):
-        filesystem = _with_retries(filesystem.__reduce__()[1][0])
-    return filesystem, path
+                raise
+    return _with_retries(filesystem.__reduce__()[1][0])
 
 
 def _unreachable(uri: str, error: OSError) -> str:

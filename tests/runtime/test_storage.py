@@ -5,6 +5,7 @@ import pickle
 import pytest
 from pyarrow import fs
 
+from gte_ray.data.store import Manifest, Part, SourceInfo, open_store
 from gte_ray.errors import RunError, UsageError
 from gte_ray.runtime import filesystems, storage
 
@@ -84,10 +85,33 @@ def test_a_bucket_whose_region_is_asked_for_in_an_outage(bucket, monkeypatch):
         return found(uri)
 
     monkeypatch.setattr(filesystems, "open_filesystem", away)
-    with pytest.raises(RunError, match=r"s3://bucket/a: cannot be reached \(.*NETWORK_CONNECTION"):
-        storage.check_reachable("s3://bucket/a")
-    assert storage.resolve("s3://bucket/a")[1] == "bucket/a"
+    with pytest.raises(RunError, match=r"s3://outage/a: cannot be reached \(.*NETWORK_CONNECTION"):
+        storage.check_reachable("s3://outage/a")
+    assert storage.resolve("s3://outage/a")[1] == "outage/a"
     assert len(asked) == 4
+
+
+def test_a_process_has_one_client_for_a_bucket(bucket, monkeypatch):
+    first = storage.resolve("s3://bucket/a")[0]
+    assert storage.resolve("s3://bucket/b/c")[0] is first
+    assert storage.resolve("s3://other/a")[0] is not first
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
+    assert storage.resolve("s3://bucket/a")[0] is not first
+
+
+def test_opening_a_store_of_many_parts_asks_a_bucket_for_little(bucket):
+    """The manifest, and a listing of 1,000 names a request, whatever the number of parts."""
+    parts = [Part(f"s-0/part-{number:05}.parquet", 1, 1) for number in range(2_500)]
+    info = SourceInfo("s", "code", 2_500, 0, 2_500, {}, "", "", "", tuple(parts), ())
+    for part in parts:
+        bucket.put(f"many/{part.path}", b"x")
+    storage.write_json("s3://bucket/many/manifest.json", Manifest(0, 0.0, (info,)).to_dict())
+    with bucket.counted() as requests:
+        assert open_store("s3://bucket/many").manifest.sources == (info,)
+    assert len(requests) <= 7
+    bucket.put(f"many/{parts[1_234].path}", b"xx")
+    with pytest.raises(RunError, match=f"{parts[1_234].path}: has 2 bytes where the manifest says 1;"):
+        open_store("s3://bucket/many")
 
 
 def test_a_bucket_that_is_none_is_told_at_once(monkeypatch):
