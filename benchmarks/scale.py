@@ -4,6 +4,9 @@ python -m benchmarks.scale              # parts of the second pass, opening, rea
 python -m benchmarks.scale growth       # prepare 2, 5, 10 and 20 million pairs: minutes
 """
 
+import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -12,19 +15,26 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import psutil
+import pyarrow as pa
 from pyarrow import fs
 
 from benchmarks.counting import CountingHandler
 from benchmarks.prepare import SYNTHETIC_ROWS, prepare_apart, write_input
 from gte_ray.data.merge import Merge, MergeJob, merge_range
+from gte_ray.data.parquet import write_parquet
 from gte_ray.data.sort import PartSize, SortedUnit, SortJob, sort_unit
 from gte_ray.data.split import Split
-from gte_ray.data.step_plan import PlanSource, StepPlan
+from gte_ray.data.step_plan import ROW_GROUP_ROWS, PlanSource, StepPlan
+from gte_ray.data.store import Manifest, Part, SourceInfo, open_store
 from gte_ray.data.units import Piece
 from gte_ray.runtime import storage
 
 PARTS = (4, 128, 1_024, 8_192)
 ROWS_OF_PART = 16
+FILES = 6_000
+"""Parts of the largest store on each side of its split."""
+PART_ROWS = 131_072
 RUNS = 64
 """Sorted runs of the source: what 32 GB of text have."""
 MILLIONS = (2, 5, 10, 20)
@@ -33,7 +43,7 @@ PAPER_SOURCES = [200, 120, 100, 80, 60, 50, 40, *([5] * 26)]
 
 
 def measure() -> list[dict[str, str]]:
-    return [*(_second_pass(parts) for parts in PARTS), _plan()]
+    return [*(_second_pass(parts) for parts in PARTS), *_store_of_many_parts(), _plan()]
 
 
 def _second_pass(parts: int) -> dict[str, str]:
@@ -81,6 +91,65 @@ def _sorted_units(folder: str, parts: int) -> list[SortedUnit]:
         )  # fmt: skip
         units += [result.unit for result in sort_unit(job) if result.unit is not None]
     return units
+
+
+def _store_of_many_parts() -> list[dict[str, str]]:
+    """Opens and reads a store of 12,000 files, each step in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        _write_store(Path(folder))
+        opening, reading = (_in_own_process(what, folder) for what in ("open", "read"))
+    return [
+        {
+            "what": f"open a store of {2 * FILES:,} files",
+            "figure": f"{opening[0]:.2f} s, {opening[1]:.0f} MB more",
+            "reach": "<= 2 s, 200 MB",
+            "holds": "yes" if opening[0] <= 2 and opening[1] <= 200 else "no",
+        },
+        {
+            "what": f"read from each of {FILES:,} parts of {PART_ROWS:,} rows",
+            "figure": f"{reading[0] / FILES * 1e3:.1f} ms a part, {reading[2]:.0f} MB resident in all",
+            "reach": "<= 300 MB",
+            "holds": "yes" if reading[2] <= 300 else "no",
+        },
+    ]
+
+
+def _write_store(folder: Path) -> None:
+    """One part under many names, whose rows are small and whose footer is that of a real one."""
+    texts = pa.array([f"text {row}" for row in range(PART_ROWS)], pa.large_string())
+    hashes = pa.array(np.arange(PART_ROWS, dtype=np.uint64))
+    table = pa.table({"query": texts, "document": texts, "query_hash": hashes, "document_hash": hashes})
+    size = write_parquet(table, str(folder / "one.parquet"), ROW_GROUP_ROWS)
+    (folder / "many-0").mkdir()
+    sides = []
+    for side in ("part", "held_out"):
+        parts = tuple(Part(f"many-0/{side}-{number:05}.parquet", PART_ROWS, size) for number in range(FILES))
+        for part in parts:
+            os.link(folder / "one.parquet", folder / part.path)
+        sides.append(parts)
+    rows = FILES * PART_ROWS
+    info = SourceInfo("many", "code", rows, rows, 2 * rows, {}, "", "", "", *sides)
+    storage.write_json(str(folder / "manifest.json"), Manifest(0, 0.5, (info,)).to_dict())
+
+
+def _in_own_process(what: str, folder: str) -> list[float]:
+    command = [sys.executable, "-m", "benchmarks.scale", what, folder]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _open_or_read(what: str, uri: str) -> None:
+    """Prints seconds, the memory that was added and all that is resident, in MB."""
+    process = psutil.Process()
+    before = process.memory_info().rss
+    begun = time.perf_counter()
+    store = open_store(uri)
+    if what == "read":
+        begun = time.perf_counter()
+        for start in range(0, FILES * PART_ROWS, PART_ROWS):
+            store.read_rows("many", start + 500, start + 1_500, ["query", "document_hash"])
+    seconds = time.perf_counter() - begun
+    resident = process.memory_info().rss
+    print(json.dumps([seconds, (resident - before) / 1e6, resident / 1e6]))
 
 
 def _plan() -> dict[str, str]:
@@ -134,5 +203,8 @@ def _bytes(folder: Path) -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] in (["open"], ["read"]):
+        _open_or_read(*sys.argv[1:])
+        sys.exit()
     for row in growth() if sys.argv[1:] == ["growth"] else measure():
         print(row)

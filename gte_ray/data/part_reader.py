@@ -1,5 +1,6 @@
 """Reads rows of Parquet parts. Neighbouring reads open a part and decode a row group once, in bounded memory."""
 
+import threading
 from collections import OrderedDict
 
 import pyarrow as pa
@@ -9,14 +10,14 @@ from gte_ray.data.parquet import open_parquet
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.errors import RunError
 
-OPEN_PARTS = 64
-"""Parts that are kept open, each with its footer: about 0.3 MB, and a descriptor of the 1,024 that are usual."""
-DECODED_BYTES = 2**26
+OPEN_PARTS = 32
+"""Parts that are kept open, each with a descriptor and its footer, 1.1 MiB for 128 row groups."""
+DECODED_BYTES = 40 * 2**20
 """Decoded row groups that are kept."""
 
 
 class PartReader:
-    """The open parts of a store, and the row groups read last."""
+    """The open parts of a store, and the row groups read last. Threads may share it; they take turns."""
 
     def __init__(self) -> None:
         self.decoded_rows = 0
@@ -24,9 +25,18 @@ class PartReader:
         self._files: OrderedDict[str, pq.ParquetFile] = OrderedDict()
         self._groups: OrderedDict[tuple[str, int, tuple[str, ...]], pa.Table] = OrderedDict()
         self._bytes = 0
+        self._turn = threading.Lock()
 
     def read(self, uri: str, rows: int, first: int, last: int, columns: tuple[str, ...]) -> pa.Table:
-        """Rows first <= r < last of a part that has `rows`. Raises RunError, with its name, if it is damaged."""
+        """Rows first <= r < last of a part that should have `rows`.
+
+        The table refers to the memory of whole row groups. Raises RunError, with the part's name, if it is missing,
+        damaged or has another number of rows.
+        """
+        with self._turn:
+            return self._read(uri, rows, first, last, columns)
+
+    def _read(self, uri: str, rows: int, first: int, last: int, columns: tuple[str, ...]) -> pa.Table:
         if last <= first:
             return self._file(uri, rows).schema_arrow.empty_table().select(list(columns))
         groups = range(first // ROW_GROUP_ROWS, -(-last // ROW_GROUP_ROWS))
@@ -57,6 +67,7 @@ class PartReader:
             return self._files[uri]
         file = open_parquet(uri)
         if file.metadata.num_rows != rows:
+            file.close(force=True)
             raise RunError(f"{uri}: has {file.metadata.num_rows} rows where the manifest says {rows}")
         self._files[uri] = file
         if len(self._files) > OPEN_PARTS:

@@ -13,6 +13,10 @@ from gte_ray.runtime.uri import parse
 
 S3_ATTEMPTS = 10
 """Attempts of a request to S3 before it fails, about 90 s. Clients of other stores retry by themselves."""
+BUCKETS = ("s3://", "gs://")
+"""Stores of which each new file system is another client."""
+CLIENT_VARIABLES = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
+"""Beginnings of the environment variables that say where such a store is and who asks."""
 REGION_ATTEMPTS = 15
 """Attempts to look up the region of a bucket. Arrow gives up each of them after 6 s."""
 
@@ -80,20 +84,19 @@ def resolve(uri: str) -> tuple[fs.FileSystem, str]:
     Raises UsageError if `uri` is not a location, OSError if the location cannot be reached.
     """
     location = parse(uri)
-    if not location.root.startswith("s3://"):
+    if not location.root.startswith(BUCKETS):
         return open_filesystem(uri)
-    # What the client of a bucket depends on besides its URI: where it is and who asks.
-    environment = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
-    bucket = location.root.removeprefix("s3://").rpartition("@")[2]
+    environment = tuple(sorted(item for item in os.environ.items() if item[0].startswith(CLIENT_VARIABLES)))
+    bucket = location.root.partition("://")[2].rpartition("@")[2].partition(":")[0]
     path = f"{bucket}{location.path}".rstrip("/")
     try:
-        return _s3(str(location._replace(path="")), environment), path
+        return _client(str(location._replace(path="")), environment), path
     except OSError as error:
         raise OSError(_unreachable(uri, error)) from error
 
 
 @lru_cache(maxsize=16)
-def _s3(uri: str, environment: tuple[tuple[str, str], ...]) -> fs.FileSystem:
+def _client(uri: str, environment: tuple[tuple[str, str], ...]) -> fs.FileSystem:
     """The client of a bucket, one for each process: making one asks the network for the bucket's region."""
     for attempt in range(1, REGION_ATTEMPTS + 1):
         try:
@@ -102,7 +105,9 @@ def _s3(uri: str, environment: tuple[tuple[str, str], ...]) -> fs.FileSystem:
         except OSError as error:
             if "NETWORK_CONNECTION" not in str(error) or attempt == REGION_ATTEMPTS:
                 raise
-    return _with_retries(filesystem.__reduce__()[1][0])
+    if isinstance(filesystem, fs.S3FileSystem):
+        return _with_retries(filesystem.__reduce__()[1][0])
+    return filesystem
 
 
 def _unreachable(uri: str, error: OSError) -> str:
