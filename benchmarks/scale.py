@@ -21,8 +21,9 @@ from pyarrow import fs
 
 from benchmarks.counting import CountingHandler
 from benchmarks.prepare import SYNTHETIC_ROWS, prepare_apart, write_input
-from gte_ray.data.merge import Merge, MergeJob, merge_range
+from gte_ray.data.merge import Kept, Merge, MergeJob, merge_range
 from gte_ray.data.parquet import write_parquet
+from gte_ray.data.reading import Reading
 from gte_ray.data.sort import PartSize, SortedUnit, SortJob, sort_unit
 from gte_ray.data.split import Split
 from gte_ray.data.step_plan import ROW_GROUP_ROWS, PlanSource, StepPlan
@@ -59,7 +60,7 @@ def _second_pass(parts: int) -> dict[str, str]:
         stored = sum(run.size for run in runs)
         merge = Merge(
             uri=folder, folder="pairs-0", runs=runs, records=f"{folder}/records", parts=parts, split=Split(),
-            rows=parts * ROWS_OF_PART, held_out_documents=np.empty(0, np.uint64), tokenization=None,
+            kept=Kept(parts * ROWS_OF_PART), held_out_documents=np.empty(0, np.uint64), tokenization=None,
         )  # fmt: skip
         counting.counts.clear()
         read = kept = 0
@@ -86,8 +87,8 @@ def _sorted_units(folder: str, parts: int) -> list[SortedUnit]:
         lines = [f"query {row},document {row} of the source\n" for row in share.tolist()]
         path.write_text("query,document\n" + "".join(lines))
         job = SortJob(
-            "pairs", (Piece(str(path)),), f"{number}", None, f"{folder}/scratch", Split(), size,
-            path.stat().st_size * RUNS,
+            "pairs", (Piece(str(path)),), f"{number}", Reading(), f"{folder}/scratch", Split(), size,
+            path.stat().st_size * RUNS, 0,
         )  # fmt: skip
         units += [result.unit for result in sort_unit(job) if result.unit is not None]
     return units

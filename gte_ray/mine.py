@@ -50,7 +50,7 @@ def main() -> None:
     if len(set(arguments.sources)) < len(arguments.sources):
         raise UsageError(f"--sources is {' '.join(arguments.sources)!r}; allowed is each source once")
     from gte_ray.cli.progress import PreparingProgress
-    from gte_ray.cli.tables import store_table
+    from gte_ray.cli.store_tables import store_table
     from gte_ray.data.store import open_store
     from gte_ray.mining.choose import Window
     from gte_ray.mining.mine_store import mine

@@ -1,5 +1,6 @@
 """python -m gte_ray.prepare: prepares a pair store from files, or from the built-in corpus."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from gte_ray.errors import UsageError
 from gte_ray.runtime.cluster import start_ray
 
 if TYPE_CHECKING:
+    from gte_ray.data.sources import SourceSpec
     from gte_ray.data.store import Store
 
 
@@ -23,7 +25,11 @@ class Arguments:
     """Folder or URI of the store."""
     source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=GLOB:TASK, or NAME=GLOB:TASK:QUERY_COLUMN,DOCUMENT_COLUMN; once for each source. Parquet, JSON
-    Lines, CSV or TSV."""
+    Lines, CSV or TSV. A column may also be a field within one, such as answers[0].text."""
+    sources: str = ""
+    """A TOML file of sources, in which rows may be filtered, and queries and documents made of any fields."""
+    preview: int = 0
+    """Print this many pairs of each source and what is dropped of its first rows; prepares nothing."""
     builtin: bool = False
     """Prepare the corpus that is on every machine: texts of the installed packages."""
     remove: tuple[str, ...] = ()
@@ -53,27 +59,48 @@ class Arguments:
 
 def main() -> None:
     arguments = tyro.cli(Arguments, prog="python -m gte_ray.prepare")
-    work = arguments.source or arguments.builtin or arguments.remove
+    _check(arguments)
     if arguments.verify:
-        if work or arguments.tokenizer or arguments.vocabulary:
-            raise UsageError("--verify changes nothing; it excludes the flags that do")
         _verify(arguments)
         return
-    if (arguments.source and arguments.builtin) or not work:
-        raise UsageError("either --source (once or more) or --builtin is needed, or --remove, or --verify")
+    from gte_ray.data.source_file import read_source_file
+    from gte_ray.data.sources import parse_source
+
+    sources = [parse_source(text) for text in arguments.source]
+    if arguments.sources:
+        sources += read_source_file(arguments.sources)
+    if arguments.preview:
+        _preview(sources, arguments.preview)
+    else:
+        _prepare(arguments, sources)
+
+
+def _check(arguments: Arguments) -> None:
+    """Raises UsageError if flags are missing or exclude each other."""
+    named = arguments.source or arguments.sources
+    work = named or arguments.builtin or arguments.remove
+    if arguments.verify and (work or arguments.tokenizer or arguments.vocabulary):
+        raise UsageError("--verify changes nothing; it excludes the flags that do")
+    if (named and arguments.builtin) or not (work or arguments.verify):
+        raise UsageError(
+            "either --source (once or more) or --builtin is needed, or --sources, --remove or --verify"
+        )
+    if arguments.preview < 0 or (arguments.preview and not named):
+        raise UsageError("--preview is a number of pairs of each source, which --source or --sources name")
     if arguments.builtin and arguments.remove:
         raise UsageError("--builtin and --remove exclude each other")
     if arguments.tokenizer and arguments.vocabulary:
         raise UsageError("--tokenizer and --vocabulary exclude each other")
     if arguments.vocabulary and arguments.vocabulary < 100:
         raise UsageError(f"--vocabulary is {arguments.vocabulary}; allowed is at least 100 entries")
+
+
+def _prepare(arguments: Arguments, sources: "Sequence[SourceSpec]") -> None:
     from gte_ray.cli.progress import PreparingProgress
     from gte_ray.data.builtin import BUILTIN_HELD_OUT_SHARE, prepare_builtin
     from gte_ray.data.ids import Ids
     from gte_ray.data.prepare_store import prepare
-    from gte_ray.data.sources import parse_source
 
-    sources = [parse_source(text) for text in arguments.source]
     ids = None
     if arguments.tokenizer or arguments.vocabulary:
         ids = Ids(arguments.tokenizer, arguments.vocabulary, arguments.ids_length)
@@ -98,6 +125,18 @@ def main() -> None:
     _show(store, console)
 
 
+def _preview(sources: "Sequence[SourceSpec]", count: int) -> None:
+    from gte_ray.cli.store_tables import preview_notes, preview_table
+    from gte_ray.data.preview import preview
+
+    console = plain_console()
+    for source in sources:
+        found = preview(source, count)
+        console.print(preview_table(source, found))
+        for note in preview_notes(found):
+            console.print(note, highlight=False)
+
+
 def _verify(arguments: Arguments) -> None:
     from gte_ray.cli.progress import PreparingProgress
     from gte_ray.data.store import open_store
@@ -114,7 +153,7 @@ def _verify(arguments: Arguments) -> None:
 
 def _show(store: "Store", console: Console) -> None:
     """Prints what is in the store, and what a user should know of it."""
-    from gte_ray.cli.tables import store_notes, store_table
+    from gte_ray.cli.store_tables import store_notes, store_table
     from gte_ray.data.ids import unknown_words
 
     console.print(store_table(store))

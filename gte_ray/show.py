@@ -28,7 +28,7 @@ class Arguments:
 
 def main() -> None:
     arguments = parse(Arguments, "python -m gte_ray.show")
-    from gte_ray.cli.tables import batch_table, mixture_table
+    from gte_ray.cli.store_tables import batch_table, mixture_table
     from gte_ray.data.store import open_store
     from gte_ray.runs.plan import plan_steps
     from gte_ray.runs.run_folder import RESULTS_FILE

@@ -40,7 +40,8 @@ def train(config: Config, fresh: bool, dry_run: bool, verbose: bool) -> None:
 
 
 def _dry_run(run: "Run", console: Console) -> None:
-    from gte_ray.cli.tables import forecast_table, mixture_table
+    from gte_ray.cli.store_tables import mixture_table
+    from gte_ray.cli.tables import forecast_table
     from gte_ray.runs.forecast import forecast
     from gte_ray.runs.run_folder import public
 

@@ -136,6 +136,12 @@ def is_verdict(name: str) -> bool:
     return _VERDICTS.fullmatch(re.sub(r"[ -]+", "_", words)) is not None
 
 
+def may_be_read(name: str) -> bool:
+    """Whether a column of this name may hold queries, documents or negatives by its name."""
+    known = {SET_COLUMN}.union(*LIST_COLUMNS, *KNOWN_COLUMNS)
+    return _plain(name) in known or is_negative(name)
+
+
 def has_known(names: Sequence[str]) -> bool:
     """Whether `names` include a known pair of query and document columns."""
     plain = {_plain(name) for name in names}
@@ -167,7 +173,8 @@ def _known(
         return originals[best[0]], originals[best[1]]
     raise RunError(
         f"{where}: cannot tell queries from documents among the columns {shown(names)}; "
-        "name them as NAME=GLOB:TASK:QUERY_COLUMN,DOCUMENT_COLUMN (a CSV or TSV file needs a line of names first)"
+        "name them as NAME=GLOB:TASK:QUERY_COLUMN,DOCUMENT_COLUMN (a CSV or TSV file without a line of names needs "
+        "`columns` in a file of sources)"
     )
 
 
@@ -182,8 +189,8 @@ def _refuse_verdicts(names: Sequence[str], query: str, document: str, where: str
             f", or take every row as a pair by NAME=GLOB:TASK:{shown([query], '')},{shown([document], '')}"
         )
         raise RunError(
-            f"{where}: the column {shown(verdicts)} may say of a row that its texts do not belong together; remove "
-            f"such rows and then the column{remedy if document else ''}"
+            f"{where}: the column {shown(verdicts)} may say of a row that its texts do not belong together; say which "
+            f"rows are pairs by `where` in a file of sources{remedy if document else ''}"
         )
 
 

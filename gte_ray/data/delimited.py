@@ -8,7 +8,8 @@ from itertools import chain, dropwhile, islice
 from typing import Any, NamedTuple
 
 from gte_ray.data.columns import has_known, shown
-from gte_ray.data.layouts import RowReader
+from gte_ray.data.layouts import RowReader, read_rows
+from gte_ray.data.reading import Reading
 from gte_ray.data.values import NOT_A_PAIR, Item
 from gte_ray.errors import RunError
 
@@ -55,10 +56,8 @@ class Dialect(NamedTuple):
         )
 
 
-def delimited_rows(
-    text: io.TextIOWrapper, delimiter: str, columns: tuple[str, str] | None, uri: str
-) -> Iterator[Item]:
-    """Yields the pairs of a file with a header line. `delimiter` is the one that its suffix implies.
+def delimited_rows(text: io.TextIOWrapper, delimiter: str, reading: Reading, uri: str) -> Iterator[Item]:
+    """Yields the pairs of a file. `delimiter` is the one that its suffix implies.
 
     Raises RunError if the header does not determine the columns, or if a quote is not closed.
     """
@@ -73,15 +72,17 @@ def delimited_rows(
         delimiter = head.pop(0)[4]
     if not head:
         return
-    dialect = _dialect(head, _delimiter(head[0], delimiter, columns), complete)
+    if not reading.delimiter and not reading.columns:
+        delimiter = _delimiter(head[0], delimiter, reading.named)
+    dialect = _dialect(head, reading.delimiter or delimiter, complete)
     counted = _Counted(chain(head, lines), read - len(head))
-    reader = dialect.reader(counted)
+    rows = dialect.reader(counted)
     try:
-        header = next(reader, [])
+        header = list(reading.columns) or next(rows, [])
         _refuse_foreign_bytes(header, uri)
-        rows = RowReader(columns, uri)
-        rows.choose(header, frozenset())
-        yield from rows.read(_values(reader, header))
+        if not reading.shapes:
+            RowReader(reading.named, uri).choose(header, frozenset())  # refused also where there are no rows
+        yield from read_rows(_values(rows, header), reading, uri)
     except csv.Error as error:
         raise RunError(
             f"{uri}: line {counted.number} cannot be read ({error}); inside quotes, a quote is written twice, and a "

@@ -7,10 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gte_ray.data.columns import shown
 from gte_ray.data.delimited import delimited_rows
 from gte_ray.data.json_rows import ARRAY, array_values, line_values
-from gte_ray.data.layouts import RowReader, head_of
+from gte_ray.data.layouts import RowReader, head_of, read_rows
 from gte_ray.data.parquet import open_parquet
+from gte_ray.data.reading import Reading
 from gte_ray.data.text_file import COMPRESSED, TextFile
 from gte_ray.data.values import Item, Unused
 from gte_ray.errors import RunError
@@ -55,7 +57,7 @@ def file_kind(uri: str) -> str:
     return next((kind for kind in ("csv", "tsv") if bare.endswith("." + kind)), "")
 
 
-def read_items(piece: Piece, columns: tuple[str, str] | None) -> Iterator[Item]:
+def read_items(piece: Piece, reading: Reading) -> Iterator[Item]:
     """Yields the pairs of a piece one by one. Raises RunError if it cannot be read to its end.
 
     All pieces of a file together give its pairs, each once. Columns are chosen by the beginning of the file.
@@ -63,34 +65,37 @@ def read_items(piece: Piece, columns: tuple[str, str] | None) -> Iterator[Item]:
     uri = piece.uri
     try:
         if file_kind(uri) == "parquet":
-            yield from _parquet_rows(piece, columns)
+            yield from _parquet_rows(piece, reading)
         else:
-            yield from _text_rows(piece, columns)
+            yield from _text_rows(piece, reading)
     except (pa.ArrowInvalid, OSError, EOFError, UnicodeError) as error:
         raise RunError(f"{uri}: cannot be read to its end ({str(error).splitlines()[0]})") from error
 
 
-def _text_rows(piece: Piece, columns: tuple[str, str] | None) -> Iterator[Item]:
+def _text_rows(piece: Piece, reading: Reading) -> Iterator[Item]:
     uri, kind = piece.uri, file_kind(piece.uri)
-    file = TextFile(uri)
+    file = TextFile(uri, reading.encoding)
     with file.text() as text:
         if kind != "json":
-            yield from delimited_rows(text, "\t" if kind == "tsv" else ",", columns, uri)
+            yield from delimited_rows(text, "\t" if kind == "tsv" else ",", reading, uri)
         elif piece.count > 1 and file.has_lines and not ARRAY.match(file.head):
             first = head_of(line_values(text, uri))
             with file.lines(piece.index, piece.count) as lines:
-                yield from RowReader(columns, uri).read(line_values(lines, uri), first)
+                yield from read_rows(line_values(lines, uri), reading, uri, first)
         elif piece.index == 0:  # the first piece of what cannot be split is all of it
             values = array_values if ARRAY.match(file.head) else line_values
-            yield from RowReader(columns, uri).read(values(text, uri))
+            yield from read_rows(values(text, uri), reading, uri)
 
 
-def _parquet_rows(piece: Piece, columns: tuple[str, str] | None) -> Iterator[Item]:
+def _parquet_rows(piece: Piece, reading: Reading) -> Iterator[Item]:
     uri = piece.uri
     with open_parquet(uri) as file:
         first, last = (file.num_row_groups * k // piece.count for k in (piece.index, piece.index + 1))
         groups = range(first, last)
-        schema, rows = file.schema_arrow, RowReader(columns, uri)
+        schema, rows = file.schema_arrow, RowReader(reading.named, uri)
+        if reading.shapes:
+            yield from _shaped_parquet(file, reading, uri, groups)
+            return
         lists = frozenset(field.name for field in schema if _is_list(field.type))
         chosen = rows.choose(schema.names, lists)
         for name in (chosen.query, chosen.document):
@@ -101,6 +106,17 @@ def _parquet_rows(piece: Piece, columns: tuple[str, str] | None) -> Iterator[Ite
         yield from rows.read(_parquet_values(file, chosen.names, groups), [] if piece.index else None)
         count = sum(file.metadata.row_group(group).num_rows for group in groups)
         yield Unused({name: count for name in schema.names if name not in chosen.names and count})
+
+
+def _shaped_parquet(file: pq.ParquetFile, reading: Reading, uri: str, groups: range) -> Iterator[Item]:
+    names, wanted = file.schema_arrow.names, reading.read_columns
+    missing = [name for name in wanted if name and name not in names]
+    if missing:
+        raise RunError(f"{uri}: there is no column {shown(missing)}; there are {shown(names)}")
+    values = _parquet_values(file, wanted or names, groups)
+    yield from read_rows(values, reading, uri, [] if groups.start else None)
+    count = sum(file.metadata.row_group(group).num_rows for group in groups)
+    yield Unused({name: count for name in names if wanted and name not in wanted and count})
 
 
 def _parquet_values(file: pq.ParquetFile, names: Sequence[str], groups: range) -> Iterator[dict[str, Any]]:

@@ -84,7 +84,7 @@ def list_input(uri: str, source: SourceSpec, split: Split) -> Input:
         files = files or source.files()[0]
         checked = [file.uri for file in files[:: -(-len(files) // CHECKED_FILES)]]
         with ThreadPoolExecutor(CHECKS_AT_ONCE) as pool:
-            list(pool.map(partial(check_file, columns=source.columns), checked))
+            list(pool.map(partial(check_file, reading=source.reading), checked))
     return Input(source, files, skipped, input_fingerprint, finished)
 
 
@@ -103,7 +103,8 @@ def unit_keys(listed: Input, units: Sequence[Unit], split: Split) -> list[str]:
     return [
         digest(
             READING_VERSION,
-            source.columns,
+            asdict(source.reading),
+            source.limit,
             asdict(split),
             [(asdict(piece), source.stamp or stamps[piece.uri]) for piece in unit],
         )

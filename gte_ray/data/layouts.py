@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any
 
 from gte_ray.data.columns import Columns, choose_columns, is_negative, is_verdict, shown
+from gte_ray.data.reading import Reading, Shaper
 from gte_ray.data.values import (
     JUDGED,
     NOT_A_PAIR,
@@ -52,6 +53,21 @@ def head_of(values: Iterator[Any]) -> list[Any]:
         if len(head) == HEAD_ROWS or size > HEAD_CHARACTERS:
             break
     return head
+
+
+def read_rows(
+    values: Iterator[Any], reading: Reading, uri: str, head: Sequence[Any] | None = None
+) -> Iterator[Item]:
+    """Yields the pairs of the rows of a file as `reading` says. `head` is the beginning of the file of a piece."""
+    rows = RowReader(reading.named, uri)
+    if not reading.shapes:
+        yield from rows.read(values, head)
+        return
+    shaper = Shaper(reading)
+    if head is not None:
+        head = [value for value in Shaper(reading).shaped(iter(head)) if not isinstance(value, Dropped)]
+    yield from rows.read(shaper.shaped(values), head)
+    yield shaper.left_over()
 
 
 class RowReader:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from gte_ray.data.hashing import text_hashes
+from gte_ray.data.hashing import pair_hashes, text_hashes
 from gte_ray.data.ids import Tokenization, with_ids
 from gte_ray.data.journal import write_record
 from gte_ray.data.negatives import flat, list_array, unite_negatives
@@ -30,6 +30,20 @@ READS_AT_ONCE = 16
 """Runs that are read concurrently, because remote storage is slow to respond."""
 
 
+class Kept(NamedTuple):
+    """Which pairs of a source are kept: a random sample, the same whatever their order."""
+
+    rows: int
+    """Their number, about, duplicates included."""
+    below: int = 2**64
+    """Their hashes are below this one."""
+
+    @classmethod
+    def of(cls, rows: int, limit: int) -> "Kept":
+        """About `limit` of `rows` pairs; all if `limit` is 0."""
+        return cls(limit, limit * 2**64 // rows) if 0 < limit < rows else cls(rows)
+
+
 @dataclass(frozen=True)
 class Merge:
     """What all tasks of the second pass over a source are told."""
@@ -44,12 +58,16 @@ class Merge:
     parts: int
     """Ranges of equal width that the pair hashes are cut into; a power of 2."""
     split: Split
-    rows: int
-    """Of the source, duplicates included."""
+    kept: Kept
     held_out_documents: np.ndarray
     """(d,) uint64, ascending: hashes of the documents of all held-out pairs of the source."""
     tokenization: Tokenization | None
     """How token ids are made; None for none."""
+
+    @property
+    def jobs(self) -> int:
+        """Number of the parts that have pairs which are kept."""
+        return -(-self.kept.below * self.parts // 2**64)
 
 
 class MergeJob(NamedTuple):
@@ -73,8 +91,10 @@ class MergedRange:
     """A digest of the pairs on both sides."""
     shared: int
     """Pairs whose document a held-out pair has too, and whose query is not held out."""
+    rows: int
+    """Pairs of the range that are kept, duplicates included."""
     rows_read: int
-    """Rows of the runs that were decoded, duplicates included."""
+    """Rows of the runs that were decoded for them."""
 
 
 class Merged(NamedTuple):
@@ -85,10 +105,13 @@ class Merged(NamedTuple):
 def merge_range(job: MergeJob, merges: dict[str, Merge]) -> Iterator[Merged]:
     """Merges a range of pair hashes from all runs of a source, without duplicates, and writes it."""
     merge = merges[job.source]
-    table, rows_read = read_range(merge.runs, job.part, merge.parts)
+    table, rows_read = read_range(merge.runs, job.part, merge.parts, merge.kept.below)
+    rows = len(table)
     table = _without_duplicates(table)
     content = _content(table)
-    trained, held_out = (side.drop_columns(["pair_hash"]) for side in merge.split.sides(table, merge.rows))
+    trained, held_out = (
+        side.drop_columns(["pair_hash"]) for side in merge.split.sides(table, merge.kept.rows)
+    )
     shared = np.isin(trained.column("document_hash").to_numpy(), merge.held_out_documents)
     if merge.split.held_out_documents:
         trained = trained.filter(pa.array(~shared))
@@ -99,43 +122,51 @@ def merge_range(job: MergeJob, merges: dict[str, Merge]) -> Iterator[Merged]:
         negatives=len(trained.column("negative_hashes").combine_chunks().flatten()),
         content=content,
         shared=int(shared.sum()),
+        rows=rows,
         rows_read=rows_read,
     )
     write_record(merge.records, f"{job.part:05}", done)
     yield Merged(job.source, done)
 
 
-def held_out_documents(runs: Sequence[RunFile], split: Split, rows: int) -> np.ndarray:
-    """(d,) uint64, ascending: hashes of the documents of all held-out pairs of a source of `rows` pairs."""
+def held_out_documents(runs: Sequence[RunFile], split: Split, kept: Kept) -> np.ndarray:
+    """(d,) uint64, ascending: hashes of the documents of all held-out pairs of a source."""
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         contents = pool.map(lambda run: storage.read_bytes(run.path + HELD_OUT), runs)
         hashes = [np.frombuffer(content, np.uint64).reshape(2, -1) for content in contents]
     queries, documents = np.concatenate(hashes, axis=1)
-    return np.unique(documents[split.is_held_out(queries, rows)])
+    aside = split.is_held_out(queries, kept.rows)
+    aside &= pair_hashes(queries, documents, split.seed) <= np.uint64(kept.below - 1)
+    return np.unique(documents[aside])
 
 
-def first_pairs(runs: Sequence[RunFile], rows: int, total: int, split: Split) -> pa.Table:
-    """The first `rows` pairs to train on, as the store will have them, of runs of `total` rows."""
-    parts = 1 << max(0, int(np.floor(np.log2(max(total / (2 * rows), 1)))))
+def first_pairs(runs: Sequence[RunFile], rows: int, kept: Kept, split: Split) -> pa.Table:
+    """The first `rows` pairs to train on, as the store will have them."""
+    share = 2 * rows / kept.rows * kept.below / 2**64
+    parts = 1 << max(0, int(np.floor(-np.log2(share))))
     while True:
-        table = _without_duplicates(read_range(runs, 0, parts)[0])
-        trained = split.sides(table, total)[0]
+        table = _without_duplicates(read_range(runs, 0, parts, kept.below)[0])
+        trained = split.sides(table, kept.rows)[0]
         if len(trained) >= rows or parts == 1:
             return trained.slice(0, rows)
         parts //= 2
 
 
-def read_range(runs: Sequence[RunFile], part: int, parts: int) -> tuple[pa.Table, int]:
-    """The rows of the `part`-th of `parts` ranges in all runs, and how many were read for them."""
+def read_range(runs: Sequence[RunFile], part: int, parts: int, below: int = 2**64) -> tuple[pa.Table, int]:
+    """The rows of the `part`-th of `parts` ranges in all runs, and how many were read for them.
+
+    Only those whose pair hash is below `below`, which is beyond the range's first one.
+    """
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         read = list(pool.map(partial(read_run, part=part, parts=parts), runs))
     tables = [table for table in read if table is not None]
     table = pa.concat_tables(tables) if tables else _no_pairs()
     count = len(table)
-    if any(run.cuts < parts for run in runs):
+    if below < 2**64 or any(run.cuts < parts for run in runs):
         edges = [int(edge) for edge in bounds(parts)] + [2**64]
         hashes = table.column("pair_hash").to_numpy()
-        inside = (hashes >= np.uint64(edges[part])) & (hashes <= np.uint64(edges[part + 1] - 1))
+        last = min(edges[part + 1], below) - 1
+        inside = (hashes >= np.uint64(edges[part])) & (hashes <= np.uint64(last))
         table = table.filter(pa.array(inside))
     return table, count
 

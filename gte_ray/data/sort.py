@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from gte_ray.data.hashing import pair_hashes, text_hashes
 from gte_ray.data.journal import write_record
+from gte_ray.data.reading import Reading
 from gte_ray.data.sorted_run import RunFile, write_run
 from gte_ray.data.sources import Chunk, read_pairs
 from gte_ray.data.split import Split
@@ -78,13 +79,15 @@ class SortJob(NamedTuple):
     unit: Unit
     key: str
     """Identifies the unit's input and all settings that shape its runs."""
-    columns: tuple[str, str] | None
+    reading: Reading
     scratch: str
     """Folder of the runs and records."""
     split: Split
     part: PartSize
     text_bytes: int
     """Of the whole source, estimated."""
+    limit: int
+    """Pairs of the source that are kept, about; 0 for all."""
 
 
 class Sorted(NamedTuple):
@@ -102,7 +105,7 @@ def sort_unit(job: SortJob) -> Iterator[Sorted]:
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("dropped", "unused", "lost_negatives")}
     layouts: set[str] = set()
     gathered: list[pa.Table] = []
-    chunks = (chunk for piece in job.unit for chunk in read_pairs(piece, job.columns))
+    chunks = (chunk for piece in job.unit for chunk in read_pairs(piece, job.reading))
     for chunk in _with_end(chunks):
         if chunk is not None:
             for name, total in counts.items():
@@ -154,7 +157,7 @@ def _write_run(tables: list[pa.Table], job: SortJob, number: int) -> tuple[Sorte
     cuts = 2 * job.part.number(job.text_bytes / (size / len(pairs)), job.text_bytes)
     path = storage.join(job.scratch, f"{job.key}-{number}.run")
     # All that the whole source will hold out, and more: the more rows, the fewer of these.
-    aside = job.split.is_held_out(queries, len(pairs))
+    aside = job.split.is_held_out(queries, min(len(pairs), job.limit or len(pairs)))
     storage.write_bytes(path + HELD_OUT, np.stack([queries[aside], documents[aside]]).tobytes())
     file = write_run(path, whole, pairs, np.lexsort((documents, queries, pairs)), cuts)
     return SortedRun(file, len(pairs), size), int(pairs.sum(dtype=np.uint64))

@@ -4,11 +4,12 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from gte_ray.data.formats import SUFFIXES, Piece, file_kind, read_items
+from gte_ray.data.reading import Reading
 from gte_ray.data.store import TASKS
 from gte_ray.data.values import Dropped, Item, Unused, reason_to_drop
 from gte_ray.errors import RunError, UsageError
@@ -31,9 +32,9 @@ class SourceSpec:
     name: str
     glob: str
     task: str
-    query: str = ""
-    """Column of the queries; empty to choose it by the names of the columns."""
-    document: str = ""
+    reading: Reading = field(default_factory=Reading)
+    limit: int = 0
+    """Pairs to keep, about: a random sample, the same whatever the order; 0 for all."""
     stamp: str = ""
     """If set, identifies the input in place of the sizes and times of its files."""
 
@@ -45,15 +46,10 @@ class SourceSpec:
             )
         if self.task not in TASKS:
             raise UsageError(f"--source {self.name}: task is {self.task!r}; allowed are {', '.join(TASKS)}")
-        if bool(self.query) != bool(self.document) or (self.query and self.query == self.document):
+        if self.limit < 0:
             raise UsageError(
-                f"--source {self.name}: columns are {self.query!r} and {self.document!r}; "
-                "allowed are two different names, or none"
+                f"--source {self.name}: limit is {self.limit}; allowed is a number of pairs, or 0 for all"
             )
-
-    @property
-    def columns(self) -> tuple[str, str] | None:
-        return (self.query, self.document) if self.query else None
 
     def files(self) -> tuple[list[FileStamp], dict[str, int]]:
         """The files of the source, and the number of matching files of other formats by file name suffix.
@@ -105,19 +101,21 @@ def parse_source(text: str) -> SourceSpec:
         raise UsageError(
             f"--source is {text!r}; allowed is NAME=GLOB:TASK or NAME=GLOB:TASK:QUERY_COLUMN,DOCUMENT_COLUMN"
         )
-    return SourceSpec(
-        match["name"], match["glob"], match["task"], match["query"] or "", match["document"] or ""
-    )
+    try:
+        reading = Reading(match["query"] or "", match["document"] or "")
+    except UsageError as error:
+        raise UsageError(f"--source {match['name']}: {error}") from error
+    return SourceSpec(match["name"], match["glob"], match["task"], reading)
 
 
-def check_file(uri: str, columns: tuple[str, str] | None) -> None:
+def check_file(uri: str, reading: Reading) -> None:
     """Raises RunError for what shows at the start: a cut-off Parquet file, missing or ambiguous columns."""
-    next(read_items(Piece(uri), columns), None)
+    next(read_items(Piece(uri), reading), None)
 
 
-def read_pairs(piece: Piece, columns: tuple[str, str] | None) -> Iterator[Chunk]:
+def read_pairs(piece: Piece, reading: Reading) -> Iterator[Chunk]:
     """Yields the pairs of a piece in chunks of bounded size. Raises RunError, with the file's name, if unreadable."""
-    items = read_items(piece, columns)
+    items = read_items(piece, reading)
     full = True
     while full:
         chunk, full = _chunk(items)

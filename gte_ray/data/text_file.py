@@ -36,10 +36,11 @@ UTF_8 = "utf-8-sig"
 class TextFile:
     """An open text file. Raises RunError if its first bytes are those of something else."""
 
-    def __init__(self, uri: str):
+    def __init__(self, uri: str, encoding: str = ""):
+        """`encoding` is that of the file; empty to tell it by a byte order mark."""
         self.uri = uri
         self._raw, plain = _decompressed(uri)
-        self._encoding = _encoding(self._raw, uri)
+        self._encoding = encoding or _encoding(self._raw, uri)
         self.head = self._raw.peek(_HEAD_BYTES)[:_HEAD_BYTES].decode(self._encoding, "ignore")
         # A lone carriage return ends a line only in files without other line ends.
         self._newline = "\n" if b"\n" in self._raw.peek(_HEAD_BYTES) else ""

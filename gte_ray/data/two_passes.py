@@ -10,7 +10,15 @@ from gte_ray.data.hashing import digest
 from gte_ray.data.ids import VOCABULARY_ROWS, Report, Tokenization, vocabulary_texts
 from gte_ray.data.inputs import Input, unit_keys
 from gte_ray.data.journal import read_records, scratch_folder
-from gte_ray.data.merge import Merge, MergedRange, MergeJob, first_pairs, held_out_documents, merge_range
+from gte_ray.data.merge import (
+    Kept,
+    Merge,
+    MergedRange,
+    MergeJob,
+    first_pairs,
+    held_out_documents,
+    merge_range,
+)
 from gte_ray.data.sort import PartSize, SortedUnit, SortJob, sort_unit
 from gte_ray.data.sorted_run import RunFile
 from gte_ray.data.split import Split
@@ -22,6 +30,8 @@ from gte_ray.runtime.pool import run_tasks
 
 SHARED = "document held out"
 """Reason for which pairs are dropped with --held-out-documents."""
+BEYOND = "beyond the limit"
+"""Reason for which pairs of a source with a limit are dropped."""
 
 
 @dataclass
@@ -41,6 +51,10 @@ class SortedSource:
         return sum(unit.rows for unit in self.units)
 
     @property
+    def kept(self) -> Kept:
+        return Kept.of(self.rows, self.listed.source.limit)
+
+    @property
     def runs(self) -> tuple[RunFile, ...]:
         return tuple(run.file for unit in self.units for run in unit.runs)
 
@@ -50,8 +64,9 @@ class SortedSource:
 
     @property
     def pairs(self) -> str:
-        """Digest of the pairs as they were read, duplicates included, and of the split."""
-        return digest(sum(unit.checksum for unit in self.units) % 2**64, self.rows, asdict(self.split))
+        """Digest of the pairs as they were read, duplicates included, of which of them are kept, and of the split."""
+        checksum = sum(unit.checksum for unit in self.units) % 2**64
+        return digest(checksum, self.rows, self.kept, asdict(self.split))
 
     def check(self) -> None:
         """Raises RunError if the source has no pair."""
@@ -67,14 +82,14 @@ class SortedSource:
 
     def first_texts(self) -> list[str]:
         """The texts that a vocabulary is trained on: those that the finished source would give."""
-        rows = first_pairs(self.runs, VOCABULARY_ROWS, self.rows, self.split)
+        rows = first_pairs(self.runs, VOCABULARY_ROWS, self.kept, self.split)
         return vocabulary_texts(rows)
 
     def described(self, info: SourceInfo) -> SourceInfo:
         """`info` with what only the first pass knows."""
-        shared = info.dropped.get(SHARED, 0)
-        dropped = self.dropped + Counter({SHARED: shared})
-        dropped["duplicate"] = self.rows - info.rows - info.held_out - shared
+        later = Counter({reason: info.dropped.get(reason, 0) for reason in (SHARED, BEYOND)})
+        dropped = self.dropped + later
+        dropped["duplicate"] = self.rows - info.rows - info.held_out - later.total()
         counts = [unit.counts for unit in self.units]
         return replace(
             info,
@@ -105,7 +120,17 @@ def sort_sources(
         sources[listed.source.name].units += [done[key] for key in keys if key in done]
         size = text_bytes(listed.files)
         jobs += [
-            SortJob(listed.source.name, unit, key, listed.source.columns, scratch, split, part, size)
+            SortJob(
+                listed.source.name,
+                unit,
+                key,
+                listed.source.reading,
+                scratch,
+                split,
+                part,
+                size,
+                listed.source.limit,
+            )
             for unit, key in zip(units, keys, strict=True)
             if key not in done
         ]
@@ -134,19 +159,19 @@ def merge_sources(
         done[name] = {merged.index: merged for merged in records.values()}
         if not records:
             delete_folder(uri, merge.folder)
-        elif len(records) == merge.parts:
+        elif len(records) == merge.jobs:
             yield by_name[name], _info(by_name[name], merge, done[name])
     jobs = [
         MergeJob(name, index)
         for name, merge in merges.items()
-        for index in range(merge.parts)
+        for index in range(merge.jobs)
         if index not in done[name]
     ]
     for result in run_tasks(jobs, partial(merge_range, merges=merges)):
         merged = result.range
         report(f"sorting {result.source}", merged.part.rows + merged.held_out.rows)
         done[result.source][merged.index] = merged
-        if len(done[result.source]) == merges[result.source].parts:
+        if len(done[result.source]) == merges[result.source].jobs:
             source = by_name[result.source]
             yield source, _info(source, merges[source.name], done[source.name])
 
@@ -161,8 +186,8 @@ def _merge(uri: str, source: SortedSource, part: PartSize, tokenization: Tokeniz
         storage.join(scratch_folder(uri, source.name), folder),
         part.number(source.rows, sum(unit.bytes for unit in source.units)),
         source.split,
-        source.rows,
-        held_out_documents(source.runs, source.split, source.rows),
+        source.kept,
+        held_out_documents(source.runs, source.split, source.kept),
         tokenization,
     )
 
@@ -172,9 +197,11 @@ def _files(uri: str, merged: MergedRange) -> list[tuple[str, int]]:
 
 
 def _info(source: SortedSource, merge: Merge, done: Mapping[int, MergedRange]) -> SourceInfo:
-    merged = [done[index] for index in range(merge.parts)]
+    merged = [done[index] for index in range(merge.jobs)]
     shared = sum(range.shared for range in merged)
-    dropped = source.split.held_out_documents
+    dropped = {BEYOND: source.rows - sum(range.rows for range in merged)}
+    if source.split.held_out_documents:
+        dropped[SHARED], shared = shared, 0
     return SourceInfo(
         name=source.name,
         task=source.listed.source.task,
@@ -182,8 +209,8 @@ def _info(source: SortedSource, merge: Merge, done: Mapping[int, MergedRange]) -
         held_out=sum(range.held_out.rows for range in merged),
         negatives=sum(range.negatives for range in merged),
         read=source.rows,
-        dropped={SHARED: shared} if dropped else {},
-        shared_documents=0 if dropped else shared,
+        dropped=dropped,
+        shared_documents=shared,
         reader="",
         input_fingerprint="",
         # With the numbers of rows on both sides of the split, which tell which side a pair is on.

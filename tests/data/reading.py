@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gte_ray.data.formats import Piece
+from gte_ray.data.reading import Reading
 from gte_ray.data.sources import check_file, read_pairs
 
 
@@ -24,8 +25,12 @@ class Read(NamedTuple):
 
 
 def read(path: Any, columns: tuple[str, str] | None = None) -> Read:
-    check_file(str(path), columns)
-    chunks = list(read_pairs(Piece(str(path)), columns))
+    return read_as(path, Reading(*columns or ()))
+
+
+def read_as(path: Any, reading: Reading) -> Read:
+    check_file(str(path), reading)
+    chunks = list(read_pairs(Piece(str(path)), reading))
     pairs = [tuple(row.values()) for chunk in chunks for row in chunk.table.to_pylist()]
     counts = [
         dict(sum((Counter(getattr(chunk, name)) for chunk in chunks), Counter()))

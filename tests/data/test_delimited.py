@@ -89,7 +89,7 @@ def test_a_quote_that_is_not_closed_does_not_swallow_what_follows(rows, tmp_path
 def test_a_file_without_a_line_of_names_is_refused(tmp_path):
     for name, content in (("c.tsv", "0\tfirst passage\n1\tsecond\n"), ("c.csv", "how tall is it,ten feet\n")):
         (tmp_path / name).write_text(content)
-        with pytest.raises(RunError, match="a CSV or TSV file needs a line of names first"):
+        with pytest.raises(RunError, match="a CSV or TSV file without a line of names needs `columns`"):
             read(tmp_path / name)
 
 

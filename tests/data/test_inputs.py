@@ -6,6 +6,7 @@ import pytest
 
 from gte_ray.data.ids import Ids
 from gte_ray.data.prepare_store import prepare
+from gte_ray.data.reading import Reading
 from gte_ray.data.sources import SourceSpec
 from gte_ray.data.store import open_store
 from gte_ray.errors import RunError, UsageError
@@ -31,7 +32,7 @@ NO_PAIRS = [
 
 @pytest.mark.parametrize(("rows", "columns", "message"), NO_PAIRS)
 def test_a_source_without_a_pair_is_refused_and_the_others_stay(rows, columns, message, tmp_path):
-    bad = SourceSpec("bad", str(write_lines(tmp_path / "bad.jsonl", rows)), "code", *(columns or ()))
+    bad = SourceSpec("bad", str(write_lines(tmp_path / "bad.jsonl", rows)), "code", Reading(*columns or ()))
     good = small("good", tmp_path)
     with pytest.raises(RunError, match=message) as caught:
         prepare(str(tmp_path / "store"), [good, bad])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gte_ray.data.reading import Reading
 from gte_ray.data.sources import check_file
 from gte_ray.errors import RunError
 from tests.data.reading import json_lines, read
@@ -118,7 +119,7 @@ def test_rows_that_may_say_that_they_are_no_pair_are_refused_or_named(name, kind
     with pytest.raises(
         RunError, match=f"the column '{name}' may say of a row that its texts do not belong"
     ) as caught:
-        check_file(str(path), None)
+        check_file(str(path), Reading())
     assert "NAME=GLOB:TASK:sentence1,sentence2" in str(caught.value)
     found = read(path, ("sentence1", "sentence2"))
     assert (len(found.pairs), found.unused) == (2, {name: 2})
@@ -158,7 +159,7 @@ UNCLEAR = [
 def test_columns_are_never_guessed(row, tmp_path):
     (tmp_path / "file.jsonl").write_bytes(json_lines(row, row))
     with pytest.raises(RunError) as caught:
-        check_file(str(tmp_path / "file.jsonl"), None)
+        check_file(str(tmp_path / "file.jsonl"), Reading())
     message = str(caught.value)
     assert ("cannot tell queries from documents" in message) or ("is there twice" in message)
     assert message.isprintable()

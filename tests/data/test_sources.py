@@ -3,6 +3,7 @@
 import pytest
 
 from gte_ray.data.formats import Piece
+from gte_ray.data.reading import Reading
 from gte_ray.data.sources import SourceSpec, check_file, parse_source, read_pairs
 from gte_ray.data.store import TASKS
 from gte_ray.errors import RunError, UsageError
@@ -124,7 +125,7 @@ def test_a_document_of_10_mb_and_chunks_of_bounded_size(tmp_path, monkeypatch):
     path.write_bytes(json_lines(["q", "x" * 10_000_000], ["r", "d"], ["", "d"]))
     assert [len(d) for _, d, _ in read(path)[0]] == [10_000_000, 1]
     monkeypatch.setattr("gte_ray.data.sources.CHUNK_CHARACTERS", 1_000)
-    chunks = list(read_pairs(Piece(str(path)), None))
+    chunks = list(read_pairs(Piece(str(path)), Reading()))
     assert [len(chunk.table) for chunk in chunks] == [1, 1]
     assert chunks[1].dropped == {"empty": 1}
 
@@ -138,13 +139,13 @@ def test_named_columns_that_are_not_there_are_found_before_the_work(name, tmp_pa
     }
     (tmp_path / name).write_bytes(content[name.split(".")[1]])
     with pytest.raises(RunError, match="there is no column 'answer'; there are 'query', 'text'"):
-        check_file(str(tmp_path / name), ("query", "answer"))
+        check_file(str(tmp_path / name), Reading("query", "answer"))
 
 
 def test_sources_as_flags():
     assert parse_source("a.b-c=x/*.csv:code") == SourceSpec("a.b-c", "x/*.csv", "code")
     assert parse_source("a=s3://b/x=1/*.parquet:news:first name,second") == SourceSpec(
-        "a", "s3://b/x=1/*.parquet", "news", "first name", "second"
+        "a", "s3://b/x=1/*.parquet", "news", Reading("first name", "second")
     )
 
 
@@ -155,7 +156,7 @@ def test_sources_as_flags():
         ("a=b", "allowed is NAME=GLOB:TASK"),
         ("a=b:poems", ", ".join(TASKS)),
         ("a=b:code:query", ", ".join(TASKS)),
-        ("a=b:code:same,same", "two different names"),
+        ("a=b:code:same,same", "two different ones"),
         ("..=b:code", "name is '..'; allowed are letters"),
         (".builtin=b:code", "name is '.builtin'; allowed are letters"),
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gte_ray.cli.tables import store_notes
+from gte_ray.cli.store_tables import store_notes
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.sources import SourceSpec
 from gte_ray.data.split import Split

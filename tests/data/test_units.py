@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gte_ray.data.formats import Piece, read_items
+from gte_ray.data.reading import Reading
 from gte_ray.data.units import LARGEST_UNIT, MOST_UNITS, SMALLEST_UNIT, cut, text_bytes
 from gte_ray.data.values import Pair, Unused
 from gte_ray.runtime.storage import FileStamp
@@ -59,7 +60,7 @@ def test_compressed_files_hold_more_text_than_their_size():
 
 def items(path: Path, count: int) -> tuple[list[list[Pair]], dict[str, int]]:
     """The pairs of each piece, and the columns that none of them reads."""
-    pieces = [list(read_items(Piece(str(path), index, count), None)) for index in range(count)]
+    pieces = [list(read_items(Piece(str(path), index, count), Reading())) for index in range(count)]
     unused: dict[str, int] = {}
     for piece in pieces:
         for item in piece:

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gte_ray.data.layouts import HEAD_ROWS
+from gte_ray.data.reading import Reading
 from gte_ray.data.sources import check_file
 from gte_ray.errors import RunError
 from tests.data.reading import json_lines, read
@@ -83,7 +84,7 @@ def test_columns_of_ids_and_of_printed_lists_are_refused(row, message, kind, tmp
         with path.open("w", newline="") as file:
             csv.writer(file).writerows([list(row), row.values(), row.values()])
     with pytest.raises(RunError, match=re.escape(message)):
-        check_file(str(path), None)
+        check_file(str(path), Reading())
     assert len(read(path, tuple(row)).pairs) == 2
 
 

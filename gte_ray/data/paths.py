@@ -1,0 +1,117 @@
+"""Fields of a row by path, and texts made of several fields, as a source's settings name them.
+
+title                       a column of that very name, whatever characters are in it
+answers[0].text             the field `text` of the first answer
+answers[1:].text            those of all others: a list
+{title}\n{body.text}        a text of two fields
+"""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from gte_ray.errors import UsageError
+
+Step = str | int | slice
+_STEP = re.compile(r"\.?([^.\[\]{}]+)|\[(-?\d*)(:?)(-?\d*)\]")
+_BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|([{}])")
+
+
+class Path:
+    """The way from a row to one of its fields. What is no path, such as `[a`, is the name of a column."""
+
+    def __init__(self, text: str):
+        self.text = text
+        self.steps = tuple(_steps(text)) or (text,)
+
+    def __call__(self, row: Any) -> Any:
+        """The value, a list where the path has a slice, or None if the row has no such field."""
+        if isinstance(row, dict) and self.text in row:
+            return row[self.text]
+        return _follow(row, self.steps)
+
+    @property
+    def column(self) -> str:
+        """The column that the path begins with; empty if it begins with a position."""
+        return self.steps[0] if isinstance(self.steps[0], str) else ""
+
+
+class Template:
+    """A path, or a text with paths in braces; `{{` and `}}` stand for braces. Raises UsageError for what is none."""
+
+    def __init__(self, text: str):
+        self.text = text
+        self.parts: list[str | Path] = list(_parts(text)) if _BRACES.search(text) else [Path(text)]
+
+    @property
+    def paths(self) -> list[Path]:
+        return [part for part in self.parts if isinstance(part, Path)]
+
+    def __call__(self, row: Any) -> Any:
+        """The value of a path as it is; otherwise a text, or None if no field of it is there."""
+        if len(self.parts) == 1 and isinstance(self.parts[0], Path):
+            return self.parts[0](row)
+        values = [part if isinstance(part, str) else _text(part(row)) for part in self.parts]
+        found = any(value for value, part in zip(values, self.parts, strict=True) if isinstance(part, Path))
+        return "".join(values).strip() if found else None
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return " ".join(map(_text, value)) if isinstance(value, list) else str(value)
+
+
+def _parts(text: str) -> Iterator[str | Path]:
+    end = 0
+    for match in _BRACES.finditer(text):
+        if match[2]:
+            raise UsageError(
+                f"{text!r} has a single {match[2]!r}; a field is {{name}}, a brace is written twice"
+            )
+        yield text[end : match.start()] + (match[0][0] if match[1] is None else "")
+        if match[1] is not None:
+            yield Path(match[1])
+        end = match.end()
+    yield text[end:]
+
+
+def _steps(text: str) -> list[Step]:
+    """The steps of a path; empty if `text` is none."""
+    steps: list[Step] = []
+    position = 0
+    while position < len(text):
+        match = _STEP.match(text, position)
+        if match is None or (match[0].startswith(".") and position == 0):
+            return []
+        position = match.end()
+        name, start, colon, stop = match.groups()
+        if name is not None:
+            steps.append(name)
+        elif colon or not start:
+            steps.append(slice(int(start) if start else None, int(stop) if stop else None))
+        else:
+            steps.append(int(start))
+    return steps
+
+
+def _follow(value: Any, steps: tuple[Step, ...]) -> Any:
+    for number, step in enumerate(steps):
+        if isinstance(step, str):
+            value = value.get(step) if isinstance(value, dict) else None
+        elif not isinstance(value, list):
+            return None
+        elif isinstance(step, int):
+            value = value[step] if -len(value) <= step < len(value) else None
+        else:
+            rest = steps[number + 1 :]
+            found = [_follow(item, rest) for item in value[step]]
+            nested = any(isinstance(later, slice) for later in rest)
+            return [item for inner in found for item in inner or []] if nested else found
+    return value
+
+
+@lru_cache(maxsize=256)
+def template(text: str) -> Template:
+    return Template(text)

@@ -1,0 +1,77 @@
+"""Files of sources in TOML: where each source lies and how its rows become pairs.
+
+[sources.tickets]
+files = "s3://bucket/tickets/*.jsonl.zst"
+task = "community-qa"
+query = "{subject}\\n{body.text}"
+document = "answers[0].text"
+negatives = "answers[1:].text"
+where = "score >= 3 and lang == 'en'"
+limit = 2_000_000
+"""
+
+import tomllib
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
+from gte_ray.data.reading import Reading
+from gte_ray.data.sources import SourceSpec
+from gte_ray.errors import RunError, UsageError
+from gte_ray.runtime import storage
+
+_READING = {field.name for field in fields(Reading)}
+KEYS = {"files": str, "task": str, "limit": int} | {
+    name: list if name == "columns" else str for name in sorted(_READING)
+}
+"""What a source may have, and the type of each."""
+
+
+def read_source_file(uri: str) -> list[SourceSpec]:
+    """The sources of a TOML file; relative patterns are those of the working directory, as on the command line.
+
+    Raises RunError for a file that cannot be read, UsageError with one sentence for a key or value that cannot be used.
+    """
+    try:
+        content = tomllib.loads(storage.read_bytes(uri).decode())
+    except FileNotFoundError as error:
+        raise RunError(f"{uri}: missing") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{uri}: not a TOML file ({error})") from error
+    _refuse_other_keys(content, {"sources": dict}, uri)
+    sources = content.get("sources")
+    if not isinstance(sources, dict) or not sources:
+        raise UsageError(f"{uri}: has no sources; each begins with a line such as [sources.tickets]")
+    return [_source(name, value, f"{uri}: sources.{name}") for name, value in sources.items()]
+
+
+def _source(name: str, value: Any, place: str) -> SourceSpec:
+    if not isinstance(value, dict):
+        raise UsageError(f"{place} is {value!r}; allowed is a table of settings")
+    _refuse_other_keys(value, KEYS, place)
+    for key, kind in KEYS.items():
+        if key in value and (type(value[key]) is not kind or not _texts(value[key])):
+            allowed = {str: "a text", int: "a whole number", list: "a list of texts"}[kind]
+            raise UsageError(f"{place}: {key} is {value[key]!r}; allowed is {allowed}")
+    missing = [key for key in ("files", "task") if not value.get(key)]
+    if missing:
+        raise UsageError(f"{place}: has no {missing[0]}, which each source needs")
+    settings: dict[str, Any] = {key: item for key, item in value.items() if key in _READING}
+    if "columns" in settings:
+        settings["columns"] = tuple(settings["columns"])
+    try:
+        return SourceSpec(name, value["files"], value["task"], Reading(**settings), value.get("limit", 0))
+    except UsageError as error:
+        raise UsageError(f"{place}: {str(error).removeprefix(f'--source {name}: ')}") from error
+
+
+def _texts(value: Any) -> bool:
+    return not isinstance(value, list) or (bool(value) and all(isinstance(item, str) for item in value))
+
+
+def _refuse_other_keys(value: dict[str, Any], allowed: dict[str, type], place: str) -> None:
+    for key in value:
+        if key not in allowed:
+            nearest = get_close_matches(key, allowed, 1)
+            hint = f"; {nearest[0]!r} is nearest" if nearest else ""
+            raise UsageError(f"{place}: there is no setting {key!r}{hint}; allowed are {', '.join(allowed)}")

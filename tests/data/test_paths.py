@@ -1,0 +1,127 @@
+"""Fields by path and texts of several fields, and conditions on rows that are parsed and never run."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gte_ray.data.paths import Path, Template
+from gte_ray.data.where import Condition
+from gte_ray.errors import UsageError
+
+ROW = {
+    "title": "t",
+    "body": {"text": "b", "n": 3},
+    "answers": [{"text": "a0", "by": ["x", "y"]}, {"text": "a1"}, {"by": ["z"]}],
+    "a.b": "dotted",
+    "score": "4",
+    "label": 1,
+    "lang": "en",
+    "empty": None,
+    "flag": True,
+    "the name": "n",
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("title", "t"),
+        ("body.text", "b"),
+        ("answers[0].text", "a0"),
+        ("answers[-2].text", "a1"),
+        ("answers[1:].text", ["a1", None]),
+        ("answers[:2].text", ["a0", "a1"]),
+        ("answers[].by[]", ["x", "y", "z"]),
+        ("answers[].by[0]", ["x", None, "z"]),
+        ("answers[7].text", None),
+        ("answers.text", None),
+        ("title[0]", None),
+        ("body.none.deeper", None),
+        ("a.b", "dotted"),
+        ("the name", "n"),
+        ("[no path", None),
+    ],
+)
+def test_paths(path, value):
+    assert Path(path)(ROW) == value
+
+
+def test_positions_of_a_row_that_is_a_list():
+    assert Path("[1]")(["q", "d"]) == "d"
+    assert Path("[1].text")(["q", {"text": "d"}]) == "d"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{title}\n{body.text}", "t\nb"),
+        ("{title}: {empty}", "t:"),
+        ("{empty}{none}", None),
+        ("{{{title}}} {body.n}", "{t} 3"),
+        ("{answers[:2].text}", "a0 a1"),
+        ("answers[:2].text", ["a0", "a1"]),
+        ("title", "t"),
+    ],
+)
+def test_templates(text, value):
+    assert Template(text)(ROW) == value
+
+
+@pytest.mark.parametrize("text", ["{title", "title}", "{a{b}}"])
+def test_braces_that_are_not_closed(text):
+    with pytest.raises(UsageError, match=r"a field is \{name\}, a brace is written twice"):
+        Template(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("score >= 3", True),
+        ("score >= 5", False),
+        ("2 < score < 5 and lang == 'en'", True),
+        ("lang in ('de', 'en')", True),
+        ("lang not in ['de', 'en']", False),
+        ("'e' in lang", True),
+        ("label == 1", True),
+        ("label == '1'", True),
+        ("label != 1 or title == 't'", True),
+        ("not lang == 'de'", True),
+        ("len(title) == 1 and len(answers) > 2", True),
+        ("len(none) == 0", True),
+        ("body.n == 3 and answers[0].text == 'a0'", True),
+        ("none > 3", False),
+        ("none <= 3", False),
+        ("empty == null", True),
+        ("title > 3", False),
+        ("flag == true", True),
+        ("flag", True),
+        ("flag == 1", False),
+        ("row['the name'] == 'n' and row['a.b'] == 'dotted'", True),
+        ("-1 < body.n", True),
+    ],
+)
+def test_conditions(text, holds):
+    assert Condition(text)(ROW) is holds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "score >=", "open('x')", "score + 1 > 2", "title.upper() == 'T'", "len(title, 2) > 1", "lambda: 1",
+     "title is None", "[x for x in answers]", "__import__('os').system('true')", "f'{title}'"],
+)  # fmt: skip
+def test_what_is_no_condition_is_refused(text):
+    with pytest.raises(UsageError, match=r"cannot be used; allowed are fields, texts, numbers"):
+        Condition(text)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3)
+
+
+@given(SCALARS, SCALARS, st.sampled_from(["==", "!=", "<", "<=", ">", ">="]))
+def test_any_values_can_be_compared(left, right, sign):
+    """Against Python's own comparison where both are of one kind."""
+    found = Condition(f"a {sign} b")({"a": left, "b": right})
+    if type(left) is type(right) and left is not None:
+        assert found is eval(f"left {sign} right")
+    else:
+        assert isinstance(found, bool)

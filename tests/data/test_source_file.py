@@ -1,0 +1,221 @@
+"""A file of sources gives the pairs that its settings say, whatever the format, or one sentence."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gte_ray.data.prepare_store import prepare
+from gte_ray.data.preview import preview
+from gte_ray.data.reading import Reading
+from gte_ray.data.source_file import read_source_file
+from gte_ray.data.sources import SourceSpec, parse_source
+from gte_ray.errors import RunError, UsageError
+from tests.data.conftest import make_pairs, write_lines
+from tests.data.preparing import pairs_of, rows_of
+from tests.data.reading import read_as
+
+TICKETS = [
+    {
+        "subject": "s1",
+        "body": {"text": "b1"},
+        "score": 5,
+        "lang": "en",
+        "answers": [{"text": "a"}, {"text": "n"}],
+    },
+    {"subject": "s2", "body": {"text": "b2"}, "score": 1, "lang": "en", "answers": [{"text": "c"}]},
+    {
+        "subject": "s3",
+        "body": {},
+        "score": 9,
+        "lang": "en",
+        "answers": [{"text": "e"}, {"text": "m"}, {"text": "o"}],
+    },
+    {"subject": "s4", "body": {"text": "b4"}, "score": 9, "lang": "de", "answers": []},
+    {"subject": "s5", "body": {"text": "b5"}, "score": 9, "lang": "en", "answers": []},
+]
+SETTINGS = Reading(
+    query="{subject}\n{body.text}",
+    document="answers[0].text",
+    negatives="answers[1:].text",
+    where="score >= 3 and lang == 'en'",
+)
+
+
+def write(path, rows):
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    else:
+        write_lines(path, rows)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])
+def test_fields_of_any_depth_with_a_condition(tmp_path, suffix):
+    found = read_as(write(tmp_path / f"tickets{suffix}", TICKETS), SETTINGS)
+    assert found.pairs == [("s1\nb1", "a", ["n"]), ("s3", "e", ["m", "o"])]
+    assert found.dropped == {"not as where says": 2, "null": 1}
+    assert found.unused == {}
+
+
+def test_a_list_of_documents_gives_a_pair_for_each_and_unread_columns_are_told(tmp_path):
+    rows = [{"q": "q1", "d": ["a", "b"], "id": 1}, {"q": "q2", "d": [], "id": 2}]
+    found = read_as(write(tmp_path / "x.jsonl", rows), Reading("q", "d[].x"))
+    assert found.dropped == {"not a pair": 1, "null": 2}
+    rows = [{"q": "q1", "d": [{"x": "a"}, {"x": "b"}], "id": 1}]
+    found = read_as(write(tmp_path / "y.jsonl", rows), Reading("q", "d[].x"))
+    assert (found.pairs, found.unused) == ([("q1", "a", []), ("q1", "b", [])], {"id": 1})
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv"])
+def test_a_condition_decides_of_labels_that_are_refused_without(tmp_path, suffix):
+    """The columns are those of known names."""
+    rows = [
+        {"question1": f"q{i}", "question2": f"d{i}", "is_duplicate": i % 2, "id": f"i{i}"} for i in range(4)
+    ]
+    path = tmp_path / f"quora{suffix}"
+    if suffix == ".csv":
+        lines = [",".join(map(str, row.values())) for row in rows]
+        path.write_text("\n".join([",".join(rows[0]), *lines]))
+    else:
+        write(path, rows)
+    with pytest.raises(
+        RunError, match=r"'is_duplicate' may say of a row .* say which rows are pairs by `where`"
+    ):
+        read_as(path, Reading())
+    found = read_as(path, Reading(where="is_duplicate == 1"))
+    assert [pair[:2] for pair in found.pairs] == [("q1", "d1"), ("q3", "d3")]
+    assert (found.dropped, found.unused) == ({"not as where says": 2}, {"id": 2})
+
+
+def test_a_file_without_a_line_of_names_in_another_encoding(tmp_path):
+    (tmp_path / "faq.csv").write_bytes("1;Wo ist Köln?;Am Rhein\n2;Warum?;Darum\n".encode("latin-1"))
+    reading = Reading(
+        "question", "answer", columns=("id", "question", "answer"), encoding="latin-1", delimiter=";"
+    )
+    found = read_as(tmp_path / "faq.csv", reading)
+    assert found.pairs == [("Wo ist Köln?", "Am Rhein", []), ("Warum?", "Darum", [])]
+    assert found.unused == {"id": 2}
+    (tmp_path / "triples.tsv").write_text('q "1"\tp\tn\nonly two\tfields\n')
+    found = read_as(tmp_path / "triples.tsv", Reading(columns=("query", "positive", "negative")))
+    assert (found.pairs, found.dropped) == ([('q "1"', "p", ["n"])], {"not a pair": 1})
+
+
+def test_a_column_that_is_not_there_is_told(tmp_path):
+    path = write(tmp_path / "x.parquet", [{"q": "q", "d": {"text": "d"}}])
+    with pytest.raises(RunError, match="there is no column 'e'; there are 'q', 'd'"):
+        read_as(path, Reading("q", "e.text"))
+
+
+TOML = """
+[sources.tickets]
+files = "{folder}/*.jsonl"
+task = "community-qa"
+query = "{{subject}}\\n{{body.text}}"
+document = "answers[0].text"
+negatives = "answers[1:].text"
+where = "score >= 3 and lang == 'en'"
+limit = 100
+
+[sources.plain]
+files = "x.tsv"
+task = "news"
+columns = ["query", "document"]
+"""
+
+
+def test_a_file_of_sources(tmp_path):
+    (tmp_path / "sources.toml").write_text(TOML.format(folder=tmp_path))
+    tickets, plain = read_source_file(str(tmp_path / "sources.toml"))
+    assert tickets == SourceSpec("tickets", f"{tmp_path}/*.jsonl", "community-qa", SETTINGS, 100)
+    assert plain == SourceSpec("plain", "x.tsv", "news", Reading(columns=("query", "document")))
+    (tmp_path / "flag.toml").write_text('[sources.a]\nfiles="x"\ntask="code"\nquery="q"\ndocument="d.e"')
+    assert read_source_file(str(tmp_path / "flag.toml")) == [parse_source("a=x:code:q,d.e")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[sources.a", "not a TOML file"),
+        ("", "has no sources; each begins with a line such as"),
+        ("[source.a]\nfiles='x'", "there is no setting 'source'; 'sources' is nearest"),
+        (
+            "[sources.a]\nfile='x'",
+            "sources.a: there is no setting 'file'; 'files' is nearest; allowed are files, task",
+        ),
+        ("[sources.a]\nfiles='x'", "sources.a: has no task, which each source needs"),
+        ("[sources.a]\nfiles='x'\ntask='poems'", "sources.a: task is 'poems'; allowed are web-page"),
+        (
+            "[sources.a]\nfiles='x'\ntask='code'\nlimit='3'",
+            "sources.a: limit is '3'; allowed is a whole number",
+        ),
+        (
+            "[sources.a]\nfiles='x'\ntask='code'\nlimit=-3",
+            "sources.a: limit is -3; allowed is a number of pairs",
+        ),
+        ("[sources.a]\nfiles='x'\ntask='code'\ncolumns=[1]", "columns is [1]; allowed is a list of texts"),
+        ("[sources.a]\nfiles='x'\ntask='code'\nquery='q'", "sources.a: query and document are 'q' and ''"),
+        ("[sources.a]\nfiles='x'\ntask='code'\nwhere='a = 1'", "sources.a: where is 'a = 1'"),
+        (
+            "[sources.a]\nfiles='x'\ntask='code'\nencoding='latin-99'",
+            "encoding is 'latin-99'; allowed is one that",
+        ),
+        (
+            "[sources.a]\nfiles='x'\ntask='code'\ndelimiter='::'",
+            "delimiter is '::'; allowed is one character",
+        ),
+        (
+            "[sources.a]\nfiles='x'\ntask='code'\nnegatives='n'",
+            "negatives are named, but not query and document",
+        ),
+        ("[sources.a]\nfiles='x'\ntask='code'\nquery='{q'\ndocument='d'", "has a single '{'"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence(tmp_path, text, message):
+    path = tmp_path / "sources.toml"
+    path.write_text(text)
+    with pytest.raises((RunError, UsageError)) as caught:
+        read_source_file(str(path))
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def test_a_file_of_sources_that_is_missing(tmp_path):
+    with pytest.raises(RunError, match=r"none\.toml: missing"):
+        read_source_file(str(tmp_path / "none.toml"))
+
+
+def test_a_preview_reads_the_beginning_of_a_source(tmp_path):
+    write(tmp_path / "1.jsonl", TICKETS)
+    (tmp_path / "2.jsonl").write_text("")
+    found = preview(SourceSpec("t", f"{tmp_path}/*.jsonl", "code", SETTINGS), 1)
+    assert [pair[:3] for pair in found.pairs] == [("s1\nb1", "a", ["n"])]
+    assert (found.files, found.read, found.dropped) == (2, 5, {"not as where says": 2, "null": 1})
+
+
+@pytest.mark.usefixtures("ray_local")
+@pytest.mark.parametrize("held_out_documents", [False, True])
+def test_a_limit_is_a_sample_that_does_not_depend_on_the_order(tmp_path, held_out_documents, monkeypatch):
+    monkeypatch.setattr("gte_ray.data.prepare_store.PART_ROWS", 100)
+    rows = [(query, f"document {n % 700}") for n, (query, _) in enumerate(make_pairs(2_000))]
+    stores = []
+    for name, order in (("a", rows), ("b", rows[::-1])):
+        path = write_lines(tmp_path / f"{name}.jsonl", [*order, *order[:50]])
+        spec = SourceSpec("s", str(path), "code", limit=500)
+        options = {"held_out_share": 0.2, "held_out_documents": held_out_documents}
+        stores.append(prepare(str(tmp_path / f"store-{name}"), [spec], **options))
+    first, second = (store.source("s") for store in stores)
+    assert first.content == second.content
+    kept = first.rows + first.held_out + first.dropped.get("document held out", 0)
+    assert 440 < kept < 560
+    assert first.read == 2_050 == kept + first.dropped["beyond the limit"] + first.dropped.get("duplicate", 0)
+    assert 1_450 < first.dropped["beyond the limit"] < 1_610
+    held_out = {document for _, document in pairs_of(stores[0].read_held_out("s", 999))}
+    shared = sum(document in held_out for _, document in pairs_of(rows_of(stores[0], "s")))
+    assert (shared, shared > 0) == (first.shared_documents, not held_out_documents)
+    everything = prepare(str(tmp_path / "all"), [SourceSpec("s", str(tmp_path / "a.jsonl"), "code")])
+    whole = pairs_of(rows_of(everything, "s")) | pairs_of(everything.read_held_out("s", 9_999))
+    assert pairs_of(rows_of(stores[0], "s")) < whole
