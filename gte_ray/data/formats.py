@@ -1,5 +1,6 @@
 """Reads the rows of Parquet, JSON, CSV and TSV files, whole or in pieces. Text files may be compressed."""
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gte_ray.data.columns import shown
+from gte_ray.data.compressed import ARCHIVES, COMPRESSED, ERRORS, members, refuse_unknown_members, suffix_of
 from gte_ray.data.delimited import delimited_rows
 from gte_ray.data.json_rows import ARRAY, array_values, line_values
 from gte_ray.data.layouts import RowReader, head_of, read_rows
 from gte_ray.data.parquet import open_parquet
-from gte_ray.data.reading import Reading
-from gte_ray.data.text_file import COMPRESSED, TextFile
+from gte_ray.data.reading import MOST_UNUSED, Reading
+from gte_ray.data.text_file import TextFile
 from gte_ray.data.values import Item, Unused
 from gte_ray.errors import RunError
 from gte_ray.runtime import storage
@@ -34,7 +36,7 @@ class Piece:
 
 def is_compressed(uri: str) -> bool:
     """Whether a file holds several times its own size, by its name."""
-    return storage.name(uri).lower().endswith((".parquet", *COMPRESSED))
+    return suffix_of(storage.name(uri), (".parquet", *COMPRESSED, *ARCHIVES)) != ""
 
 
 def may_be_split(uri: str) -> bool:
@@ -47,9 +49,11 @@ def may_be_split(uri: str) -> bool:
 
 
 def file_kind(uri: str) -> str:
-    """The format by file name: `parquet`, `json`, `csv` or `tsv`; empty for any other."""
+    """The format by file name: `parquet`, `json`, `csv`, `tsv` or `archive`; empty for any other."""
     name = storage.name(uri).lower()
-    bare = name.removesuffix(".gz").removesuffix(".zst")
+    if suffix_of(name, ARCHIVES):
+        return "archive"
+    bare = name.removesuffix(suffix_of(name, COMPRESSED))
     if name.endswith(".parquet"):
         return "parquet"
     if bare.endswith((".jsonl", ".json", ".ndjson")):
@@ -65,16 +69,40 @@ def read_items(piece: Piece, reading: Reading) -> Iterator[Item]:
     uri = piece.uri
     try:
         if file_kind(uri) == "parquet":
-            yield from _parquet_rows(piece, reading)
+            with open_parquet(uri) as file:
+                yield from _parquet_rows(file, piece, reading)
+        elif file_kind(uri) == "archive":
+            yield from _archive_rows(uri, reading)
         else:
             yield from _text_rows(piece, reading)
-    except (pa.ArrowInvalid, OSError, EOFError, UnicodeError) as error:
-        raise RunError(f"{uri}: cannot be read to its end ({str(error).splitlines()[0]})") from error
+    except (*ERRORS, UnicodeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(f"{uri}: cannot be read to its end ({reason})") from error
 
 
-def _text_rows(piece: Piece, reading: Reading) -> Iterator[Item]:
+def _archive_rows(uri: str, reading: Reading) -> Iterator[Item]:
+    """The pairs of all members of known formats, one after another, each with its own columns."""
+    others = []
+    read = 0
+    for name, content in members(uri):
+        kind, piece = file_kind(name), Piece(f"{uri}/{name}")
+        if kind == "parquet":
+            with pq.ParquetFile(pa.BufferReader(content.read())) as file:
+                yield from _parquet_rows(file, piece, reading)
+        elif kind and kind != "archive":
+            yield from _text_rows(piece, reading, content)
+        else:
+            others.append(name)
+            continue
+        read += 1
+    if not read:
+        refuse_unknown_members(uri, others, ", ".join(SUFFIXES))
+    yield Unused({f"the file {name}": 1 for name in others[:MOST_UNUSED]})
+
+
+def _text_rows(piece: Piece, reading: Reading, member: io.BufferedReader | None = None) -> Iterator[Item]:
     uri, kind = piece.uri, file_kind(piece.uri)
-    file = TextFile(uri, reading.encoding)
+    file = TextFile(uri, reading.encoding, member)
     with file.text() as text:
         if kind != "json":
             yield from delimited_rows(text, "\t" if kind == "tsv" else ",", reading, uri)
@@ -87,25 +115,24 @@ def _text_rows(piece: Piece, reading: Reading) -> Iterator[Item]:
             yield from read_rows(values(text, uri), reading, uri)
 
 
-def _parquet_rows(piece: Piece, reading: Reading) -> Iterator[Item]:
+def _parquet_rows(file: pq.ParquetFile, piece: Piece, reading: Reading) -> Iterator[Item]:
     uri = piece.uri
-    with open_parquet(uri) as file:
-        first, last = (file.num_row_groups * k // piece.count for k in (piece.index, piece.index + 1))
-        groups = range(first, last)
-        schema, rows = file.schema_arrow, RowReader(reading.named, uri)
-        if reading.shapes:
-            yield from _shaped_parquet(file, reading, uri, groups)
-            return
-        lists = frozenset(field.name for field in schema if _is_list(field.type))
-        chosen = rows.choose(schema.names, lists)
-        for name in (chosen.query, chosen.document):
-            if name and not _may_hold_texts(schema.field(name).type):
-                kind = schema.field(name).type
-                raise RunError(f"{uri}: the column {name!r} holds {kind}, not texts; name other columns")
-        # The first piece looks at the beginning of the file, whose values may not be texts.
-        yield from rows.read(_parquet_values(file, chosen.names, groups), [] if piece.index else None)
-        count = sum(file.metadata.row_group(group).num_rows for group in groups)
-        yield Unused({name: count for name in schema.names if name not in chosen.names and count})
+    first, last = (file.num_row_groups * k // piece.count for k in (piece.index, piece.index + 1))
+    groups = range(first, last)
+    schema, rows = file.schema_arrow, RowReader(reading.named, uri)
+    if reading.shapes:
+        yield from _shaped_parquet(file, reading, uri, groups)
+        return
+    lists = frozenset(field.name for field in schema if _is_list(field.type))
+    chosen = rows.choose(schema.names, lists)
+    for name in (chosen.query, chosen.document):
+        if name and not _may_hold_texts(schema.field(name).type):
+            kind = schema.field(name).type
+            raise RunError(f"{uri}: the column {name!r} holds {kind}, not texts; name other columns")
+    # The first piece looks at the beginning of the file, whose values may not be texts.
+    yield from rows.read(_parquet_values(file, chosen.names, groups), [] if piece.index else None)
+    count = sum(file.metadata.row_group(group).num_rows for group in groups)
+    yield Unused({name: count for name in schema.names if name not in chosen.names and count})
 
 
 def _shaped_parquet(file: pq.ParquetFile, reading: Reading, uri: str, groups: range) -> Iterator[Item]:
@@ -114,7 +141,8 @@ def _shaped_parquet(file: pq.ParquetFile, reading: Reading, uri: str, groups: ra
     if missing:
         raise RunError(f"{uri}: there is no column {shown(missing)}; there are {shown(names)}")
     values = _parquet_values(file, wanted or names, groups)
-    yield from read_rows(values, reading, uri, [] if groups.start else None)
+    first = head_of(_parquet_values(file, wanted or names, range(1))) if groups.start else None
+    yield from read_rows(values, reading, uri, first)
     count = sum(file.metadata.row_group(group).num_rows for group in groups)
     yield Unused({name: count for name in names if wanted and name not in wanted and count})
 

@@ -73,7 +73,7 @@ class SourceSpec:
         if not files:
             raise RunError(
                 f"source {self.name}: no file matches {self.glob}; allowed are {', '.join(SUFFIXES)}, "
-                "text files also with .gz or .zst"
+                "text files also with .gz, .zst, .bz2 or .xz, and archives of such files (.zip, .tar and .tar.gz, ...)"
             )
         names = [storage.name(file.uri) for file in found if not file_kind(file.uri)]
         others = Counter(os.path.splitext(name)[1] or name for name in names)

@@ -2,23 +2,18 @@
 
 import codecs
 import io
-from typing import Any
 
 import pyarrow as pa
 
+from gte_ray.data.compressed import BUFFER_BYTES, Section, decompressed
 from gte_ray.data.parquet import LFS_POINTER
 from gte_ray.errors import RunError
 from gte_ray.runtime import storage
 
-COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 _HEAD_BYTES = 256
-_BUFFER_BYTES = 2**20
-_BEGINNINGS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _FOREIGN = {
     LFS_POINTER: "is a pointer of Git LFS, not the file itself; `git lfs pull` fetches that",
-    b"PK\x03\x04": "is a ZIP archive; unpack it",
-    b"BZh": "is compressed by bzip2; gzip and zstd are allowed",
-    b"\xfd7zXZ": "is compressed by xz; gzip and zstd are allowed",
+    b"PK\x03\x04": "is a ZIP archive; its name has to end with .zip",
     b"7z\xbc\xaf": "is a 7z archive; unpack it",
     b"PAR1": "is a Parquet file; its name has to end with .parquet",
 }
@@ -36,15 +31,21 @@ UTF_8 = "utf-8-sig"
 class TextFile:
     """An open text file. Raises RunError if its first bytes are those of something else."""
 
-    def __init__(self, uri: str, encoding: str = ""):
-        """`encoding` is that of the file; empty to tell it by a byte order mark."""
+    def __init__(self, uri: str, encoding: str = "", member: io.BufferedReader | None = None):
+        """`encoding` is that of the file; empty to tell it by a byte order mark.
+
+        `member` is the content of a file in an archive, which `uri` then names for messages alone.
+        """
         self.uri = uri
-        self._raw, plain = _decompressed(uri)
+        self._raw, plain = decompressed(member or _opened(uri), storage.name(uri))
+        for first, reason in _FOREIGN.items():
+            if self._raw.peek(_HEAD_BYTES).startswith(first):
+                raise RunError(f"{uri}: {reason}")
         self._encoding = encoding or _encoding(self._raw, uri)
         self.head = self._raw.peek(_HEAD_BYTES)[:_HEAD_BYTES].decode(self._encoding, "ignore")
         # A lone carriage return ends a line only in files without other line ends.
         self._newline = "\n" if b"\n" in self._raw.peek(_HEAD_BYTES) else ""
-        self.has_lines = plain and self._encoding == UTF_8 and self._newline == "\n"
+        self.has_lines = plain and member is None and self._encoding == UTF_8 and self._newline == "\n"
         """Whether the position of a line's beginning is where a byte of the file is a line feed."""
 
     def text(self) -> io.TextIOWrapper:
@@ -56,10 +57,15 @@ class TextFile:
         filesystem, path = storage.resolve(self.uri)
         file = filesystem.open_input_file(path)
         first, last = (_line_start(file, file.size() * k // count) for k in (index, index + 1))
-        return self._decoded(io.BufferedReader(_Section(file, first, last), _BUFFER_BYTES))
+        return self._decoded(io.BufferedReader(Section(file, first, last), BUFFER_BYTES))
 
     def _decoded(self, raw: io.BufferedReader) -> io.TextIOWrapper:
         return io.TextIOWrapper(raw, self._encoding, errors="surrogateescape", newline=self._newline)
+
+
+def _opened(uri: str) -> io.BufferedReader:
+    filesystem, path = storage.resolve(uri)
+    return io.BufferedReader(filesystem.open_input_stream(path, compression=None), BUFFER_BYTES)
 
 
 def _line_start(file: pa.NativeFile, offset: int) -> int:
@@ -67,49 +73,12 @@ def _line_start(file: pa.NativeFile, offset: int) -> int:
     if offset == 0:
         return 0
     position = offset - 1
-    while content := file.read_at(_BUFFER_BYTES, position):
+    while content := file.read_at(BUFFER_BYTES, position):
         end = content.find(b"\n")
         if end >= 0:
             return position + end + 1
         position += len(content)
     return position
-
-
-class _Section(io.RawIOBase):
-    """Bytes first <= b < last of a file."""
-
-    def __init__(self, file: pa.NativeFile, first: int, last: int):
-        self.file, self.position, self.last = file, first, last
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        content = self.file.read_at(min(len(buffer), self.last - self.position), self.position)
-        buffer[: len(content)] = content
-        self.position += len(content)
-        return len(content)
-
-
-def _decompressed(uri: str) -> tuple[io.BufferedReader, bool]:
-    """The bytes of a text file, and whether they are as they lie there.
-
-    They are decompressed if the file's name or its first bytes call for it.
-    """
-    filesystem, path = storage.resolve(uri)
-    raw = io.BufferedReader(filesystem.open_input_stream(path, compression=None), _BUFFER_BYTES)
-    head = raw.peek(_HEAD_BYTES)
-    name = storage.name(uri).lower()
-    codec = next((codec for ending, codec in COMPRESSED.items() if name.endswith(ending)), None)
-    codec = codec or next((codec for first, codec in _BEGINNINGS.items() if head.startswith(first)), None)
-    if codec:
-        packed = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec)
-        raw = io.BufferedReader(packed, _BUFFER_BYTES)
-        head = raw.peek(_HEAD_BYTES)
-    for first, reason in _FOREIGN.items():
-        if head.startswith(first):
-            raise RunError(f"{uri}: {reason}")
-    return raw, codec is None
 
 
 def _encoding(raw: io.BufferedReader, uri: str) -> str:

@@ -76,11 +76,11 @@ def test_what_is_not_read_is_in_the_manifest(tmp_path):
 
 def test_files_of_other_kinds_are_counted_and_a_folder_is_told(tmp_path):
     folder = tmp_path / "d"
-    for name in ("notes.txt", "more.jsonl.bz2", "LICENSE"):
+    for name in ("notes.txt", "more.jsonl.br", "LICENSE"):
         folder.mkdir(exist_ok=True)
         (folder / name).write_text("")
     write_lines(folder / "x.jsonl", [["q", "d"]])
     info = prepare(str(tmp_path / "store"), [SourceSpec("s", f"{folder}/*", "code")]).source("s")
-    assert info.skipped_files == {".txt": 1, ".bz2": 1, "LICENSE": 1}
+    assert info.skipped_files == {".txt": 1, ".br": 1, "LICENSE": 1}
     with pytest.raises(RunError, match=r"d is a folder; name its files, as by .*d/\*"):
         prepare(str(tmp_path / "store"), [SourceSpec("s", str(folder), "code")])

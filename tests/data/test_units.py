@@ -125,3 +125,11 @@ def test_all_pieces_read_the_columns_that_the_beginning_of_the_file_chooses(tmp_
     assert {pair.layout for piece in pieces for pair in piece} == {"query, document"}
     (whole,), _ = items(tmp_path / "file.jsonl", 1)
     assert [pair for piece in pieces for pair in piece] == whole
+
+
+def test_pieces_of_parquet_with_a_condition_and_columns_by_name(tmp_path):
+    table = pa.Table.from_pylist([{**row, "label": row["id"] % 2} for row in ROWS])
+    pq.write_table(table, tmp_path / "file.parquet", row_group_size=70)
+    path, reading = str(tmp_path / "file.parquet"), Reading(where="label == 1")
+    items = [item for k in range(4) for item in read_items(Piece(path, k, 4), reading)]
+    assert [item.query for item in items if isinstance(item, Pair)] == [row["query"] for row in ROWS[1::2]]

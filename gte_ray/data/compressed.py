@@ -1,0 +1,167 @@
+"""Decompressed streams, and the members of archives. What is cut off is an error, never an end."""
+
+import io
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any
+
+import pyarrow as pa
+import zstandard
+
+from gte_ray.errors import RunError
+from gte_ray.runtime import storage
+
+COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"}
+"""Compression by file name suffix."""
+BEGINNINGS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz"}
+"""Compression by the first bytes of a file."""
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+ERRORS = (
+    pa.ArrowInvalid, OSError, EOFError, lzma.LZMAError, zlib.error, zstandard.ZstdError, tarfile.TarError,
+    zipfile.BadZipFile,
+)  # fmt: skip
+"""What is raised by streams that cannot be decompressed to their end."""
+LARGEST_WINDOW = 2**31
+"""Bytes that a zstd stream may refer back to: dumps of forums have windows of 2 GiB."""
+BUFFER_BYTES = 2**20
+INPUT_BYTES = 2**14
+"""Compressed bytes that are decompressed at once: even if all are zeros of a bomb, that is bounded memory."""
+
+
+def suffix_of(name: str, suffixes: Any) -> str:
+    """The longest of the `suffixes` that a file's name ends with, in lower case; empty if there is none."""
+    found = [suffix for suffix in suffixes if name.lower().endswith(suffix)]
+    return max(found, key=len, default="")
+
+
+def decompressed(raw: io.BufferedReader, name: str) -> tuple[io.BufferedReader, bool]:
+    """The bytes of a file, and whether they are as they lie there.
+
+    They are decompressed if its name or its first bytes call for it.
+    """
+    head = raw.peek(16)
+    codec = COMPRESSED.get(suffix_of(name, COMPRESSED)) or next(
+        (codec for first, codec in BEGINNINGS.items() if head.startswith(first)), None
+    )
+    if codec is None:
+        return raw, True
+    if codec == "xz":
+        stream: Any = lzma.LZMAFile(raw)  # noqa: SIM115 - closed with the reader around it
+    elif codec == "zstd":
+        stream = _ZstdFrames(raw)
+    else:
+        stream = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec)
+    return io.BufferedReader(stream, BUFFER_BYTES), False
+
+
+def members(uri: str) -> Iterator[tuple[str, io.BufferedReader]]:
+    """The files of an archive by name, each to be read before the next. Folders and hidden files are left out."""
+    filesystem, path = storage.resolve(uri)
+    if uri.lower().endswith(".zip"):
+        file = filesystem.open_input_file(path)
+        with zipfile.ZipFile(io.BufferedReader(Section(file, 0, file.size()))) as archive:
+            for info in archive.infolist():
+                if not info.is_dir() and not _hidden(info.filename):
+                    with _member(archive, info) as member:
+                        yield info.filename, io.BufferedReader(_Forward(member), BUFFER_BYTES)
+        return
+    raw = io.BufferedReader(filesystem.open_input_stream(path, compression=None), BUFFER_BYTES)
+    name = "x.gz" if uri.lower().endswith(".tgz") else storage.name(uri)
+    with tarfile.open(fileobj=decompressed(raw, name)[0], mode="r|") as archive:
+        for entry in archive:
+            content = archive.extractfile(entry) if entry.isfile() and not _hidden(entry.name) else None
+            if content is not None:
+                yield entry.name, io.BufferedReader(_Forward(content), BUFFER_BYTES)
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    try:
+        return archive.open(info)
+    except RuntimeError as error:  # it is encrypted, or compressed in a rarer way
+        raise zipfile.BadZipFile(str(error)) from error
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/") if part != ".")
+
+
+class Section(io.RawIOBase):
+    """Bytes first <= b < last of a file."""
+
+    def __init__(self, file: pa.NativeFile, first: int, last: int):
+        self.file, self.first, self.last, self.position = file, first, last, first
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: self.first, io.SEEK_CUR: self.position, io.SEEK_END: self.last}[whence]
+        if base + offset < self.first:
+            raise OSError("a position before the beginning")
+        self.position = base + offset
+        return self.position - self.first
+
+    def readinto(self, buffer: Any) -> int:
+        content = self.file.read_at(max(0, min(len(buffer), self.last - self.position)), self.position)
+        buffer[: len(content)] = content
+        self.position += len(content)
+        return len(content)
+
+
+class _Forward(io.RawIOBase):
+    """What `source` gives, in one direction only."""
+
+    def __init__(self, source: IO[bytes]):
+        self.source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self.source.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+
+class _ZstdFrames(io.RawIOBase):
+    """The content of one frame after another. Raises EOFError if the last one is cut off."""
+
+    def __init__(self, raw: io.BufferedReader):
+        self.raw = raw
+        self.frame: Any = None
+        self.rest = b""
+        """Bytes of the next frame that came with the last one."""
+        self.waiting = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not len(self.waiting):
+            content = self.rest or self.raw.read(INPUT_BYTES)
+            if not content and self.frame is None:
+                return 0
+            if not content:
+                raise EOFError("the last zstd frame is cut off")
+            if self.frame is None:
+                self.frame = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).decompressobj()
+            self.waiting = memoryview(self.frame.decompress(content))
+            self.rest = self.frame.unused_data if self.frame.eof else b""
+            if self.frame.eof:
+                self.frame = None
+        count = min(len(buffer), len(self.waiting))
+        buffer[:count] = self.waiting[:count]
+        self.waiting = self.waiting[count:]
+        return count
+
+
+def refuse_unknown_members(uri: str, names: list[str], allowed: str) -> None:
+    """Raises RunError for an archive of which nothing can be read."""
+    found = f"there are {', '.join(names[:5])}" if names else "it is empty"
+    raise RunError(f"{uri}: no file in the archive can be read ({found}); allowed are {allowed}")
