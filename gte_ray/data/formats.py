@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from gte_ray.data.columns import shown
 from gte_ray.data.compressed import ARCHIVES, COMPRESSED, ERRORS, members, refuse_unknown_members, suffix_of
 from gte_ray.data.delimited import delimited_rows
-from gte_ray.data.json_rows import ARRAY, array_values, line_values
+from gte_ray.data.json_rows import ARRAY, array_values, line_values, whole_values
 from gte_ray.data.layouts import RowReader, head_of, read_rows
 from gte_ray.data.parquet import open_parquet
 from gte_ray.data.reading import MOST_UNUSED, Reading
@@ -106,10 +106,13 @@ def _text_rows(piece: Piece, reading: Reading, member: io.BufferedReader | None 
     with file.text() as text:
         if kind != "json":
             yield from delimited_rows(text, "\t" if kind == "tsv" else ",", reading, uri)
-        elif piece.count > 1 and file.has_lines and not ARRAY.match(file.head):
+        elif piece.count > 1 and not reading.rows and file.has_lines and not ARRAY.match(file.head):
             first = head_of(line_values(text, uri))
             with file.lines(piece.index, piece.count) as lines:
                 yield from read_rows(line_values(lines, uri), reading, uri, first)
+        elif reading.rows:
+            if piece.index == 0:
+                yield from read_rows(whole_values(text, uri), reading, uri)
         elif piece.index == 0:  # the first piece of what cannot be split is all of it
             values = array_values if ARRAY.match(file.head) else line_values
             yield from read_rows(values(text, uri), reading, uri)

@@ -16,6 +16,8 @@ ARRAY_CHARACTERS = 2**20
 """Characters of a JSON array read at a time."""
 LARGEST_ROW = 2**26
 """Maximum characters of one row of a JSON array; a longer one is assumed to be broken."""
+LARGEST_VALUE = 2**30
+"""Maximum characters of a file that is one JSON value with the rows somewhere inside."""
 LONGEST_INTEGER = 400
 """Integers of at least this many digits are read as floats."""
 _BETWEEN = re.compile(r"[\s,]*")
@@ -59,6 +61,30 @@ def line_values(lines: io.TextIOWrapper, uri: str) -> Iterator[Any]:
             yield NAME_TWICE
         except (ValueError, RecursionError):
             yield NOT_JSON
+
+
+def whole_values(text: io.TextIOWrapper, uri: str) -> Iterator[Any]:
+    """Yields the one value that a file is, or those of its lines if the first line is one by itself.
+
+    Raises RunError if it is neither, or too large to be one value.
+    """
+    first = text.readline()
+    try:
+        yield _DECODER.decode(first.strip().strip("\ufeff"))
+    except (ValueError, RecursionError, _NameTwiceError):
+        content = first + text.read(LARGEST_VALUE)
+        if len(content) > LARGEST_VALUE:
+            raise RunError(
+                f"{uri}: is one JSON value of more than {LARGEST_VALUE:,} characters; split it"
+            ) from None
+        try:
+            yield _DECODER.decode(content.strip().strip("\ufeff"))
+        except (ValueError, RecursionError, _NameTwiceError) as error:
+            raise RunError(
+                f"{uri}: is neither JSON nor JSON Lines ({str(error) or 'a name twice'})"
+            ) from error
+        return
+    yield from line_values(text, uri)
 
 
 def array_values(text: io.TextIOWrapper, uri: str) -> Iterator[Any]:

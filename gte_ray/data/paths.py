@@ -37,6 +37,39 @@ class Path:
         return self.steps[0] if isinstance(self.steps[0], str) else ""
 
 
+class Rows:
+    """The way to rows that lie inside a value, such as `data[].paragraphs[].qas[]`.
+
+    A row that is an object has the fields of the objects around it too: `^title` is that of the next one, `^^title`
+    of the one around that. A row that is no object is in `value`.
+    """
+
+    def __init__(self, text: str):
+        self.steps = tuple(_steps(text))
+        if not self.steps:
+            raise UsageError(f"rows is {text!r}; allowed is a path such as data[].paragraphs[].qas[]")
+
+    def __call__(self, value: Any) -> Iterator[dict[str, Any]]:
+        return _inner_rows(value, self.steps, {})
+
+
+def _inner_rows(value: Any, steps: tuple[Step, ...], around: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if not steps:
+        yield (value if isinstance(value, dict) else {"value": value}) | around
+        return
+    step, rest = steps[0], steps[1:]
+    if isinstance(step, slice):
+        for item in value[step] if isinstance(value, list) else ():
+            yield from _inner_rows(item, rest, around)
+    elif isinstance(step, int):
+        if isinstance(value, list) and -len(value) <= step < len(value):
+            yield from _inner_rows(value[step], rest, around)
+    elif isinstance(value, dict) and step in value:
+        around = {f"^{name}": item for name, item in around.items()}
+        around |= {f"^{name}": item for name, item in value.items() if name != step}
+        yield from _inner_rows(value[step], rest, around)
+
+
 class Template:
     """A path, or a text with paths in braces; `{{` and `}}` stand for braces. Raises UsageError for what is none."""
 

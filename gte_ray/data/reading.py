@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gte_ray.data.columns import may_be_read
-from gte_ray.data.paths import Template, template
+from gte_ray.data.paths import Rows, Template, template
 from gte_ray.data.values import Dropped, Unused
 from gte_ray.data.where import Condition, condition
 from gte_ray.errors import UsageError
@@ -26,6 +26,8 @@ class Reading:
     """The same of the documents. A list gives a pair for each."""
     negatives: str = ""
     """The same of the hard negatives: a text or a list."""
+    rows: str = ""
+    """Path to the rows inside each value of a file, or inside the one value that a JSON file is."""
     where: str = ""
     """Condition on rows; others are dropped and counted."""
     columns: tuple[str, ...] = ()
@@ -53,6 +55,8 @@ class Reading:
             raise UsageError(f"delimiter is {self.delimiter!r}; allowed is one character")
         self._templates()
         self.condition()
+        if self.rows:
+            Rows(self.rows)
 
     @property
     def named(self) -> tuple[str, str] | None:
@@ -64,14 +68,14 @@ class Reading:
     @property
     def shapes(self) -> bool:
         """Whether rows are changed: a field is more than the name of a column, or rows are filtered."""
-        return bool(self.where or self.negatives) or any(
+        return bool(self.where or self.negatives or self.rows) or any(
             len(found.parts) > 1 or len(found.paths[0].steps) > 1 for found in self._templates()
         )
 
     @property
     def read_columns(self) -> list[str]:
         """The columns to read of a file that gives some of them; empty for all."""
-        if not self.query:
+        if not self.query or self.rows:
             return []
         names = [path.column for found in self._templates() for path in found.paths]
         found = self.condition()
@@ -100,10 +104,18 @@ class Shaper:
         self.used = {path.column for field in self.fields.values() for path in field.paths}
         self.used |= set(self.condition.columns) if self.condition else set()
         self.unused: Counter[str] = Counter()
+        self.rows = Rows(reading.rows) if reading.rows else None
+
+    def _values(self, values: Iterator[Any]) -> Iterator[Any]:
+        for value in values:
+            if self.rows is None or isinstance(value, Dropped):
+                yield value
+            else:
+                yield from self.rows(value)
 
     def shaped(self, values: Iterator[Any]) -> Iterator[Any]:
-        """Rows, and the reasons to drop others; what is not read comes last."""
-        for value in values:
+        """Rows, and the reasons to drop others."""
+        for value in self._values(values):
             if not isinstance(value, dict | list):
                 yield value
             elif self.condition is not None and not self.condition(value):
@@ -118,11 +130,19 @@ class Shaper:
         """The row without columns that `where` alone is for, so that they raise no more questions."""
         if not isinstance(value, dict):
             return value
-        return {name: item for name, item in value.items() if name not in self.used or may_be_read(name)}
+        return {
+            name: item
+            for name, item in value.items()
+            if may_be_read(name) or not (name in self.used or name.startswith("^"))
+        }
 
     def _count(self, value: Any) -> None:
         for name in value if isinstance(value, dict) else ():
-            if name not in self.used and (name in self.unused or len(self.unused) < MOST_UNUSED):
+            if (
+                name not in self.used
+                and not name.startswith("^")
+                and (name in self.unused or len(self.unused) < MOST_UNUSED)
+            ):
                 self.unused[name] += 1
 
     def left_over(self) -> Unused:

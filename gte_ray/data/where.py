@@ -11,7 +11,7 @@ from gte_ray.errors import UsageError
 
 Value = Callable[[Any], Any]
 """Takes a row."""
-ALLOWED = "fields, texts, numbers, lists, and, or, not, in, ==, !=, <, <=, >, >=, len()"
+ALLOWED = "fields (row['any name'] too), texts, numbers, lists, and, or, not, in, ==, !=, <, <=, >, >=, len()"
 _CONSTANTS = {"true": True, "false": False, "null": None}
 _ORDERS: dict[type, Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt,

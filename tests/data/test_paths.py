@@ -110,7 +110,9 @@ def test_conditions(text, holds):
      "title is None", "[x for x in answers]", "__import__('os').system('true')", "f'{title}'"],
 )  # fmt: skip
 def test_what_is_no_condition_is_refused(text):
-    with pytest.raises(UsageError, match=r"cannot be used; allowed are fields, texts, numbers"):
+    with pytest.raises(
+        UsageError, match=r"cannot be used; allowed are fields .row.'any name'. too., texts, numbers"
+    ):
         Condition(text)
 
 

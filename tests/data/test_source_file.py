@@ -104,6 +104,64 @@ def test_a_file_without_a_line_of_names_in_another_encoding(tmp_path):
     assert (found.pairs, found.dropped) == ([('q "1"', "p", ["n"])], {"not a pair": 1})
 
 
+SQUAD = {
+    "version": "1.1",
+    "data": [
+        {
+            "title": "Lamps",
+            "paragraphs": [
+                {
+                    "context": "It dims.",
+                    "qas": [{"question": "does it?", "id": "1"}, {"question": "", "id": "2"}],
+                },
+                {"context": "It is blue.", "qas": [{"question": "what colour?", "id": "3"}]},
+            ],
+        },
+        {"title": "Tea", "paragraphs": [{"context": "It cools.", "qas": []}]},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "text", [json.dumps(SQUAD), json.dumps(SQUAD, indent=1), json.dumps(SQUAD) + "\n" + json.dumps(SQUAD)]
+)
+def test_rows_inside_a_file_that_is_one_value(tmp_path, text):
+    (tmp_path / "train.json").write_text(text)
+    reading = Reading("question", "{^^title}. {^context}", rows="data[].paragraphs[].qas[]")
+    found = read_as(tmp_path / "train.json", reading)
+    times = 1 + text.count("\n{")
+    pairs = [("does it?", "Lamps. It dims.", []), ("what colour?", "Lamps. It is blue.", [])]
+    assert found.pairs == pairs * times
+    assert (found.dropped, found.unused) == ({"empty": times}, {"id": 3 * times})
+    chosen = read_as(
+        tmp_path / "train.json",
+        Reading(
+            rows="data[].paragraphs[].qas[]",
+            query="question",
+            document="^context",
+            where="row['^^title'] == 'Lamps'",
+        ),
+    )
+    assert [pair[:2] for pair in chosen.pairs] == [
+        ("does it?", "It dims."),
+        ("what colour?", "It is blue."),
+    ] * times
+
+
+def test_rows_that_are_no_objects_and_values_that_are_neither(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"topic": "t", "texts": ["one", "two"]}, indent=1))
+    found = read_as(tmp_path / "a.json", Reading("^topic", "value", rows="texts[]"))
+    assert found.pairs == [("t", "one", []), ("t", "two", [])]
+    (tmp_path / "b.json").write_text('{"a":\n [')
+    with pytest.raises(RunError, match=r"b\.json: is neither JSON nor JSON Lines"):
+        read_as(tmp_path / "b.json", Reading("q", "d", rows="a[]"))
+    pq.write_table(pa.Table.from_pylist([{"q": ["x", "y"], "title": "t"}]), tmp_path / "c.parquet")
+    assert read_as(tmp_path / "c.parquet", Reading("value", "^title", rows="q[]")).pairs == [
+        ("x", "t", []),
+        ("y", "t", []),
+    ]
+
+
 def test_a_column_that_is_not_there_is_told(tmp_path):
     path = write(tmp_path / "x.parquet", [{"q": "q", "d": {"text": "d"}}])
     with pytest.raises(RunError, match="there is no column 'e'; there are 'q', 'd'"):
@@ -171,6 +229,7 @@ def test_a_file_of_sources(tmp_path):
             "[sources.a]\nfiles='x'\ntask='code'\nnegatives='n'",
             "negatives are named, but not query and document",
         ),
+        ("[sources.a]\nfiles='x'\ntask='code'\nrows='.a'", "rows is '.a'; allowed is a path such as"),
         ("[sources.a]\nfiles='x'\ntask='code'\nquery='{q'\ndocument='d'", "has a single '{'"),
     ],
 )
