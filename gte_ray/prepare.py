@@ -1,7 +1,7 @@
 """python -m gte_ray.prepare: prepares a pair store from files, or from the built-in corpus."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -30,6 +30,8 @@ class Arguments:
     """A TOML file of sources, in which rows may be filtered, and queries and documents made of any fields."""
     preview: int = 0
     """Print this many pairs of each source and what is dropped of its first rows; prepares nothing."""
+    allow_drops: bool = False
+    """Let more than half of the rows of a source be no pairs; without, that is an error that says why they are none."""
     builtin: bool = False
     """Prepare the corpus that is on every machine: texts of the installed packages."""
     remove: tuple[str, ...] = ()
@@ -69,6 +71,8 @@ def main() -> None:
     sources = [parse_source(text) for text in arguments.source]
     if arguments.sources:
         sources += read_source_file(arguments.sources)
+    if arguments.allow_drops:
+        sources = [replace(source, allow_drops=True) for source in sources]
     if arguments.preview:
         _preview(sources, arguments.preview)
     else:

@@ -91,6 +91,7 @@ def list_input(uri: str, source: SourceSpec, split: Split) -> Input:
 def fingerprint(source: SourceSpec, files: list[FileStamp], split: Split) -> str:
     """Identifies the files of a source and all settings that shape the output."""
     identity: dict[str, Any] = asdict(source)
+    del identity["allow_drops"]  # it says what may be, not what is read
     if source.stamp:
         del identity["glob"]  # the stamp identifies the files, wherever they are
     return digest(READING_VERSION, identity, files, asdict(split))

@@ -21,7 +21,7 @@ from gte_ray.errors import RunError, UsageError
 from gte_ray.runtime import storage
 
 _READING = {field.name for field in fields(Reading)}
-KEYS = {"files": str, "task": str, "limit": int} | {
+KEYS = {"files": str, "task": str, "limit": int, "allow_drops": bool} | {
     name: list if name == "columns" else str for name in sorted(_READING)
 }
 """What a source may have, and the type of each."""
@@ -51,7 +51,9 @@ def _source(name: str, value: Any, place: str) -> SourceSpec:
     _refuse_other_keys(value, KEYS, place)
     for key, kind in KEYS.items():
         if key in value and (type(value[key]) is not kind or not _texts(value[key])):
-            allowed = {str: "a text", int: "a whole number", list: "a list of texts"}[kind]
+            allowed = {str: "a text", int: "a whole number", list: "a list of texts", bool: "true or false"}[
+                kind
+            ]
             raise UsageError(f"{place}: {key} is {value[key]!r}; allowed is {allowed}")
     missing = [key for key in ("files", "task") if not value.get(key)]
     if missing:
@@ -60,7 +62,15 @@ def _source(name: str, value: Any, place: str) -> SourceSpec:
     if "columns" in settings:
         settings["columns"] = tuple(settings["columns"])
     try:
-        return SourceSpec(name, value["files"], value["task"], Reading(**settings), value.get("limit", 0))
+        reading = Reading(**settings)
+        return SourceSpec(
+            name,
+            value["files"],
+            value["task"],
+            reading,
+            value.get("limit", 0),
+            value.get("allow_drops", False),
+        )
     except UsageError as error:
         raise UsageError(f"{place}: {str(error).removeprefix(f'--source {name}: ')}") from error
 

@@ -35,6 +35,8 @@ class SourceSpec:
     reading: Reading = field(default_factory=Reading)
     limit: int = 0
     """Pairs to keep, about: a random sample, the same whatever the order; 0 for all."""
+    allow_drops: bool = False
+    """Whether more than half of the rows may be no pairs."""
     stamp: str = ""
     """If set, identifies the input in place of the sizes and times of its files."""
 

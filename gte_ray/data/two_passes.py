@@ -19,6 +19,7 @@ from gte_ray.data.merge import (
     held_out_documents,
     merge_range,
 )
+from gte_ray.data.reading import OTHERWISE
 from gte_ray.data.sort import PartSize, SortedUnit, SortJob, sort_unit
 from gte_ray.data.sorted_run import RunFile
 from gte_ray.data.split import Split
@@ -69,11 +70,18 @@ class SortedSource:
         return digest(checksum, self.rows, self.kept, asdict(self.split))
 
     def check(self) -> None:
-        """Raises RunError if the source has no pair."""
-        if self.rows:
+        """Raises RunError if the source has no pair, or if more of its rows are none than may be."""
+        dropped, files = self.dropped, self.listed.files
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.items()))
+        total = dropped.total()
+        lost = total - dropped[OTHERWISE.reason]
+        if self.rows and (lost <= self.rows or self.listed.source.allow_drops):
             return
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.dropped.items()))
-        total, files = self.dropped.total(), self.listed.files
+        if self.rows:
+            raise RunError(
+                f"source {self.name}: {lost:,} of {lost + self.rows:,} rows are no pairs of texts ({reasons}), the first "
+                f"file is {files[0].uri}; look at them with --preview, and if they are to be left out, give --allow-drops"
+            )
         read = f"none of {total:,} rows is a pair of texts ({reasons})" if total else "there are no rows"
         raise RunError(
             f"source {self.name}: {read} in {len(files):,} file(s), the first {files[0].uri}; allowed are rows of texts "

@@ -1,5 +1,6 @@
 """What a store is made of: sources with pairs, those that are added and taken out, and what of them is not read."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,23 @@ def test_a_source_without_a_pair_is_refused_and_the_others_stay(rows, columns, m
     calls: list[str] = []
     prepare(str(tmp_path / "store"), [good], report=lambda phase, pairs: calls.append(phase))
     assert "reading good" not in calls or "there is no column" in message
+
+
+def test_a_source_most_of_whose_rows_are_no_pairs_is_refused_unless_that_is_allowed(tmp_path):
+    rows = [["q", "d"], ["", "d"], ["q", None], ["r", "e"], ["s", ""]]
+    source = SourceSpec("s", str(write_lines(tmp_path / "s.jsonl", rows)), "code")
+    uri, calls = str(tmp_path / "store"), []
+    with pytest.raises(
+        RunError, match=r"3 of 5 rows are no pairs of texts \(2 empty, 1 null\), .* --allow-drops"
+    ):
+        prepare(uri, [source])
+    store = prepare(uri, [replace(source, allow_drops=True)], report=lambda phase, pairs: calls.append(phase))
+    assert calls == ["sorting s"]  # the rows are not read again
+    assert store.source("s").dropped == {"empty": 2, "null": 1}
+    assert prepare(uri, [source]).source("s") == store.source("s")
+    chosen = replace(source, reading=Reading("[0]", "[1]", where="row['x'] == 3"))
+    with pytest.raises(RunError, match="none of 5 rows is a pair"):
+        prepare(str(tmp_path / "none"), [chosen])
 
 
 def test_a_store_is_added_to_and_taken_from(tmp_path):

@@ -93,7 +93,7 @@ def test_ids_are_added_to_a_store_and_changed(tmp_path):
 
 def test_sources_of_one_pair(tmp_path):
     both = [["q", "d"], ["", "d"], ["r", None]]
-    single = SourceSpec("single", str(write_lines(tmp_path / "1.jsonl", both)), "code")
+    single = SourceSpec("single", str(write_lines(tmp_path / "1.jsonl", both)), "code", allow_drops=True)
     ids = Ids(vocabulary=100, max_length=8)
     store = prepare(str(tmp_path / "store"), [single], held_out_share=0.0, ids=ids)
     info = store.source("single")
