@@ -62,7 +62,7 @@ class PairBatch:
         """
         pairs = _mixed(self.query_hashes, self.document_hashes)
         queries = self.query_hashes[self.negative_owners]
-        negatives = _mixed(queries ^ AS_NEGATIVE, self.negative_hashes)
+        negatives = _mixed(queries ^ AS_NEGATIVE, self.negative_hashes ^ AS_NEGATIVE)
         return int(pairs.sum() + negatives.sum())
 
 
