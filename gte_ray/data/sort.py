@@ -105,6 +105,7 @@ def sort_unit(job: SortJob) -> Iterator[Sorted]:
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("dropped", "unused", "lost_negatives")}
     layouts: set[str] = set()
     gathered: list[pa.Table] = []
+    size = 0
     chunks = (chunk for piece in job.unit for chunk in read_pairs(piece, job.reading))
     for chunk in _with_end(chunks):
         if chunk is not None:
@@ -112,9 +113,10 @@ def sort_unit(job: SortJob) -> Iterator[Sorted]:
                 total.update(getattr(chunk, name))
             layouts |= set(chunk.layout.split("; ")) - {""}
             gathered.append(chunk.table)
-        if gathered and (chunk is None or sum(table.nbytes for table in gathered) > RUN_BYTES):
+            size += chunk.table.nbytes
+        if gathered and (chunk is None or size > RUN_BYTES):
             run, hashes = _write_run(gathered, job, len(runs))
-            gathered = []
+            gathered, size = [], 0
             if run is not None:
                 runs.append(run)
                 checksum = (checksum + hashes) % 2**64
