@@ -1,5 +1,6 @@
 """The batch that the stream hands to the training step, and its form as an Arrow table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,11 @@ class TokenLists:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def cut(self, first: int, last: int) -> "TokenLists":
+        """Texts first <= i < last, in the same memory."""
+        offsets = self.offsets[first : last + 1]
+        return TokenLists(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+
 
 def no_texts() -> TokenLists:
     return TokenLists(np.empty(0, np.int32), np.zeros(1, np.int64))
@@ -53,6 +59,21 @@ class PairBatch:
     negative_owners: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """(m,) int64, ascending: index of the pair that each hard negative belongs to, 0 to n - 1."""
 
+    def cut(self, first: int, last: int) -> "PairBatch":
+        """Pairs first <= i < last with their negatives, in the same memory."""
+        low, high = (int(place) for place in np.searchsorted(self.negative_owners, [first, last]))
+        return PairBatch(
+            self.step,
+            self.source,
+            self.queries.cut(first, last),
+            self.documents.cut(first, last),
+            self.query_hashes[first:last],
+            self.document_hashes[first:last],
+            self.negatives.cut(low, high),
+            self.negative_hashes[low:high],
+            self.negative_owners[low:high] - first,
+        )
+
     @property
     def digest(self) -> int:
         """Checksum of which texts are contrasted with which.
@@ -73,7 +94,7 @@ def _mixed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return mixed >> np.uint64(29)
 
 
-def to_table(batches: list[PairBatch]) -> pa.Table:
+def to_table(batches: Sequence[PairBatch]) -> pa.Table:
     """Returns the batches as a table with one row each."""
     columns: dict[str, Any] = {
         "step": pa.array([batch.step for batch in batches], pa.int64()),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +14,16 @@ from gte_ray.data.step_plan import Batch, PlanSource, Span, StepPlan
 from gte_ray.data.store import Store, open_store
 from gte_ray.data.tokenize import TextTokenizer
 
-BLOCK_BYTES = 32 * 2**20
-"""Maximum size of a block of token ids, unless a single step is larger."""
+PAIRS_PER_STEP = 2_048
+"""Pairs of a step that a task reads at least, if there are that many: two row groups of 1,024. Shards of less would
+decode the same row groups for several ranks."""
+TASK_BYTES = 32 * 2**20
+"""Maximum size of what a task reads as token ids, unless a single step is larger."""
 MOST_STEPS_PER_BLOCK = 16
-"""Maximum number of steps per block. One task reads a block, so few steps make the first batch come early."""
-PAIRS_PER_BLOCK = 8_192
-"""Up to this many pairs, a block may have more steps, as with many ranks: each task has a fixed cost."""
+"""Maximum number of steps per block. One task reads a block of each of its ranks, so few steps make the first batch
+come early."""
+PAIRS_PER_TASK = 8_192
+"""Up to this many pairs, a block may have more steps, as with small batches: each task has a fixed cost."""
 PASS_BLOCKS = 2_000
 """Maximum number of blocks in one pass over the dataset. The cost of a block grows with their number."""
 
@@ -58,16 +63,24 @@ class StreamConfig:
             return "query_ids", "document_ids", "negative_ids"
         return "query", "document", "negatives"
 
+    def ranks_per_task(self, world_size: int) -> int:
+        """Ranks whose shards one task reads together: as many as share row groups, see PAIRS_PER_STEP."""
+        return min(world_size, -(-PAIRS_PER_STEP // self._pairs(world_size)))
+
     def steps_per_block(self, world_size: int) -> int:
-        pairs = -(-self.global_batch // world_size)
+        pairs = self.ranks_per_task(world_size) * self._pairs(world_size)
         pair_bytes = (1 + self.group_size) * 4 * self.max_length
-        most = max(MOST_STEPS_PER_BLOCK, PAIRS_PER_BLOCK // pairs)
-        return int(np.clip(BLOCK_BYTES // (pairs * pair_bytes), 1, most))
+        most = max(MOST_STEPS_PER_BLOCK, PAIRS_PER_TASK // pairs)
+        return int(np.clip(TASK_BYTES // (pairs * pair_bytes), 1, most))
 
     def steps_per_pass(self, world_size: int) -> int:
         blocks = max(1, PASS_BLOCKS // world_size)
         steps = blocks * self.steps_per_block(world_size)
         return min(steps, self.pass_steps or steps)
+
+    def _pairs(self, world_size: int) -> int:
+        """Most pairs of a shard."""
+        return -(-self.global_batch // world_size)
 
 
 def read_batch(stream: StreamConfig, store: Store, batch: Batch) -> PairBatch:
@@ -83,6 +96,19 @@ def read_batch(stream: StreamConfig, store: Store, batch: Batch) -> PairBatch:
         rows.column("document_hash").to_numpy(),
     )
     return pairs if stream.group_size == 1 else _with_negatives(stream, store, batch, pairs)
+
+
+def read_shards(
+    stream: StreamConfig, store: Store, batch: Batch, ranks: range, world_size: int
+) -> list[PairBatch]:
+    """The shards of neighbouring ranks of the global batch `batch`, each as `read_batch` would read it alone.
+
+    All are read at once, so that a row group that they share is decoded once.
+    """
+    shards = batch.shard(ranks.start, world_size, len(ranks))
+    starts = [rank * batch.rows // world_size - shards.first for rank in (*ranks, ranks.stop)]
+    pairs = read_batch(stream, store, shards)
+    return [pairs.cut(first, last) for first, last in pairwise(starts)]
 
 
 def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: PairBatch) -> PairBatch:

@@ -56,9 +56,12 @@ class Batch:
     def rows(self) -> int:
         return sum(span.stop - span.start for span in self.spans)
 
-    def shard(self, rank: int, world_size: int) -> "Batch":
-        """The shard of `rank`: consecutive rows. Shard sizes differ by at most one row."""
-        first, last = rank * self.rows // world_size, (rank + 1) * self.rows // world_size
+    def shard(self, rank: int, world_size: int, ranks: int = 1) -> "Batch":
+        """The shard of `rank`: consecutive rows. Shard sizes differ by at most one row.
+
+        With `ranks`, those of this rank and of the following ones, `ranks` in all.
+        """
+        first, last = (r * self.rows // world_size for r in (rank, rank + ranks))
         return Batch(self.step, self.source, tuple(_cut(self.spans, first, last)), self.first + first)
 
 

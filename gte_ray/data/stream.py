@@ -6,6 +6,9 @@ Blocks are in the order (K steps of rank 0, the same K steps of rank 1, ..., the
 k mod W. All ranks therefore see the same step of the same source at the same time. A row is one step however
 many pairs it has, so any number of ranks W works, even one that does not divide the batch.
 
+Where shards are small, neighbouring ranks' rows are in the same row groups. One task then reads a block for each of
+`ranks_per_task` ranks: each step's pairs at once, cut into shards afterwards.
+
 A pass of Ray Data gets slower with its number of blocks, so a long run is split into several passes: datasets
 named `pass-0`, `pass-1`, ..., built when the workers request them.
 """
@@ -22,40 +25,59 @@ import ray.data
 import ray.train
 
 from gte_ray.data.batch import PairBatch, from_table, to_table
-from gte_ray.data.read import StreamConfig, cached_plan, cached_store, read_batch
+from gte_ray.data.read import StreamConfig, cached_plan, cached_store, read_shards
 from gte_ray.runtime.pool import LOST_TASK_RETRIES, without_deprecations
 
 
-def _read_block(block: dict[str, np.ndarray], stream: StreamConfig) -> pa.Table:
-    """A Ray task: turns one plan entry (first step, steps, rank, world size) into one row per step."""
-    first, steps, rank, world_size = (int(block[k][0]) for k in ("first", "steps", "rank", "world_size"))
-    plan, store = cached_plan(stream), cached_store(stream.store)
-    return to_table(
-        [
-            read_batch(stream, store, plan[step].shard(rank, world_size))
-            for step in range(first, first + steps)
-        ]
+def _read_blocks(entry: dict[str, np.ndarray], stream: StreamConfig) -> Iterator[pa.Table]:
+    """A Ray task: turns a plan entry (first step, steps, rank, ranks, world size) into a table for each rank.
+
+    A table has one row per step.
+    """
+    first, steps, rank, ranks, world_size = (
+        int(entry[key][0]) for key in ("first", "steps", "rank", "ranks", "world_size")
     )
+    plan, store, group = cached_plan(stream), cached_store(stream.store), range(rank, rank + ranks)
+    shards = [
+        read_shards(stream, store, plan[step], group, world_size) for step in range(first, first + steps)
+    ]
+    for of_rank in zip(*shards, strict=True):
+        yield to_table(of_rank)
 
 
 def build_dataset(stream: StreamConfig, world_size: int, first: int, last: int) -> ray.data.Dataset:
     """Dataset of all ranks' shards of steps first <= t < last, in the order in which they are dealt out."""
-    size = stream.steps_per_block(world_size)
-    entries = [
-        {"first": step, "steps": min(size, last - step), "rank": rank, "world_size": world_size}
-        for step in range(first, last, size)
-        for rank in range(world_size)
-    ]
+    size, ranks = min(stream.steps_per_block(world_size), last - first), stream.ranks_per_task(world_size)
+    entries = _entries(size, ranks, world_size, first, last)
     # Tasks rather than an actor pool: an actor pool starts later and holds its CPUs for ever.
     dataset = ray.data.from_items(entries, override_num_blocks=len(entries))
     with without_deprecations():
-        return dataset.map_batches(
-            partial(_read_block, stream=stream),
+        dataset = dataset.map_batches(
+            partial(_read_blocks, stream=stream),
             batch_size=None,
             batch_format="numpy",
             num_cpus=1,
             max_retries=LOST_TASK_RETRIES,
         )
+    # Ray Data makes one block of all that a task yields, and cuts it again in a task of its own.
+    return dataset.repartition(target_num_rows_per_block=size) if ranks > 1 else dataset
+
+
+def _entries(size: int, ranks: int, world_size: int, first: int, last: int) -> list[dict[str, int]]:
+    """A row for each task: `size` steps of `ranks` neighbouring ranks.
+
+    The last steps, where they are fewer, are of a rank each: a task's rows are cut at multiples of `size` alone.
+    """
+    entries = []
+    for step in range(first, last, size):
+        steps = min(size, last - step)
+        together = ranks if steps == size else 1
+        for rank in range(0, world_size, together):
+            among = min(together, world_size - rank)
+            entries.append(
+                {"first": step, "steps": steps, "rank": rank, "ranks": among, "world_size": world_size}
+            )
+    return entries
 
 
 class PlanDataConfig(ray.train.DataConfig):
