@@ -61,20 +61,36 @@ def verify(store: Store, report: Report) -> Verified:
 
 def _verify_part(job: _Job, store: Store) -> Iterator[_Range]:
     location, split = storage.join(store.uri, job.part.path), store.manifest.split
-    rows, last, first = 0, -1, 0
+    rows, first, last = 0, 0, -1
+    before: tuple[np.ndarray, ...] = ()
     with open_parquet(location) as file:
         for batch in _batches(file, location):
             queries, documents = (_hashes(batch, name, location, rows) for name in ("query", "document"))
             pairs = pair_hashes(queries, documents, split.seed)
-            order = np.concatenate(([last], pairs.astype(object)))
-            wrong = np.flatnonzero(order[1:] <= order[:-1])
+            wrong = _not_after(before, (pairs, queries, documents))
             if len(wrong):
                 raise RunError(f"{location}: row {rows + wrong[0]} is not in the order of the pairs' hashes")
+            before = (pairs[-1:], queries[-1:], documents[-1:])
             first, last = (first if rows else int(pairs[0])), int(pairs[-1])
             rows += len(batch)
     if rows != job.part.rows:
         raise RunError(f"{location}: has {rows} rows where the manifest says {job.part.rows}")
     yield _Range(job, first, last)
+
+
+def _not_after(before: tuple[np.ndarray, ...], keys: tuple[np.ndarray, ...]) -> np.ndarray:
+    """The rows whose `keys`, most significant first, are not above those of the row in front of them.
+
+    `before` are the keys of the last row before these; empty if there is none.
+    """
+    above = np.zeros(len(keys[0]), bool)
+    equal = np.ones(len(keys[0]), bool)
+    above[:1] = not before
+    for number, key in enumerate(keys):
+        earlier = np.concatenate((before[number] if before else key[:1], key[:-1]))
+        above |= equal & (key > earlier)
+        equal &= key == earlier
+    return np.flatnonzero(~above)
 
 
 def _batches(file: pq.ParquetFile, location: str) -> Iterator[pa.RecordBatch]:
