@@ -5,7 +5,7 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 import pyarrow as pa
@@ -49,9 +49,9 @@ def decompressed(raw: io.BufferedReader, name: str) -> tuple[io.BufferedReader, 
     if codec is None:
         return raw, True
     if codec == "xz":
-        stream: Any = lzma.LZMAFile(raw)  # noqa: SIM115 - closed with the reader around it
+        stream: Any = _Frames(raw, "xz", lzma.LZMADecompressor)
     elif codec == "zstd":
-        stream = _ZstdFrames(raw)
+        stream = _Frames(raw, "zstd", _zstd_frame)
     else:
         stream = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec)
     return io.BufferedReader(stream, BUFFER_BYTES), False
@@ -70,11 +70,24 @@ def members(uri: str) -> Iterator[tuple[str, io.BufferedReader]]:
         return
     raw = io.BufferedReader(filesystem.open_input_stream(path, compression=None), BUFFER_BYTES)
     name = "x.gz" if uri.lower().endswith(".tgz") else storage.name(uri)
-    with tarfile.open(fileobj=decompressed(raw, name)[0], mode="r|") as archive:
+    with tarfile.open(fileobj=decompressed(raw, name)[0], mode="r|", tarinfo=_Header) as archive:
         for entry in archive:
             content = archive.extractfile(entry) if entry.isfile() and not _hidden(entry.name) else None
             if content is not None:
                 yield entry.name, io.BufferedReader(_Forward(content), BUFFER_BYTES)
+
+
+class _Header(tarfile.TarInfo):
+    """A header that is damaged or cut off is an error, which tarfile takes for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> "_Header":
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise OSError(f"a member's header is cut off or damaged: {error}") from error
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
@@ -129,11 +142,20 @@ class _Forward(io.RawIOBase):
         return len(content)
 
 
-class _ZstdFrames(io.RawIOBase):
-    """The content of one frame after another. Raises EOFError if the last one is cut off."""
+def _zstd_frame() -> Any:
+    return zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).decompressobj()
 
-    def __init__(self, raw: io.BufferedReader):
+
+class _Frames(io.RawIOBase):
+    """The content of one frame, or stream, after another. Raises EOFError if the last one is cut off.
+
+    Python's own `lzma.LZMAFile` takes a damaged stream behind a whole one for the end.
+    """
+
+    def __init__(self, raw: io.BufferedReader, kind: str, start: Callable[[], Any]):
         self.raw = raw
+        self.kind = kind
+        self.start = start
         self.frame: Any = None
         self.rest = b""
         """Bytes of the next frame that came with the last one."""
@@ -145,12 +167,16 @@ class _ZstdFrames(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         while not len(self.waiting):
             content = self.rest or self.raw.read(INPUT_BYTES)
+            if self.frame is None and self.kind == "xz":
+                content = content.lstrip(b"\0") or (self.raw.read(INPUT_BYTES) or b"").lstrip(
+                    b"\0"
+                )  # padding
             if not content and self.frame is None:
                 return 0
             if not content:
-                raise EOFError("the last zstd frame is cut off")
+                raise EOFError(f"the last {self.kind} frame is cut off")
             if self.frame is None:
-                self.frame = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).decompressobj()
+                self.frame = self.start()
             self.waiting = memoryview(self.frame.decompress(content))
             self.rest = self.frame.unused_data if self.frame.eof else b""
             if self.frame.eof:

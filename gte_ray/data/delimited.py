@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from gte_ray.data.columns import has_known, shown
 from gte_ray.data.layouts import RowReader, read_rows
-from gte_ray.data.reading import Reading
+from gte_ray.data.reading import Reading, check_names
 from gte_ray.data.values import NOT_A_PAIR, Item
 from gte_ray.errors import RunError
 
@@ -80,7 +80,9 @@ def delimited_rows(text: io.TextIOWrapper, delimiter: str, reading: Reading, uri
     try:
         header = list(reading.columns) or next(rows, [])
         _refuse_foreign_bytes(header, uri)
-        if not reading.shapes:
+        if reading.shapes:
+            check_names(header, reading.columns_of(header), uri)
+        else:
             RowReader(reading.named, uri).choose(header, frozenset())  # refused also where there are no rows
         yield from read_rows(_values(rows, header), reading, uri)
     except csv.Error as error:
@@ -125,7 +127,9 @@ def _dialect(head: list[str], delimiter: str, complete: bool) -> Dialect:
     single = _in_single_quotes(head[0]) or (len(head) > 1 and all(map(_in_single_quotes, head[1:])))
     plain = Dialect(delimiter, quote="'" if single else '"', spaced=spaced)
     escaped = plain._replace(escaped=True)
-    return escaped if _rows(plain, head, complete) is None and _rows(escaped, head, complete) else plain
+    if not any(f"\\{plain.quote}" in line for line in head) or _rows(plain, head, complete) is not None:
+        return plain  # without a backslash before a quote nearly anything can be read as escaped, and wrongly
+    return escaped if _rows(escaped, head, complete) else plain
 
 
 def _delimiter(header: str, usual: str, columns: tuple[str, str] | None) -> str:

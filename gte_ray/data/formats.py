@@ -8,13 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gte_ray.data.columns import shown
 from gte_ray.data.compressed import ARCHIVES, COMPRESSED, ERRORS, members, refuse_unknown_members, suffix_of
 from gte_ray.data.delimited import delimited_rows
 from gte_ray.data.json_rows import ARRAY, array_values, line_values, whole_values
 from gte_ray.data.layouts import RowReader, head_of, read_rows
 from gte_ray.data.parquet import open_parquet
-from gte_ray.data.reading import MOST_UNUSED, Reading
+from gte_ray.data.reading import MOST_UNUSED, Reading, check_names
 from gte_ray.data.text_file import TextFile
 from gte_ray.data.values import Item, Unused
 from gte_ray.errors import RunError
@@ -109,7 +108,7 @@ def _text_rows(piece: Piece, reading: Reading, member: io.BufferedReader | None 
         elif piece.count > 1 and not reading.rows and file.has_lines and not ARRAY.match(file.head):
             first = head_of(line_values(text, uri))
             with file.lines(piece.index, piece.count) as lines:
-                yield from read_rows(line_values(lines, uri), reading, uri, first)
+                yield from read_rows(line_values(lines, uri, piece.index == 0), reading, uri, first)
         elif reading.rows:
             if piece.index == 0:
                 yield from read_rows(whole_values(text, uri), reading, uri)
@@ -139,15 +138,15 @@ def _parquet_rows(file: pq.ParquetFile, piece: Piece, reading: Reading) -> Itera
 
 
 def _shaped_parquet(file: pq.ParquetFile, reading: Reading, uri: str, groups: range) -> Iterator[Item]:
-    names, wanted = file.schema_arrow.names, reading.read_columns
-    missing = [name for name in wanted if name and name not in names]
-    if missing:
-        raise RunError(f"{uri}: there is no column {shown(missing)}; there are {shown(names)}")
-    values = _parquet_values(file, wanted or names, groups)
-    first = head_of(_parquet_values(file, wanted or names, range(1))) if groups.start else None
-    yield from read_rows(values, reading, uri, first)
+    names = file.schema_arrow.names
+    wanted = reading.columns_of(names)
+    check_names(names, wanted, uri)
+    read = wanted if reading.query and wanted else names
+    check_names(names, read, uri)
+    first = head_of(_parquet_values(file, read, range(file.num_row_groups)))
+    yield from read_rows(_parquet_values(file, read, groups), reading, uri, first)
     count = sum(file.metadata.row_group(group).num_rows for group in groups)
-    yield Unused({name: count for name in names if wanted and name not in wanted and count})
+    yield Unused({name: count for name in names if name not in read and count})
 
 
 def _parquet_values(file: pq.ParquetFile, names: Sequence[str], groups: range) -> Iterator[dict[str, Any]]:

@@ -42,12 +42,12 @@ def _integer(digits: str) -> float:
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
 
 
-def line_values(lines: io.TextIOWrapper, uri: str) -> Iterator[Any]:
+def line_values(lines: io.TextIOWrapper, uri: str, beginning: bool = True) -> Iterator[Any]:
     """Yields the value of each line that is not empty, or the reason to drop it.
 
-    Raises RunError if the first line is the start of a value that spans several lines.
+    Raises RunError if the first line of a file, at its `beginning`, is the start of a value that spans several.
     """
-    first = True
+    first = beginning
     for line in lines:
         line = line.strip().strip("\ufeff")  # byte order marks of concatenated files
         if not line:

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any
 
 from gte_ray.data.columns import Columns, choose_columns, is_negative, is_verdict, shown
-from gte_ray.data.reading import Reading, Shaper
+from gte_ray.data.reading import Reading, Shaper, check_names
 from gte_ray.data.values import (
     JUDGED,
     NOT_A_PAIR,
@@ -59,15 +59,29 @@ def read_rows(
     values: Iterator[Any], reading: Reading, uri: str, head: Sequence[Any] | None = None
 ) -> Iterator[Item]:
     """Yields the pairs of the rows of a file as `reading` says. `head` is the beginning of the file of a piece."""
-    rows = RowReader(reading.named, uri)
     if not reading.shapes:
-        yield from rows.read(values, head)
+        yield from RowReader(reading.named, uri).read(values, head)
         return
     shaper = Shaper(reading)
-    if head is not None:
-        head = [value for value in Shaper(reading).shaped(iter(head)) if not isinstance(value, Dropped)]
-    yield from rows.read(shaper.shaped(values), head)
-    yield shaper.left_over()
+    if head is None:
+        head = head_of(values)
+        values = chain(head, values)
+    if reading.query:
+        _check_fields(list(shaper.expanded(head)), reading, uri)
+        yield from shaper.pairs(shaper.expanded(values))
+        yield shaper.left_over()
+    else:
+        # The columns are chosen by all rows at the beginning, so that they do not depend on what is left out.
+        first = list(shaper.filtered(shaper.expanded(head), everything=True))
+        yield from RowReader(None, uri).read(shaper.filtered(shaper.expanded(values)), first)
+
+
+def _check_fields(head: list[Any], reading: Reading, uri: str) -> None:
+    """Raises RunError if no row at the beginning of a file has the column that a field begins with."""
+    objects = [row for row in head if isinstance(row, dict)]
+    names = list(dict.fromkeys(name for row in objects for name in row))
+    if objects:
+        check_names(names, Reading(reading.query, reading.document).columns_of(names), uri)
 
 
 class RowReader:

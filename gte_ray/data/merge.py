@@ -147,6 +147,11 @@ def first_pairs(runs: Sequence[RunFile], rows: int, kept: Kept, split: Split) ->
     while True:
         table = _without_duplicates(read_range(runs, 0, parts, kept.below)[0])
         trained = split.sides(table, kept.rows)[0]
+        if split.held_out_documents:
+            documents = held_out_documents(runs, split, kept)
+            trained = trained.filter(
+                pa.array(~np.isin(trained.column("document_hash").to_numpy(), documents))
+            )
         if len(trained) >= rows or parts == 1:
             return trained.slice(0, rows)
         parts //= 2

@@ -12,14 +12,14 @@ LFS_POINTER = b"version https://git-lfs"
 """First bytes of a file that Git LFS has not fetched."""
 
 
-def open_parquet(uri: str) -> pq.ParquetFile:
-    """Opens a file and reads its footer.
+def open_parquet(uri: str, checked: bool = False) -> pq.ParquetFile:
+    """Opens a file and reads its footer. If it is `checked`, pages are compared with their checksums when read.
 
     Raises RunError, with the file's name, if it is missing, cut off or not Parquet.
     """
     filesystem, path = storage.resolve(uri)
     try:
-        return pq.ParquetFile(filesystem.open_input_file(path))
+        return pq.ParquetFile(filesystem.open_input_file(path), page_checksum_verification=checked)
     except FileNotFoundError as error:
         raise RunError(f"{uri}: missing") from error
     except (pa.ArrowInvalid, OSError) as error:
@@ -41,5 +41,6 @@ def write_parquet(table: pa.Table, uri: str, row_group_rows: int) -> int:
             row_group_size=row_group_rows,
             compression="zstd",
             use_dictionary=False,
+            write_page_checksum=True,
         )
     return filesystem.get_file_info(path).size

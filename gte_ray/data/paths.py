@@ -14,6 +14,8 @@ from typing import Any
 from gte_ray.errors import UsageError
 
 Step = str | int | slice
+NO_TEXT: dict[str, Any] = {}
+"""What a template makes of fields that are objects: no text, so that the row is dropped and counted."""
 _STEP = re.compile(r"\.?([^.\[\]{}]+)|\[(-?\d*)(:?)(-?\d*)\]")
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|([{}])")
 
@@ -82,18 +84,22 @@ class Template:
         return [part for part in self.parts if isinstance(part, Path)]
 
     def __call__(self, row: Any) -> Any:
-        """The value of a path as it is; otherwise a text, or None if no field of it is there."""
+        """The value of a path as it is; otherwise a text, None if no field of it is there, NO_TEXT if one is no text."""
         if len(self.parts) == 1 and isinstance(self.parts[0], Path):
             return self.parts[0](row)
         values = [part if isinstance(part, str) else _text(part(row)) for part in self.parts]
+        if None in values:
+            return NO_TEXT
         found = any(value for value, part in zip(values, self.parts, strict=True) if isinstance(part, Path))
-        return "".join(values).strip() if found else None
+        return "".join(value for value in values if value is not None).strip() if found else None
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return " ".join(map(_text, value)) if isinstance(value, list) else str(value)
+def _text(value: Any) -> str | None:
+    """The text of a field, empty if it is not there; None for what is no text, such as an object."""
+    items = value if isinstance(value, list) else [value]
+    if any(isinstance(item, bool) or not isinstance(item, str | int | float | None) for item in items):
+        return None
+    return " ".join(str(item) for item in items if item is not None)
 
 
 def _parts(text: str) -> Iterator[str | Path]:

@@ -1,17 +1,18 @@
 """How the rows of a source become pairs, where the user says so and nothing is to be chosen by names."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gte_ray.data.columns import may_be_read
+from gte_ray.data.columns import may_be_read, shown
 from gte_ray.data.paths import Rows, Template, template
-from gte_ray.data.values import Dropped, Unused
+from gte_ray.data.values import NOT_A_PAIR, Dropped, Item, Pair, Unused, listed
 from gte_ray.data.where import Condition, condition
-from gte_ray.errors import UsageError
+from gte_ray.errors import RunError, UsageError
 
 OTHERWISE = Dropped("not as where says")
+WITHOUT_ROWS = Dropped("without rows where the path says")
 MOST_UNUSED = 1_000
 """Maximum number of unread columns of a file that are counted."""
 
@@ -47,7 +48,7 @@ class Reading:
         if self.encoding:
             try:
                 "".encode(self.encoding)
-            except LookupError as error:
+            except (LookupError, ValueError) as error:
                 raise UsageError(
                     f"encoding is {self.encoding!r}; allowed is one that Python knows, such as latin-1"
                 ) from error
@@ -60,26 +61,25 @@ class Reading:
 
     @property
     def named(self) -> tuple[str, str] | None:
-        """Names of the (query, document) columns that a row has after `shaped`; None to choose them."""
+        """The (query, document) columns that are named; None to choose them by their names."""
         if not self.query:
             return None
-        return ("query", "document") if self.shapes else (self.query, self.document)
+        return self.query, self.document
 
     @property
     def shapes(self) -> bool:
         """Whether rows are changed: a field is more than the name of a column, or rows are filtered."""
         return bool(self.where or self.negatives or self.rows) or any(
-            len(found.parts) > 1 or len(found.paths[0].steps) > 1 for found in self._templates()
+            len(found.parts) > 1 or len(found.paths[0].steps) > 1 or not found.paths[0].column
+            for found in self._templates()
         )
 
-    @property
-    def read_columns(self) -> list[str]:
-        """The columns to read of a file that gives some of them; empty for all."""
-        if not self.query or self.rows:
-            return []
-        names = [path.column for found in self._templates() for path in found.paths]
+    def columns_of(self, names: Sequence[str]) -> list[str]:
+        """The columns that are looked at, of a file that has columns of these `names`; empty for all of them."""
         found = self.condition()
-        return list(dict.fromkeys([*names, *(found.columns if found else [])]))
+        paths = [path for part in self._templates() for path in part.paths] + (found.paths if found else [])
+        wanted = [path.text if path.text in names else path.column for path in paths]
+        return [] if self.rows else [name for name in dict.fromkeys(wanted) if name]
 
     def _templates(self) -> list[Template]:
         return [template(text) for text in (self.query, self.document, self.negatives) if text]
@@ -89,52 +89,66 @@ class Reading:
 
 
 class Shaper:
-    """Makes rows of `query`, `document` and `negatives` of the rows of a file, and drops those `where` leaves out."""
+    """Makes pairs of the fields of rows, or leaves rows out, as a `Reading` says. It decides by each row alone."""
 
     def __init__(self, reading: Reading):
-        self.reading = reading
         self.condition = reading.condition()
-        self.fields = {
-            name: template(text)
-            for name, text in (
-                ("query", reading.query), ("document", reading.document), ("negatives", reading.negatives),
-            )
-            if text
-        }  # fmt: skip
-        self.used = {path.column for field in self.fields.values() for path in field.paths}
-        self.used |= set(self.condition.columns) if self.condition else set()
-        self.unused: Counter[str] = Counter()
         self.rows = Rows(reading.rows) if reading.rows else None
+        self.fields = [
+            template(text) if text else None for text in (reading.query, reading.document, reading.negatives)
+        ]
+        self.layout = f"{reading.query}, {reading.document}".replace("\n", " ")
+        paths = [path for field in self.fields if field for path in field.paths]
+        paths += self.condition.paths if self.condition else []
+        self.used = {name for path in paths for name in (path.column, path.text)}
+        self.unused: Counter[str] = Counter()
 
-    def _values(self, values: Iterator[Any]) -> Iterator[Any]:
+    def expanded(self, values: Iterable[Any]) -> Iterator[Any]:
+        """The rows inside each value, or a reason to drop one that has none."""
         for value in values:
             if self.rows is None or isinstance(value, Dropped):
                 yield value
-            else:
-                yield from self.rows(value)
+                continue
+            found = False
+            for row in self.rows(value):
+                found = True
+                yield row
+            if not found:
+                yield WITHOUT_ROWS
 
-    def shaped(self, values: Iterator[Any]) -> Iterator[Any]:
-        """Rows, and the reasons to drop others."""
-        for value in self._values(values):
-            if not isinstance(value, dict | list):
+    def filtered(self, values: Iterable[Any], everything: bool = False) -> Iterator[Any]:
+        """Rows that are to be read, without the columns that `where` alone is for, which raise questions otherwise.
+
+        With `everything` the rows that `where` leaves out too: whatever it says, the same columns are read.
+        """
+        for value in values:
+            if not isinstance(value, dict):
                 yield value
+            elif not everything and self.condition is not None and not self.condition(value):
+                yield OTHERWISE
+            else:
+                yield {
+                    name: item
+                    for name, item in value.items()
+                    if may_be_read(name) or not (name in self.used or name.startswith("^"))
+                }
+
+    def pairs(self, values: Iterable[Any]) -> Iterator[Item]:
+        """The pairs of each row: one for each document where that is a list."""
+        query, document, negatives = self.fields
+        assert query is not None and document is not None
+        for value in values:
+            if not isinstance(value, dict | list):
+                yield value if isinstance(value, Dropped) else NOT_A_PAIR
             elif self.condition is not None and not self.condition(value):
                 yield OTHERWISE
-            elif self.fields:
-                self._count(value)
-                yield {name: field(value) for name, field in self.fields.items()}
             else:
-                yield self._without_condition(value)
-
-    def _without_condition(self, value: Any) -> Any:
-        """The row without columns that `where` alone is for, so that they raise no more questions."""
-        if not isinstance(value, dict):
-            return value
-        return {
-            name: item
-            for name, item in value.items()
-            if may_be_read(name) or not (name in self.used or name.startswith("^"))
-        }
+                self._count(value)
+                documents, candidates = document(value), listed(negatives(value)) if negatives else []
+                texts = documents if isinstance(documents, list) else [documents]
+                yield from (Pair(query(value), text, candidates, self.layout) for text in texts)
+                if not texts:
+                    yield NOT_A_PAIR
 
     def _count(self, value: Any) -> None:
         for name in value if isinstance(value, dict) else ():
@@ -148,3 +162,13 @@ class Shaper:
     def left_over(self) -> Unused:
         """The columns that were not read."""
         return Unused(dict(self.unused))
+
+
+def check_names(names: Sequence[str], wanted: Sequence[str], uri: str) -> None:
+    """Raises RunError if one of the `wanted` columns is not among `names`, or is there twice."""
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise RunError(f"{uri}: there is no column {shown(missing)}; there are {shown(names)}")
+    twice = [name for name in wanted if names.count(name) > 1]
+    if twice:
+        raise RunError(f"{uri}: the column {shown(twice)} is there twice; rename or remove one of the two")

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from gte_ray.data.hashing import pair_hashes, text_hashes
 from gte_ray.data.journal import write_record
+from gte_ray.data.negatives import flat
 from gte_ray.data.reading import Reading
 from gte_ray.data.sorted_run import RunFile, write_run
 from gte_ray.data.sources import Chunk, read_pairs
@@ -47,7 +48,7 @@ class SortedUnit:
 
     runs: tuple[SortedRun, ...]
     checksum: int
-    """Sum of the pairs' hashes modulo 2^64, whatever their order."""
+    """Sum of the hashes of the pairs and of their negatives modulo 2^64, whatever their order."""
     counts: Counts
 
     @property
@@ -162,4 +163,9 @@ def _write_run(tables: list[pa.Table], job: SortJob, number: int) -> tuple[Sorte
     aside = job.split.is_held_out(queries, min(len(pairs), job.limit or len(pairs)))
     storage.write_bytes(path + HELD_OUT, np.stack([queries[aside], documents[aside]]).tobytes())
     file = write_run(path, whole, pairs, np.lexsort((documents, queries, pairs)), cuts)
-    return SortedRun(file, len(pairs), size), int(pairs.sum(dtype=np.uint64))
+    negatives, offsets = flat(whole["negatives"])
+    owners = np.repeat(pairs, np.diff(offsets))
+    checksum = pairs.sum(dtype=np.uint64) + pair_hashes(owners, text_hashes(negatives), 0).sum(
+        dtype=np.uint64
+    )
+    return SortedRun(file, len(pairs), size), int(checksum)

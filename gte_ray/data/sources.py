@@ -34,7 +34,7 @@ class SourceSpec:
     task: str
     reading: Reading = field(default_factory=Reading)
     limit: int = 0
-    """Pairs to keep, about: a random sample, the same whatever the order; 0 for all."""
+    """Pairs to keep, about, before duplicates are removed: a random sample, the same in any order; 0 for all."""
     allow_drops: bool = False
     """Whether more than half of the rows may be no pairs."""
     stamp: str = ""

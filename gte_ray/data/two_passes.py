@@ -187,12 +187,13 @@ def merge_sources(
 def _merge(uri: str, source: SortedSource, part: PartSize, tokenization: Tokenization | None) -> Merge:
     identity = [source.pairs, *([asdict(tokenization.info)] if tokenization else [])]
     folder = f"{source.name}-{digest(*identity)[:8]}"
+    parts = part.number(source.rows, sum(unit.bytes for unit in source.units))
     return Merge(
         uri,
         folder,
         source.runs,
-        storage.join(scratch_folder(uri, source.name), folder),
-        part.number(source.rows, sum(unit.bytes for unit in source.units)),
+        storage.join(scratch_folder(uri, source.name), f"{folder}-{parts}"),
+        parts,
         source.split,
         source.kept,
         held_out_documents(source.runs, source.split, source.kept),

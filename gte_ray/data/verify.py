@@ -63,7 +63,7 @@ def _verify_part(job: _Job, store: Store) -> Iterator[_Range]:
     location, split = storage.join(store.uri, job.part.path), store.manifest.split
     rows, first, last = 0, 0, -1
     before: tuple[np.ndarray, ...] = ()
-    with open_parquet(location) as file:
+    with open_parquet(location, checked=True) as file:
         for batch in _batches(file, location):
             queries, documents = (_hashes(batch, name, location, rows) for name in ("query", "document"))
             pairs = pair_hashes(queries, documents, split.seed)
@@ -94,13 +94,13 @@ def _not_after(before: tuple[np.ndarray, ...], keys: tuple[np.ndarray, ...]) -> 
 
 
 def _batches(file: pq.ParquetFile, location: str) -> Iterator[pa.RecordBatch]:
-    """All columns are read, so that damage shows in any of them."""
+    """All columns are read, so that damage shows in any of them: each page has a checksum."""
     try:
         for batch in file.iter_batches(use_threads=False):
             batch.validate(full=True)
             if len(batch):
                 yield batch
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, KeyError) as error:
         raise RunError(f"{location}: cannot be read ({str(error).splitlines()[0]})") from error
 
 

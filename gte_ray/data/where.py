@@ -3,16 +3,18 @@
 import ast
 import operator
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from gte_ray.data.paths import Path
+from gte_ray.data.paths import Path, Step
 from gte_ray.errors import UsageError
 
 Value = Callable[[Any], Any]
 """Takes a row."""
 ALLOWED = "fields (row['any name'] too), texts, numbers, lists, and, or, not, in, ==, !=, <, <=, >, >=, len()"
 _CONSTANTS = {"true": True, "false": False, "null": None}
+_NO = ("", "0", "0.0", "false", "no", "f", "n", "null", "none")
 _ORDERS: dict[type, Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
@@ -30,15 +32,10 @@ class Condition:
         try:
             self._holds = self._value(ast.parse(text.strip(), mode="eval").body)
         except (SyntaxError, ValueError) as error:
-            raise self._refused(str(error)) from error
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns that it looks at."""
-        return [path.column for path in self.paths]
+            raise self._refused(getattr(error, "msg", str(error))) from error
 
     def __call__(self, row: Any) -> bool:
-        return bool(self._holds(row))
+        return _true(self._holds(row))
 
     def _refused(self, what: str) -> UsageError:
         return UsageError(f"where is {self.text!r}: {what} cannot be used; allowed are {ALLOWED}")
@@ -47,15 +44,15 @@ class Condition:
         if isinstance(node, ast.BoolOp):
             values = [self._value(value) for value in node.values]
             decide = all if isinstance(node.op, ast.And) else any
-            return lambda row: decide(value(row) for value in values)
+            return lambda row: decide(_true(value(row)) for value in values)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             inner = self._value(node.operand)
-            return lambda row: not inner(row)
+            return lambda row: not _true(inner(row))
         if isinstance(node, ast.Compare):
             return self._comparison(node)
         if isinstance(node, ast.Call):
             return self._length(node)
-        if isinstance(node, ast.List | ast.Tuple):
+        if isinstance(node, ast.List | ast.Tuple | ast.Set):
             items = [self._value(item) for item in node.elts]
             return lambda row: [item(row) for item in items]
         return self._leaf(node)
@@ -67,15 +64,32 @@ class Condition:
         except ValueError:
             pass
         else:
+            if not isinstance(constant, str | int | float | None):
+                raise self._refused(ast.unparse(node))
             return lambda row: constant
         if isinstance(node, ast.Name) and node.id in _CONSTANTS:
             constant = _CONSTANTS[node.id]
             return lambda row: constant
-        if not isinstance(node, ast.Name | ast.Attribute | ast.Subscript):
-            raise self._refused(ast.unparse(node))
-        path = Path(_path_text(node) or ast.unparse(node))
+        path = Path(ast.unparse(node))
+        path.steps = tuple(self._steps(node))
         self.paths.append(path)
         return path
+
+    def _steps(self, node: ast.expr) -> list[Step]:
+        """The steps of a field such as `answers[0].text`, `meta["x"]` or `row["any name"]`."""
+        if isinstance(node, ast.Name):
+            return [node.id]
+        if isinstance(node, ast.Attribute):
+            return [*self._steps(node.value), node.attr]
+        if isinstance(node, ast.Subscript):
+            is_row = isinstance(node.value, ast.Name) and node.value.id == "row"
+            try:
+                position = ast.literal_eval(node.slice)
+            except ValueError:
+                position = None
+            if isinstance(position, str | int) and not isinstance(position, bool):
+                return [*([] if is_row else self._steps(node.value)), position]
+        raise self._refused(ast.unparse(node))
 
     def _comparison(self, node: ast.Compare) -> Value:
         tests = [type(op) for op in node.ops]
@@ -103,11 +117,9 @@ class Condition:
         return length
 
 
-def _path_text(node: ast.expr) -> str:
-    """The text of a path such as `answers[0].text`, or of `row["any name"]`; empty for another expression."""
-    if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "row":
-        return str(node.slice.value) if isinstance(node.slice, ast.Constant) else ""
-    return ""
+def _true(value: Any) -> bool:
+    """Whether a value by itself says yes: text files write truth values and numbers as texts."""
+    return value.strip().lower() not in _NO if isinstance(value, str) else bool(value)
 
 
 def _compared(test: type, left: Any, right: Any) -> bool:
@@ -145,10 +157,9 @@ def _as_number(value: Any, other: Any) -> Any:
     if isinstance(value, str) and isinstance(other, int | float):
         if isinstance(other, bool):
             return {"true": True, "false": False, "1": True, "0": False}.get(value.strip().lower(), value)
-        try:
-            return float(value)
-        except ValueError:
-            return value
+        for kind in (int, float):  # integers exactly: ids of posts are above 2^53
+            with suppress(ValueError):
+                return kind(value)
     return value
 
 

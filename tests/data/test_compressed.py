@@ -49,6 +49,7 @@ FILES = {
     "two-streams.jsonl.xz": lzma.compress(HALVES[0]) + lzma.compress(HALVES[1]),
     "two-members.jsonl.gz": gzip.compress(HALVES[0]) + gzip.compress(HALVES[1]),
     "two-frames.jsonl.zst": zstandard.compress(HALVES[0]) + zstandard.compress(HALVES[1]),
+    "padded.jsonl.xz": lzma.compress(HALVES[0]) + bytes(8) + lzma.compress(HALVES[1]) + bytes(4),
     "no-suffix.jsonl": bz2.compress(LINES),
     "nor-this.jsonl": lzma.compress(LINES),
     "mixed.zip": zipped(MIXED),
@@ -85,6 +86,10 @@ def test_a_window_of_two_gibibytes(tmp_path):
     assert len(read(path).pairs) == 40
 
 
+def damaged(content: bytes, position: int) -> bytes:
+    return content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+
+
 UNREADABLE = {
     "cut.jsonl.zst": (zstandard.compress(LINES)[:-9], "the last zstd frame is cut off"),
     "cut-later.jsonl.zst": (
@@ -95,6 +100,17 @@ UNREADABLE = {
     "cut.jsonl.xz": (lzma.compress(LINES)[:-20], "cannot be read to its end"),
     "cut.jsonl.gz": (gzip.compress(LINES)[:-20], "cannot be read to its end"),
     "cut.tar.gz": (gzip.compress(tarred({"a.jsonl": LINES * 90}))[:-400], "cannot be read to its end"),
+    "at-a-member.tar": (tarred(MIXED)[: 512 + 512 * -(-len(CSV) // 512)], "header is cut off or damaged"),
+    "in-a-header.tar": (tarred(MIXED)[: 700 + 512 * -(-len(CSV) // 512)], "header is cut off or damaged"),
+    "bad-header.tar": (
+        damaged(tarred(MIXED), 520 + 512 * -(-len(CSV) // 512)),
+        "header is cut off or damaged",
+    ),
+    "behind.jsonl.xz": (
+        lzma.compress(HALVES[0]) + damaged(lzma.compress(HALVES[1]), 8),
+        "cannot be read to its end",
+    ),
+    "garbage.jsonl.xz": (lzma.compress(HALVES[0]) + b"garbage", "cannot be read to its end"),
     "broken.jsonl.zst": (b"(\xb5/\xfd" + bytes(30), "cannot be read to its end"),
     "broken.zip": (zipped({"a.jsonl": LINES})[:-30], "cannot be read to its end"),
     "no.tar": (LINES, "cannot be read to its end"),

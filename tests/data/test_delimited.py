@@ -119,3 +119,10 @@ def test_a_first_line_that_is_no_line_of_names(tmp_path):
 def test_named_columns_tell_the_delimiter(tmp_path):
     (tmp_path / "file.csv").write_text("left;right;place, year\nq;d, e;x\n")
     assert read(tmp_path / "file.csv", ("left", "right")).pairs == [("q", "d, e", [])]
+
+
+@pytest.mark.parametrize("row", ['"Hello" he said,foo', '"a" ,b'])
+def test_a_row_that_is_quoted_wrongly_changes_no_other_row(tmp_path, row):
+    (tmp_path / "x.csv").write_text(f'question,answer\n"a ""b""",c\n{row}\n')
+    with pytest.raises(RunError, match=r"x\.csv: line 3 cannot be read"):
+        read(tmp_path / "x.csv")

@@ -19,6 +19,9 @@ ROW = {
     "empty": None,
     "flag": True,
     "the name": "n",
+    "zero": "0",
+    "no": "False",
+    "id": "9007199254740993",
 }
 
 
@@ -61,6 +64,10 @@ def test_positions_of_a_row_that_is_a_list():
         ("{answers[:2].text}", "a0 a1"),
         ("answers[:2].text", ["a0", "a1"]),
         ("title", "t"),
+        ("{body}", {}),
+        ("{title} {flag}", {}),
+        ("{answers}", {}),
+        ("{label}{none}", "1"),
     ],
 )
 def test_templates(text, value):
@@ -98,6 +105,13 @@ def test_braces_that_are_not_closed(text):
         ("flag == 1", False),
         ("row['the name'] == 'n' and row['a.b'] == 'dotted'", True),
         ("-1 < body.n", True),
+        ("lang not in {'en', 'de'}", False),
+        ("body['n'] == 3", True),
+        ("row['body']['n'] == 3 and row['body'].n == 3", True),
+        ("zero or no", False),
+        ("not zero and label", True),
+        ("id == 9007199254740993", True),
+        ("id != 9007199254740993", False),
     ],
 )
 def test_conditions(text, holds):
@@ -107,7 +121,7 @@ def test_conditions(text, holds):
 @pytest.mark.parametrize(
     "text",
     ["", "score >=", "open('x')", "score + 1 > 2", "title.upper() == 'T'", "len(title, 2) > 1", "lambda: 1",
-     "title is None", "[x for x in answers]", "__import__('os').system('true')", "f'{title}'"],
+     "b'en' == lang", "answers[i] == 1", "(score+1).x != 2", "... == lang", "title is None", "[x for x in answers]", "__import__('os').system('true')", "f'{title}'"],
 )  # fmt: skip
 def test_what_is_no_condition_is_refused(text):
     with pytest.raises(

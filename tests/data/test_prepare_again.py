@@ -12,6 +12,7 @@ import pytest
 from gte_ray.data import prepare_store as preparing
 from gte_ray.data.ids import Ids
 from gte_ray.data.prepare_store import prepare
+from gte_ray.data.reading import Reading
 from gte_ray.data.sources import SourceSpec
 from gte_ray.data.store import open_store
 from gte_ray.data.units import SMALLEST_UNIT
@@ -134,3 +135,21 @@ def test_a_finished_source_whose_part_is_gone_is_done_again(tmp_path):
     (part,) = Path(uri).rglob("part-*.parquet")
     part.unlink()
     assert files(prepare(uri, [source]).uri) == expected
+
+
+def test_other_negatives_of_the_same_pairs_are_another_source(tmp_path):
+    def rows(word: str) -> list[dict[str, str]]:
+        return [{"query": q, "document": d, "n": f"{word} {i}"} for i, (q, d) in enumerate(make_pairs(40))]
+
+    def stored(reading: Reading) -> list[str]:
+        store = prepare(str(tmp_path / "store"), [SourceSpec("s", str(path), "code", reading)])
+        lists = store.read_rows("s", 0, store.source("s").rows, ["negatives"])["negatives"].to_pylist()
+        return [text for texts in lists for text in texts]
+
+    path = write_lines(tmp_path / "s.jsonl", rows("old"))
+    with_negatives = Reading("query", "document", "n")
+    assert stored(Reading("query", "document")) == []
+    assert {text.split()[0] for text in stored(with_negatives)} == {"old"}
+    write_lines(tmp_path / "s.jsonl", rows("new"))
+    assert {text.split()[0] for text in stored(with_negatives)} == {"new"}
+    assert stored(Reading("query", "document")) == []

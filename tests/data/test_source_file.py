@@ -6,11 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gte_ray.data.formats import Piece, read_items
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.preview import preview
 from gte_ray.data.reading import Reading
 from gte_ray.data.source_file import read_source_file
 from gte_ray.data.sources import SourceSpec, parse_source
+from gte_ray.data.values import Dropped, Pair
 from gte_ray.errors import RunError, UsageError
 from tests.data.conftest import make_pairs, write_lines
 from tests.data.preparing import pairs_of, rows_of
@@ -166,6 +168,94 @@ def test_a_column_that_is_not_there_is_told(tmp_path):
     path = write(tmp_path / "x.parquet", [{"q": "q", "d": {"text": "d"}}])
     with pytest.raises(RunError, match="there is no column 'e'; there are 'q', 'd'"):
         read_as(path, Reading("q", "e.text"))
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv"])
+def test_a_condition_that_leaves_out_the_beginning_of_a_file(tmp_path, suffix):
+    """By named fields and by known names; whole and in pieces of row groups or bytes."""
+    rows = [
+        {"query": f"q{i}", "document": f"d{i}", "lang": "de" if i < 1_500 else "en"} for i in range(3_000)
+    ]
+    path = tmp_path / f"rows{suffix}"
+    if suffix == ".csv":
+        path.write_text("\n".join(["query,document,lang", *(",".join(row.values()) for row in rows)]))
+    elif suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=400)
+    else:
+        write_lines(path, rows)
+    for reading in (Reading("query", "document", where="lang == 'en'"), Reading(where="lang == 'en'")):
+        for count in (1, 4) if suffix != ".csv" else (1,):
+            items = [item for k in range(count) for item in read_items(Piece(str(path), k, count), reading)]
+            assert [item.query for item in items if isinstance(item, Pair)] == [
+                f"q{i}" for i in range(1_500, 3_000)
+            ]
+            assert sum(isinstance(item, Dropped) for item in items) == 1_500
+
+
+def test_documents_may_be_lists_in_some_rows_alone(tmp_path):
+    rows = [{"q": f"q{i}"} for i in range(1_100)] + [
+        {"q": "q", "a": [{"t": "x"}]},
+        {"q": "r", "a": [{"t": "y"}, {"t": "z"}]},
+    ]
+    found = read_as(write(tmp_path / "x.jsonl", [{"q": "first", "a": []}, *rows]), Reading("q", "a[].t"))
+    assert found.pairs == [("q", "x", []), ("r", "y", []), ("r", "z", [])]
+    assert found.dropped == {"not a pair": 1, "null": 1_100}
+
+
+def test_positions_in_rows_that_are_lists(tmp_path):
+    path = write(tmp_path / "x.jsonl", [["id", "d0", "q0"], ["id", "d1", "q1"]])
+    found = read_as(path, Reading("[2]", "[1]", where="row[2] != 'q1'"))
+    assert (found.pairs, found.dropped) == ([("q0", "d0", [])], {"not as where says": 1})
+    assert read_as(path, Reading("[2]", "[1]")).pairs == [("q0", "d0", []), ("q1", "d1", [])]
+
+
+NAMES = [
+    (Reading("qestion", "answer", where="id > 0"), "there is no column 'qestion'"),
+    (Reading("{question} {qestion}", "answer"), "there is no column 'qestion'"),
+]
+OF_TABLES = [
+    (Reading("question", "answer", negatives="ngatives"), "there is no column 'ngatives'"),
+    (Reading(where="ide != 3"), "there is no column 'ide'"),
+]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv"])
+@pytest.mark.parametrize(("reading", "message"), NAMES + OF_TABLES)
+def test_names_that_are_not_there_are_told(tmp_path, suffix, reading, message):
+    path = tmp_path / f"x{suffix}"
+    if suffix == ".csv":
+        path.write_text("id,question,answer\n1,q,a\n")
+    else:
+        write(path, [{"id": 1, "question": "q", "answer": "a"}])
+    if suffix == ".jsonl" and (reading, message) in OF_TABLES:
+        assert read_as(path, reading).pairs == [("q", "a", [])]  # other rows may have it
+        return
+    with pytest.raises(RunError, match=f"{message}; there are 'id', 'question', 'answer'"):
+        read_as(path, reading)
+
+
+def test_a_name_that_is_there_twice_is_told(tmp_path):
+    (tmp_path / "x.csv").write_text("question,answer,answer\nq,a,b\n")
+    columns = [pa.array(["q"]), pa.array(["a"]), pa.array(["b"])]
+    pq.write_table(pa.Table.from_arrays(columns, ["question", "answer", "answer"]), tmp_path / "x.parquet")
+    for name in ("x.csv", "x.parquet"):
+        with pytest.raises(RunError, match="the column 'answer' is there twice"):
+            read_as(tmp_path / name, Reading("{question}?", "answer"))
+
+
+def test_columns_of_parquet_with_dots_in_their_names(tmp_path):
+    path = write(tmp_path / "x.parquet", [{"body.text": "d", "q": "q", "id": 1}])
+    found = read_as(path, Reading("q", "body.text", where="id == 1"))
+    assert (found.pairs, found.unused) == ([("q", "d", [])], {})
+
+
+def test_values_without_rows_and_fields_that_are_no_texts_are_counted(tmp_path):
+    path = write(
+        tmp_path / "x.jsonl", [{"items": [{"q": "q", "d": {"a": 1}}]}, {"itms": []}, 5, {"items": {}}]
+    )
+    found = read_as(path, Reading("q", "{d}", rows="items[]"))
+    assert found.pairs == []
+    assert found.dropped == {"without rows where the path says": 3, "not text": 1}
 
 
 TOML = """

@@ -71,3 +71,18 @@ def test_parts_that_were_exchanged_are_told(prepared, tmp_path):
     pq.write_table(pa.concat_tables([pq.read_table(first).slice(0, 1), pq.read_table(last).slice(1)]), last)
     with pytest.raises(RunError, match=f"{last}: begins before the part in front of it ends"):
         check(str(uri))
+
+
+def test_a_bit_that_changed_in_any_column_is_told(prepared, tmp_path):
+    """Footer and lengths of pages aside: the content of each column, by the checksums of its pages."""
+    uri = shutil.copytree(prepared.uri, tmp_path / "copy")
+    path = Path(uri, prepared.source("pairs").parts[2].path)
+    whole, metadata = path.read_bytes(), pq.read_metadata(path)
+    for column in range(metadata.num_columns):
+        chunk = metadata.row_group(0).column(column)
+        position = chunk.data_page_offset + chunk.total_compressed_size - 3
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
+        with pytest.raises(RunError, match=f"{path}: cannot be read"):
+            check(str(uri))
+    path.write_bytes(whole)
+    assert check(str(uri)) == Verified(8, 1_000)
