@@ -168,9 +168,8 @@ class _Frames(io.RawIOBase):
         while not len(self.waiting):
             content = self.rest or self.raw.read(INPUT_BYTES)
             if self.frame is None and self.kind == "xz":
-                content = content.lstrip(b"\0") or (self.raw.read(INPUT_BYTES) or b"").lstrip(
-                    b"\0"
-                )  # padding
+                # Zeros may pad a stream to a multiple of four bytes.
+                content = content.lstrip(b"\0") or self.raw.read(INPUT_BYTES).lstrip(b"\0")
             if not content and self.frame is None:
                 return 0
             if not content:

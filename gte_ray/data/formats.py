@@ -109,22 +109,19 @@ def _text_rows(piece: Piece, reading: Reading, member: io.BufferedReader | None 
             first = head_of(line_values(text, uri))
             with file.lines(piece.index, piece.count) as lines:
                 yield from read_rows(line_values(lines, uri, piece.index == 0), reading, uri, first)
-        elif reading.rows:
-            if piece.index == 0:
-                yield from read_rows(whole_values(text, uri), reading, uri)
         elif piece.index == 0:  # the first piece of what cannot be split is all of it
             values = array_values if ARRAY.match(file.head) else line_values
-            yield from read_rows(values(text, uri), reading, uri)
+            yield from read_rows((whole_values if reading.rows else values)(text, uri), reading, uri)
 
 
 def _parquet_rows(file: pq.ParquetFile, piece: Piece, reading: Reading) -> Iterator[Item]:
     uri = piece.uri
     first, last = (file.num_row_groups * k // piece.count for k in (piece.index, piece.index + 1))
     groups = range(first, last)
-    schema, rows = file.schema_arrow, RowReader(reading.named, uri)
     if reading.shapes:
         yield from _shaped_parquet(file, reading, uri, groups)
         return
+    schema, rows = file.schema_arrow, RowReader(reading.named, uri)
     lists = frozenset(field.name for field in schema if _is_list(field.type))
     chosen = rows.choose(schema.names, lists)
     for name in (chosen.query, chosen.document):
@@ -140,9 +137,8 @@ def _parquet_rows(file: pq.ParquetFile, piece: Piece, reading: Reading) -> Itera
 def _shaped_parquet(file: pq.ParquetFile, reading: Reading, uri: str, groups: range) -> Iterator[Item]:
     names = file.schema_arrow.names
     wanted = reading.columns_of(names)
-    check_names(names, wanted, uri)
     read = wanted if reading.query and wanted else names
-    check_names(names, read, uri)
+    check_names(names, list(dict.fromkeys([*wanted, *read])), uri)
     first = head_of(_parquet_values(file, read, range(file.num_row_groups)))
     yield from read_rows(_parquet_values(file, read, groups), reading, uri, first)
     count = sum(file.metadata.row_group(group).num_rows for group in groups)

@@ -142,16 +142,13 @@ def held_out_documents(runs: Sequence[RunFile], split: Split, kept: Kept) -> np.
 
 def first_pairs(runs: Sequence[RunFile], rows: int, kept: Kept, split: Split) -> pa.Table:
     """The first `rows` pairs to train on, as the store will have them."""
+    documents = held_out_documents(runs, split, kept) if split.held_out_documents else np.empty(0, np.uint64)
     share = 2 * rows / kept.rows * kept.below / 2**64
     parts = 1 << max(0, int(np.floor(-np.log2(share))))
     while True:
         table = _without_duplicates(read_range(runs, 0, parts, kept.below)[0])
         trained = split.sides(table, kept.rows)[0]
-        if split.held_out_documents:
-            documents = held_out_documents(runs, split, kept)
-            trained = trained.filter(
-                pa.array(~np.isin(trained.column("document_hash").to_numpy(), documents))
-            )
+        trained = trained.filter(pa.array(~np.isin(trained.column("document_hash").to_numpy(), documents)))
         if len(trained) >= rows or parts == 1:
             return trained.slice(0, rows)
         parts //= 2

@@ -4,14 +4,17 @@ import csv
 import io
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from gte_ray.data.formats import Piece
 from gte_ray.data.reading import Reading
 from gte_ray.data.sources import check_file, read_pairs
+from gte_ray.errors import RunError
 
 
 class Read(NamedTuple):
@@ -54,3 +57,13 @@ def parquet(**columns) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink)
     return sink.getvalue()
+
+
+def assert_one_sentence(path: Path, content: bytes, message: str) -> None:
+    """What cannot be read of a file with this content is told in one line that begins with its name."""
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=message) as caught:
+        read(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+    str(caught.value).encode()

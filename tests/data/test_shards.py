@@ -16,26 +16,13 @@ from gte_ray.data.step_plan import PlanSource
 from gte_ray.data.store import open_store
 from gte_ray.data.stream import PlanDataConfig
 from tests.data.many_parts import write_store
-
-STEPS = 23
+from tests.data.streams import STEPS, make_stream
 
 
 @pytest.fixture(scope="module")
 def stream(tiny_store) -> StreamConfig:
     """No pair of the store has negatives: all are drawn, by the place of a pair in the global batch."""
-    store = open_store(tiny_store)
-    return StreamConfig(
-        store=tiny_store,
-        sources=tuple(PlanSource(source.name, source.rows) for source in store.manifest.sources),
-        alpha=0.5,
-        global_batch=13,
-        seed=5,
-        steps=STEPS,
-        max_length=16,
-        tokenizer=store.load_tokenizer(),
-        stored_ids=True,
-        group_size=3,
-    )
+    return replace(make_stream(tiny_store, stored_ids=True), group_size=3)
 
 
 def assert_same(found: PairBatch, expected: PairBatch) -> None:

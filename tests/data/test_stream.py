@@ -9,29 +9,12 @@ import pytest
 import ray.data
 
 from gte_ray.data.batch import from_table, to_table
-from gte_ray.data.read import StreamConfig, read_batch
-from gte_ray.data.step_plan import PlanSource
+from gte_ray.data.read import read_batch
 from gte_ray.data.store import open_store
 from gte_ray.data.stream import Batches, PlanDataConfig, batches_in_turn, placeholders
+from tests.data.streams import STEPS, make_stream
 
-STEPS = 23
 RANK = threading.local()
-
-
-def make_stream(tiny_store, stored_ids):
-    """A global batch of 13 divides by none of the numbers of workers but 1."""
-    store = open_store(tiny_store)
-    return StreamConfig(
-        store=tiny_store,
-        sources=tuple(PlanSource(source.name, source.rows) for source in store.manifest.sources),
-        alpha=0.5,
-        global_batch=13,
-        seed=5,
-        steps=STEPS,
-        max_length=16,
-        tokenizer=store.load_tokenizer(),
-        stored_ids=stored_ids,
-    )
 
 
 @pytest.fixture(scope="module", params=["texts", "stored ids"])
