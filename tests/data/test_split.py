@@ -35,8 +35,9 @@ def test_the_held_out_share_of_a_large_source_is_capped(pairs, tmp_path):
         prepare(capped.uri, [added], held_out_rows=50)
 
 
-def test_documents_on_both_sides_are_counted_or_kept_out(pairs, tmp_path):
-    store = prepare(str(tmp_path / "store"), [pairs], held_out_share=0.1)
+@pytest.mark.parametrize("most", [10_000, 100])
+def test_documents_on_both_sides_are_counted_or_kept_out(pairs, tmp_path, most):
+    store = prepare(str(tmp_path / "store"), [pairs], held_out_share=0.1, held_out_rows=most)
     train, held_out = pairs_of(rows_of(store, "pairs")), pairs_of(store.read_held_out("pairs", 999))
     documents = {document for _, document in held_out}
     expected = sum(document in documents for _, document in train)
@@ -44,7 +45,8 @@ def test_documents_on_both_sides_are_counted_or_kept_out(pairs, tmp_path):
     note = f"pairs: {expected:,} pairs to train on have a document that is held out with another query"
     assert note in store_notes(store)
 
-    apart = prepare(str(tmp_path / "apart"), [pairs], held_out_share=0.1, held_out_documents=True)
+    settings = {"held_out_share": 0.1, "held_out_rows": most, "held_out_documents": True}
+    apart = prepare(str(tmp_path / "apart"), [pairs], **settings)
     info = apart.source("pairs")
     assert pairs_of(apart.read_held_out("pairs", 999)) == held_out
     assert pairs_of(rows_of(apart, "pairs")) == {pair for pair in train if pair[1] not in documents}
