@@ -11,12 +11,12 @@ from gte_ray.data.builtin import prepare_builtin
 from gte_ray.data.ids import Ids
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.read import StreamConfig, read_batch
-from gte_ray.data.sources import SourceSpec
 from gte_ray.data.step_plan import PlanSource
 from gte_ray.data.store import Store
 from gte_ray.data.stream import PlanDataConfig
 from gte_ray.model.microbatch import join, micro_batches
 from gte_ray.runtime.cluster import start_ray
+from gte_ray.sources.spec import SourceSpec
 
 BATCH, LENGTH, MICRO_BATCH_TOKENS = 2_048, 128, 8_192
 

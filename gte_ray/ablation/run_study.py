@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gte_ray.ablation.records import ABLATION, LINK, PROFILE, TRIALS_FILE, Records
+from gte_ray.ablation.children import Children
+from gte_ray.ablation.records import ABLATION, PROFILE, TRIALS_FILE, Records
 from gte_ray.ablation.report import Report
 from gte_ray.ablation.results import experiment_of, log_report, read_report
 from gte_ray.ablation.study import Ablation, Setting
@@ -19,9 +20,8 @@ from gte_ray.data.store import open_store
 from gte_ray.errors import RunError
 from gte_ray.runs.capacity import check_capacity
 from gte_ray.runs.display import Display
-from gte_ray.runs.execute import Results, finished
+from gte_ray.runs.execute import finished
 from gte_ray.runs.run_folder import open_run
-from gte_ray.runs.tracked import tracked_run
 from gte_ray.runtime.cluster import Interruption, command_line
 from gte_ray.tracking.queue import QUEUE_FILE
 from gte_ray.tracking.server import resolve_uri
@@ -98,12 +98,13 @@ def run_study(
     interruption.on_interrupt(lambda: tracker.finish("KILLED", timeout_s=5.0))
     tracker.log_artifact(_write(TRIALS_FILE, json.dumps([trial.to_dict() for trial in study.trials])))
 
+    children = Children(study.name, study.experiment, study.tags, parent, display.warn, verbose)
     trials = to_run(study.trials)
-    waiting = _unfinished(study, trials, records, parent, display, verbose)
+    waiting = _unfinished(trials, children, records, display, verbose)
     done = len(trials) - len(waiting)
     display.say(f"{len(waiting)} trial(s) to run" + (f", {done} finished earlier" if done else ""))
-    errors = _run(study, waiting, parent, on_progress, verbose)
-    records.end_failed(parent, errors)
+    errors = _run(waiting, children, study.base.run.output, on_progress, verbose)
+    children.record_failures(waiting, errors, records)
     tracker.flush(MLFLOW_SECONDS)
     report = read_report(records, parent, study.name, study.ablation, study.profile)
     log_report(report, records, parent, tracker)
@@ -114,40 +115,42 @@ def run_study(
 
 
 def _unfinished(
-    study: Study, trials: list[Trial], records: Records, parent: str, display: Display, verbose: bool
+    trials: list[Trial], children: Children, records: Records, display: Display, verbose: bool
 ) -> list[Trial]:
     """Return the trials to run, and link those that were finished elsewhere."""
     waiting = []
     for trial in trials:
         open_run(trial.run, fresh=False)
-        results = finished(trial.run, display, _child(study, trial, parent), verbose)
+        results = finished(trial.run, display, children.of(trial), verbose)
         if results is None:
             waiting.append(trial)
-        elif trial.fingerprint not in records.children(parent):
-            _link(study, trial, results, parent, display, verbose)
+        elif trial.fingerprint not in records.children(children.parent):
+            children.link(trial, results)
     return waiting
 
 
 def _run(
-    study: Study, waiting: list[Trial], parent: str, on_progress: OnProgress, verbose: bool
+    waiting: list[Trial], children: Children, output: str, on_progress: OnProgress, verbose: bool
 ) -> dict[str, str]:
     """Run first stages, then the trials that start from their models; returns errors by fingerprint."""
     errors: dict[str, str] = {}
     for second in (False, True):
-        ready = [
-            trial
-            for trial in waiting
-            if (trial.first is not None) == second
-            and not (trial.first is not None and trial.first.fingerprint in errors)
-        ]
+        ready = []
+        for trial in waiting:
+            if (trial.first is not None) != second:
+                continue
+            if trial.first is not None and trial.first.fingerprint in errors:
+                errors[trial.fingerprint] = f"{trial.first.label}: {errors[trial.first.fingerprint]}"
+            else:
+                ready.append(trial)
         if not ready:
             continue
 
         def show(progress: TrialProgress, ready: list[Trial] = ready) -> None:
             on_progress(ready[progress.trial], progress)
 
-        tracked = [(trial.run, _child(study, trial, parent)) for trial in ready]
-        messages = run_trials(tracked, study.base.run.output, show, verbose)
+        tracked = [(trial.run, children.of(trial)) for trial in ready]
+        messages = run_trials(tracked, output, show, verbose)
         errors |= {trial.fingerprint: error for trial, error in zip(ready, messages, strict=True) if error}
     return errors
 
@@ -172,37 +175,6 @@ def _parent(study: Study, display: Display, verbose: bool) -> Tracker:
     )
     queue = os.path.join(tempfile.gettempdir(), f"gte_ray-{tracked.key}", QUEUE_FILE)
     return Tracker(study.base.run.tracking_uri, tracked, queue, display.warn, verbose)
-
-
-def _child(study: Study, trial: Trial, parent: str) -> TrackedRun:
-    """Return the MLflow run of a trial, a child of the parent."""
-    tracked = tracked_run(trial.run)
-    tags = study.tags | {"gte_ray.row": trial.label, "gte_ray.seed": str(trial.seed)}
-    return replace(
-        tracked,
-        name=f"{study.name} {trial.label}",
-        experiment=study.experiment,
-        tags={**tracked.tags, **tags},
-        parent_run_id=parent,
-    )
-
-
-def _link(study: Study, trial: Trial, results: Results, parent: str, display: Display, verbose: bool) -> None:
-    """Log a child with the scores of a run that was made elsewhere, and that run's id."""
-    child = _child(study, trial, parent)
-    linked = replace(
-        child,
-        key=f"{parent}-{trial.fingerprint}",
-        name=f"{child.name} (linked)",
-        params={},
-        tags={**child.tags, LINK: results.mlflow_run},
-    )
-    queue = os.path.join(tempfile.mkdtemp(prefix="gte_ray-link-"), QUEUE_FILE)
-    tracker = Tracker(study.base.run.tracking_uri, linked, queue, display.warn, verbose)
-    for step, metrics in results.scores.metrics(trial.run.config.training.steps):
-        tracker.log_step(step, metrics)
-    if unwritten := tracker.finish():
-        display.warn(unwritten)
 
 
 def _write(name: str, text: str) -> str:

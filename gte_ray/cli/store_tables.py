@@ -4,11 +4,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gte_ray.cli.console import printable
-from gte_ray.data.columns import shown
-from gte_ray.data.preview import Preview
-from gte_ray.data.sources import SourceSpec
 from gte_ray.data.step_plan import StepPlan
 from gte_ray.data.store import Store
+from gte_ray.sources.columns import shown
+from gte_ray.sources.preview import Preview
+from gte_ray.sources.spec import SourceSpec
 
 SHOWN_CHARACTERS = 200
 SHOWN_COLUMNS = 12

@@ -21,14 +21,14 @@ from gte_ray.data import builtin_text
 from gte_ray.data.builtin_text import SourcePair, distribution_pairs, file_pairs, topic_pairs
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Ids, Report
-from gte_ray.data.parquet import write_parquet
 from gte_ray.data.prepare_store import prepare, unfinished
-from gte_ray.data.sources import SourceSpec
 from gte_ray.data.split import Split
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.store import Store
 from gte_ray.runtime import storage
+from gte_ray.runtime.parquet import write_parquet
 from gte_ray.runtime.pool import run_tasks
+from gte_ray.sources.spec import SourceSpec
 
 TASK_OF = {
     "functions": "code",

@@ -12,11 +12,11 @@ import pyarrow as pa
 from gte_ray.data.batch import TokenLists
 from gte_ray.data.hashing import digest
 from gte_ray.data.negatives import flat, list_array
-from gte_ray.data.parquet import open_parquet, write_parquet
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.store import SOURCE_FILE, Manifest, Part, SourceInfo, Store, TokenizerInfo
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer, train_wordpiece
 from gte_ray.runtime import storage
+from gte_ray.runtime.parquet import open_parquet, write_parquet
 from gte_ray.runtime.pool import run_tasks
 
 VOCABULARY_ROWS = 3_000

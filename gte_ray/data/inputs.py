@@ -8,13 +8,13 @@ from typing import Any
 
 from gte_ray.data.finished import finished_source, of_input
 from gte_ray.data.hashing import digest
-from gte_ray.data.sources import SourceSpec, check_file
 from gte_ray.data.split import Split
 from gte_ray.data.store import MANIFEST, Manifest, SourceInfo, open_store
 from gte_ray.data.units import Unit
 from gte_ray.errors import UsageError
 from gte_ray.runtime import storage
 from gte_ray.runtime.storage import FileStamp
+from gte_ray.sources.spec import SourceSpec, check_file
 
 READING_VERSION = 4
 """Version of the reading and writing code. A source finished by another version is prepared again."""

@@ -17,13 +17,13 @@ from gte_ray.data.hashing import pair_hashes, text_hashes
 from gte_ray.data.ids import Tokenization, with_ids
 from gte_ray.data.journal import write_record
 from gte_ray.data.negatives import flat, list_array, unite_negatives
-from gte_ray.data.parquet import write_parquet
 from gte_ray.data.sort import HELD_OUT
 from gte_ray.data.sorted_run import RunFile, bounds, read_run
 from gte_ray.data.split import Split
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.store import Part
 from gte_ray.runtime import storage
+from gte_ray.runtime.parquet import write_parquet
 
 NEGATIVES = pa.list_(pa.large_string())
 READS_AT_ONCE = 16

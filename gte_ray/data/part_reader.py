@@ -6,9 +6,9 @@ from collections import OrderedDict
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gte_ray.data.parquet import open_parquet
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.errors import RunError
+from gte_ray.runtime.parquet import open_parquet
 
 OPEN_PARTS = 32
 """Parts that are kept open, each with a descriptor and its footer, 1.1 MiB for 128 row groups."""

@@ -23,12 +23,12 @@ from gte_ray.data.ids import Ids, Report, Tokenization, add_ids, first_texts, to
 from gte_ray.data.inputs import Input, choose_split, fingerprint, list_input, staying_sources
 from gte_ray.data.journal import scratch_folder
 from gte_ray.data.sort import PartSize
-from gte_ray.data.sources import SourceSpec
 from gte_ray.data.split import Split
 from gte_ray.data.store import SOURCE_FILE, Manifest, SourceInfo, Store, open_store
 from gte_ray.data.two_passes import SortedSource, merge_sources, sort_sources
 from gte_ray.errors import RunError, UsageError
 from gte_ray.runtime import storage
+from gte_ray.sources.spec import SourceSpec
 
 PART_ROWS = 131_072
 """Most pairs of a part, on average: what a task of the second pass holds in memory."""

@@ -27,19 +27,6 @@ MANIFEST = "manifest.json"
 SOURCE_FILE = "source.json"
 """Record in the folder of a source, written once all its parts are complete."""
 
-TASKS = (
-    "web-page",
-    "academic-paper",
-    "hyperlink",
-    "social-media",
-    "knowledge-base",
-    "community-qa",
-    "news",
-    "code",
-    "others",
-)
-"""The nine task types of Table 1."""
-
 
 @dataclass(frozen=True)
 class Part:

@@ -19,7 +19,6 @@ from gte_ray.data.merge import (
     held_out_documents,
     merge_range,
 )
-from gte_ray.data.reading import OTHERWISE
 from gte_ray.data.sort import PartSize, SortedUnit, SortJob, sort_unit
 from gte_ray.data.sorted_run import RunFile
 from gte_ray.data.split import Split
@@ -28,6 +27,7 @@ from gte_ray.data.units import cut, text_bytes
 from gte_ray.errors import RunError
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import run_tasks
+from gte_ray.sources.reading import OTHERWISE
 
 SHARED = "document held out"
 """Reason for which pairs are dropped with --held-out-documents."""

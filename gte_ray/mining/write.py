@@ -13,13 +13,13 @@ from gte_ray.data.finished import delete_folder
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
 from gte_ray.data.negatives import flat, list_array, unite_negatives
-from gte_ray.data.parquet import open_parquet, write_parquet
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.store import SOURCE_FILE, Part, SourceInfo, Store
 from gte_ray.mining.choose import Window, choose
 from gte_ray.mining.pairs import Pairs
 from gte_ray.mining.search import BLOCK_TEXTS, read_arrays, read_column
 from gte_ray.runtime import storage
+from gte_ray.runtime.parquet import open_parquet, write_parquet
 from gte_ray.runtime.pool import run_tasks
 
 

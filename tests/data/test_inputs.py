@@ -7,10 +7,10 @@ import pytest
 
 from gte_ray.data.ids import Ids
 from gte_ray.data.prepare_store import prepare
-from gte_ray.data.reading import Reading
-from gte_ray.data.sources import SourceSpec
 from gte_ray.data.store import open_store
 from gte_ray.errors import RunError, UsageError
+from gte_ray.sources.reading import Reading
+from gte_ray.sources.spec import SourceSpec
 from tests.data.conftest import make_pairs, write_lines
 
 pytestmark = pytest.mark.usefixtures("ray_local")

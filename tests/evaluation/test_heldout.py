@@ -18,7 +18,6 @@ from sklearn.metrics import ndcg_score
 
 from gte_ray.cli.tables import scores_table
 from gte_ray.data.prepare_store import prepare
-from gte_ray.data.sources import SourceSpec
 from gte_ray.errors import RunError
 from gte_ray.evaluation.heldout import (
     SourceScores,
@@ -30,6 +29,7 @@ from gte_ray.evaluation.heldout import (
 )
 from gte_ray.retrieval import metrics
 from gte_ray.retrieval.bm25 import K1, B, Bm25
+from gte_ray.sources.spec import SourceSpec
 
 
 @dataclass

@@ -7,12 +7,12 @@ import pytest
 
 from gte_ray.config.typed import read
 from gte_ray.data.prepare_store import prepare
-from gte_ray.data.sources import SourceSpec
 from gte_ray.data.store import open_store
 from gte_ray.evaluation import seen as module
 from gte_ray.evaluation.heldout import SourceScores
 from gte_ray.evaluation.scores import Scores
 from gte_ray.evaluation.seen import Seen, seen
+from gte_ray.sources.spec import SourceSpec
 from tests.data.conftest import write_lines
 
 

@@ -10,7 +10,6 @@ from sentence_transformers import SentenceTransformer
 from gte_ray.config import Config, ModelConfig, ObjectiveConfig, PairsConfig, TrainingConfig
 from gte_ray.data.ids import Ids
 from gte_ray.data.prepare_store import prepare
-from gte_ray.data.sources import SourceSpec
 from gte_ray.data.store import Store, open_store
 from gte_ray.errors import RunError, UsageError
 from gte_ray.export.card import ModelCard
@@ -22,6 +21,7 @@ from gte_ray.mining.choose import Window
 from gte_ray.mining.mine_store import mine
 from gte_ray.model.load import build_encoder, load_model
 from gte_ray.runtime import pool
+from gte_ray.sources.spec import SourceSpec
 from tests.data.conftest import make_pairs, write_lines
 from tests.model.folders import copy, edit
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gte_ray.data.formats import Piece
-from gte_ray.data.reading import Reading
-from gte_ray.data.sources import check_file, read_pairs
 from gte_ray.errors import RunError
+from gte_ray.sources.formats import Piece
+from gte_ray.sources.reading import Reading
+from gte_ray.sources.spec import check_file, read_pairs
 
 
 class Read(NamedTuple):

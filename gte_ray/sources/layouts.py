@@ -11,9 +11,10 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from gte_ray.data.columns import Columns, choose_columns, is_negative, is_verdict, shown
-from gte_ray.data.reading import Reading, Shaper, check_names
-from gte_ray.data.values import (
+from gte_ray.errors import RunError
+from gte_ray.sources.columns import Columns, choose_columns, is_negative, is_verdict, shown
+from gte_ray.sources.reading import Reading, Shaper, check_names
+from gte_ray.sources.values import (
     JUDGED,
     NOT_A_PAIR,
     Dropped,
@@ -26,7 +27,6 @@ from gte_ray.data.values import (
     set_pairs,
     without_instruction,
 )
-from gte_ray.errors import RunError
 
 HEAD_ROWS = 1_000
 """Number of first rows that decide the layout of a file."""

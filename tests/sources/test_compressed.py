@@ -10,10 +10,10 @@ import zipfile
 import pytest
 import zstandard
 
-from gte_ray.data.formats import file_kind, is_compressed
 from gte_ray.errors import RunError
+from gte_ray.sources.formats import file_kind, is_compressed
 from tests.data.conftest import make_pairs
-from tests.data.reading import assert_one_sentence, comma_separated, json_lines, parquet, read
+from tests.sources.reading import assert_one_sentence, comma_separated, json_lines, parquet, read
 
 PAIRS = make_pairs(40)
 LINES = json_lines(*map(list, PAIRS))

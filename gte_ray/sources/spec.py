@@ -8,13 +8,28 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from gte_ray.data.formats import SUFFIXES, Piece, file_kind, read_items
-from gte_ray.data.reading import Reading
-from gte_ray.data.store import TASKS
-from gte_ray.data.values import Dropped, Item, Unused, reason_to_drop
 from gte_ray.errors import RunError, UsageError
 from gte_ray.runtime import storage
 from gte_ray.runtime.storage import FileStamp
+from gte_ray.sources.formats import SUFFIXES, Piece, file_kind, read_items
+from gte_ray.sources.reading import Reading
+from gte_ray.sources.values import Dropped, Item, Unused, reason_to_drop
+
+TASKS = (
+    *(
+        "web-page",
+        "academic-paper",
+        "hyperlink",
+        "social-media",
+        "knowledge-base",
+        "community-qa",
+        "news",
+        "code",
+    ),
+    "others",
+    *("web-search", "open-qa", "nli", "fact-verification", "paraphrase"),
+)
+"""Task types: the nine of pre-training (Table 1), then those of fine-tuning alone (Table 12)."""
 
 CHUNK_CHARACTERS = 32 * 2**20
 """Characters of text that a reader gathers into one table."""

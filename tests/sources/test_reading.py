@@ -6,13 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gte_ray.data.formats import Piece, read_items
-from gte_ray.data.reading import Reading
-from gte_ray.data.values import Dropped, Pair
 from gte_ray.errors import RunError
+from gte_ray.sources.formats import Piece, read_items
+from gte_ray.sources.reading import Reading
+from gte_ray.sources.values import Dropped, Pair
 from tests.data.conftest import write_lines
-from tests.data.reading import read_as
 from tests.data.tickets import SETTINGS, TICKETS, write
+from tests.sources.reading import read_as
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])

@@ -15,10 +15,10 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
-from gte_ray.data.reading import Reading
-from gte_ray.data.sources import SourceSpec
 from gte_ray.errors import RunError, UsageError
 from gte_ray.runtime import storage
+from gte_ray.sources.reading import Reading
+from gte_ray.sources.spec import SourceSpec
 
 _READING = {field.name for field in fields(Reading)}
 KEYS = {"files": str, "task": str, "limit": int, "allow_drops": bool} | {

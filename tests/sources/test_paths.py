@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gte_ray.data.paths import Path, Template
-from gte_ray.data.where import Condition
 from gte_ray.errors import UsageError
+from gte_ray.sources.paths import Path, Template
+from gte_ray.sources.where import Condition
 
 ROW = {
     "title": "t",
