@@ -32,6 +32,19 @@ def finished_source(uri: str, name: str, wanted: Callable[[SourceInfo], bool]) -
     return min(matches, key=lambda info: info.folder not in named, default=None)
 
 
+def finished_group(uri: str, name: str, wanted: Callable[[SourceInfo], bool]) -> tuple[SourceInfo, ...]:
+    """The complete sources that `name` was split into, all of one call that satisfies `wanted`; empty if one is missing."""
+    found: dict[str, SourceInfo] = {}
+    for folder in storage.folders(uri):
+        part = folder.rsplit("-", 1)[0]
+        if part not in found and part.startswith(f"{name}."):
+            info = finished_source(uri, part, lambda info: info.split_of == name and wanted(info))
+            if info is not None:
+                found[part] = info
+    infos = tuple(info for _, info in sorted(found.items()))
+    return infos if infos and len(infos) == infos[0].siblings else ()
+
+
 def delete_folder(uri: str, folder: str) -> None:
     """Deletes a source's folder, its record first, so that a partly deleted source never looks finished."""
     storage.delete(storage.join(uri, folder, SOURCE_FILE))
@@ -41,12 +54,13 @@ def delete_folder(uri: str, folder: str) -> None:
 def write_manifest(uri: str, manifest: Manifest, removed: Collection[str] = ()) -> None:
     """Writes the manifest, which makes the store visible, then deletes obsolete folders.
 
-    These are unused folders of tokenizers, of the manifest's sources and of `removed` ones.
+    These are unused folders of tokenizers, of the manifest's sources, of those that it had before, and of `removed` ones.
     """
+    before = {folder.rsplit("-", 1)[0] for folder in _named_folders(uri)}
     storage.write_json(storage.join(uri, MANIFEST), manifest.to_dict())
     used = {source.folder for source in manifest.sources}
     used |= {manifest.tokenizer.folder} if manifest.tokenizer else set()
-    names = {source.name for source in manifest.sources} | {"tokenizer", *removed}
+    names = {source.name for source in manifest.sources} | {"tokenizer", *removed} | before
     for folder in storage.folders(uri):
         if folder not in used and folder.rsplit("-", 1)[0] in names:
             delete_folder(uri, folder)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from gte_ray.data.finished import finished_source, of_input
+from gte_ray.data.finished import finished_group, finished_source, of_input
 from gte_ray.data.hashing import digest
 from gte_ray.data.split import Split
 from gte_ray.data.store import MANIFEST, Manifest, SourceInfo, open_store
@@ -16,7 +16,7 @@ from gte_ray.runtime import storage
 from gte_ray.runtime.storage import FileStamp
 from gte_ray.sources.spec import SourceSpec, check_file
 
-READING_VERSION = 4
+READING_VERSION = 5
 """Version of the reading and writing code. A source finished by another version is prepared again."""
 CHECKS_AT_ONCE = 16
 """Input files checked concurrently before the work, because remote storage is slow to respond."""
@@ -46,8 +46,8 @@ def staying_sources(
     """
     manifest = _manifest(uri)
     infos = manifest.sources if manifest else ()
-    existing = [info.name for info in infos]
-    kept = [info for info in infos if info.name not in names and info.name not in remove]
+    existing = {name for info in infos for name in (info.name, info.split_of) if name}
+    kept = [info for info in infos if not {info.name, info.split_of} & {*names, *remove}]
     if manifest and kept and manifest.split != split:
         raise UsageError(
             f"{uri}: was prepared with {manifest.split.flags()}, and keeps "
@@ -56,7 +56,7 @@ def staying_sources(
     missing = [name for name in remove if name not in existing]
     if missing:
         raise UsageError(
-            f"--remove {missing[0]}: the store has no such source; it has {', '.join(existing) or 'none'}"
+            f"--remove {missing[0]}: the store has no such source; it has {', '.join(sorted(existing)) or 'none'}"
         )
     return kept
 
@@ -71,16 +71,20 @@ class Input:
     """Number of files of other formats that match the pattern, by file name suffix."""
     fingerprint: str
     """Identifies the files and all settings that shape the output."""
-    finished: SourceInfo | None
-    """The source as an earlier call prepared it from the same input, or None."""
+    finished: tuple[SourceInfo, ...]
+    """The source, or those that it is split into, as an earlier call prepared them from the same input; or none."""
 
 
 def list_input(uri: str, source: SourceSpec, split: Split) -> Input:
     """Lists the files of a source, and checks them unless the source is finished."""
     files, skipped = ([], {}) if source.stamp else source.files()
     input_fingerprint = fingerprint(source, files, split)
-    finished = finished_source(uri, source.name, of_input(input_fingerprint))
-    if finished is None:
+    if source.reading.split_by:
+        finished = finished_group(uri, source.name, of_input(input_fingerprint))
+    else:
+        whole = finished_source(uri, source.name, of_input(input_fingerprint))
+        finished = () if whole is None else (whole,)
+    if not finished:
         files = files or source.files()[0]
         checked = [file.uri for file in files[:: -(-len(files) // CHECKED_FILES)]]
         with ThreadPoolExecutor(CHECKS_AT_ONCE) as pool:
@@ -90,7 +94,7 @@ def list_input(uri: str, source: SourceSpec, split: Split) -> Input:
 
 def fingerprint(source: SourceSpec, files: list[FileStamp], split: Split) -> str:
     """Identifies the files of a source and all settings that shape the output."""
-    identity: dict[str, Any] = asdict(source)
+    identity: dict[str, Any] = asdict(source) | {"reading": source.reading.given}
     del identity["allow_drops"]  # it says what may be, not what is read
     if source.stamp:
         del identity["glob"]  # the stamp identifies the files, wherever they are
@@ -104,7 +108,7 @@ def unit_keys(listed: Input, units: Sequence[Unit], split: Split) -> list[str]:
     return [
         digest(
             READING_VERSION,
-            asdict(source.reading),
+            source.reading.given,
             source.limit,
             asdict(split),
             [(asdict(piece), source.stamp or stamps[piece.uri]) for piece in unit],

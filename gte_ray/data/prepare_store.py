@@ -23,9 +23,10 @@ from gte_ray.data.ids import Ids, Report, Tokenization, add_ids, first_texts, to
 from gte_ray.data.inputs import Input, choose_split, fingerprint, list_input, staying_sources
 from gte_ray.data.journal import scratch_folder
 from gte_ray.data.sort import PartSize
+from gte_ray.data.sorted_source import SortedSource
 from gte_ray.data.split import Split
 from gte_ray.data.store import SOURCE_FILE, Manifest, SourceInfo, Store, open_store
-from gte_ray.data.two_passes import SortedSource, merge_sources, sort_sources
+from gte_ray.data.two_passes import merge_sources, sort_sources
 from gte_ray.errors import RunError, UsageError
 from gte_ray.runtime import storage
 from gte_ray.sources.spec import SourceSpec
@@ -112,24 +113,28 @@ def _prepare_sources(
     report: Report,
 ) -> Manifest:
     """Sorts and merges those of the `inputs` that are not finished; the manifest with all sources."""
-    infos = {listed.source.name: listed.finished for listed in inputs if listed.finished}
+    infos = {info.name: info for listed in inputs for info in listed.finished}
     size = PartSize(PART_ROWS, PART_BYTES)
     sorted_sources = sort_sources(
-        uri, [listed for listed in inputs if listed.finished is None], split, size, report
+        uri, [listed for listed in inputs if not listed.finished], split, size, report
     )
+    given = {listed.source.name: [info.name for info in listed.finished] for listed in inputs}
+    for source in sorted_sources:
+        given[source.listed.source.name].append(source.name)
+    names = [name for parts in given.values() for name in parts]
+    _refuse_twice([*(info.name for info in staying), *names])
+    unfinished = Counter(source.listed.source.name for source in sorted_sources)
     for source in sorted_sources:
         # Files may change in time and name and hold the same pairs.
         info = finished_source(uri, source.name, of_pairs(source.pairs))
         if info is not None:
-            infos[source.name] = _finish(uri, source, info)
+            infos[source.name] = _finish(uri, source, info, unfinished)
     waiting = [source for source in sorted_sources if source.name not in infos]
     present = Store(uri, Manifest(**asdict(split), sources=(*staying, *infos.values())))
-    wanted = _wanted(present, waiting, staying, ids, [listed.source.name for listed in inputs], report)
+    wanted = _wanted(present, waiting, staying, ids, names, report)
     for source, info in merge_sources(uri, waiting, size, wanted, report):
-        infos[source.name] = _finish(uri, source, info)
-    manifest = Manifest(
-        **asdict(split), sources=(*staying, *(infos[listed.source.name] for listed in inputs))
-    )
+        infos[source.name] = _finish(uri, source, info, unfinished)
+    manifest = Manifest(**asdict(split), sources=(*staying, *(infos[name] for name in names)))
     return manifest if wanted is None else add_ids(Store(uri, manifest), wanted, report)
 
 
@@ -168,9 +173,19 @@ def _wanted(
     return tokenization(present.uri, ids, texts, report)
 
 
-def _finish(uri: str, source: SortedSource, info: SourceInfo) -> SourceInfo:
-    """Records a source as finished, and deletes its runs."""
+def _refuse_twice(names: Sequence[str]) -> None:
+    """Raises UsageError if a source that another is split into has the name of a third."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UsageError(f"split_by gives a source {twice[0]}, which there is already; rename one of the two")
+
+
+def _finish(uri: str, source: SortedSource, info: SourceInfo, unfinished: Counter[str]) -> SourceInfo:
+    """Records a source as finished, and deletes its runs with the last one of those that it was split into."""
     info = source.described(info)
     storage.write_json(storage.join(uri, info.folder, SOURCE_FILE), asdict(info))
-    storage.delete(scratch_folder(uri, source.name))
+    given = source.listed.source.name
+    unfinished[given] -= 1
+    if not unfinished[given]:
+        storage.delete(scratch_folder(uri, given))
     return info

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gte_ray.data.hashing import pair_hashes, text_hashes
 from gte_ray.data.journal import write_record
@@ -14,12 +15,15 @@ from gte_ray.data.negatives import flat
 from gte_ray.data.sorted_run import RunFile, write_run
 from gte_ray.data.split import Split
 from gte_ray.data.units import Unit
+from gte_ray.errors import RunError
 from gte_ray.runtime import storage
 from gte_ray.sources.reading import Reading
 from gte_ray.sources.spec import Chunk, read_pairs
 
 HELD_OUT = ".held_out"
 """Ending of the files beside the runs, with the hashes of what may be held out: queries, then documents."""
+MOST_GROUPS = 1_000
+"""Most sources that one is split into: each costs files of its own."""
 RUN_BYTES = 2**29
 """Bytes of text that a task gathers before it sorts and writes them: the larger, the fewer reads later."""
 
@@ -40,6 +44,10 @@ class SortedRun:
     rows: int
     bytes: int
     """In memory."""
+    checksum: int
+    """Sum of the hashes of the pairs and of their negatives modulo 2^64, whatever their order."""
+    group: str = ""
+    """The value by which the source is split, that all pairs of the run have."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,6 @@ class SortedUnit:
     """What one task of the first pass wrote and counted."""
 
     runs: tuple[SortedRun, ...]
-    checksum: int
-    """Sum of the hashes of the pairs and of their negatives modulo 2^64, whatever their order."""
     counts: Counts
 
     @property
@@ -102,7 +108,6 @@ class Sorted(NamedTuple):
 def sort_unit(job: SortJob) -> Iterator[Sorted]:
     """Writes the pairs of a unit as runs in ascending order of (pair hash, query hash, document hash)."""
     runs: list[SortedRun] = []
-    checksum = 0
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("dropped", "unused", "lost_negatives")}
     layouts: set[str] = set()
     gathered: list[pa.Table] = []
@@ -116,15 +121,14 @@ def sort_unit(job: SortJob) -> Iterator[Sorted]:
             gathered.append(chunk.table)
             size += chunk.table.nbytes
         if gathered and (chunk is None or size > RUN_BYTES):
-            run, hashes = _write_run(gathered, job, len(runs))
+            for group, tables in _groups(gathered, job):
+                run = _write_run(tables, job, len(runs), group)
+                if run is not None:
+                    runs.append(run)
+                    yield Sorted(job.source, run.rows, None)
             gathered, size = [], 0
-            if run is not None:
-                runs.append(run)
-                checksum = (checksum + hashes) % 2**64
-                yield Sorted(job.source, run.rows, None)
     done = SortedUnit(
         tuple(runs),
-        checksum,
         Counts(**{name: dict(total) for name, total in counts.items()}, layouts=tuple(sorted(layouts))),
     )
     write_record(job.scratch, job.key, done)
@@ -136,8 +140,26 @@ def _with_end(chunks: Iterator[Chunk]) -> Iterator[Chunk | None]:
     yield None
 
 
-def _write_run(tables: list[pa.Table], job: SortJob, number: int) -> tuple[SortedRun | None, int]:
-    """Writes the rows of `tables`, which it takes out of the list, and returns the sum of their hashes."""
+def _groups(tables: list[pa.Table], job: SortJob) -> Iterator[tuple[str, list[pa.Table]]]:
+    """The rows of each value that the source is split by, or all of them; takes the tables out of the list."""
+    if not job.reading.split_by:
+        yield "", tables
+        return
+    table = pa.concat_tables([table for table in tables if table.num_rows])
+    tables.clear()
+    codes = table.column("group").combine_chunks().dictionary_encode()
+    if len(codes.dictionary) > MOST_GROUPS:
+        raise RunError(
+            f"source {job.source}: split_by {job.reading.split_by!r} has more than {MOST_GROUPS:,} values; "
+            "allowed is a field of few values, such as the name of a task"
+        )
+    table = table.drop_columns(["group"])
+    for code, group in enumerate(codes.dictionary.to_pylist()):
+        yield group, [table.filter(pc.equal(codes.indices, code))]
+
+
+def _write_run(tables: list[pa.Table], job: SortJob, number: int, group: str) -> SortedRun | None:
+    """Writes the rows of `tables`, which it takes out of the list; None if there are none."""
     columns = {
         name: [chunk for table in tables for chunk in table.column(name).chunks]
         for name in tables[0].column_names
@@ -149,7 +171,7 @@ def _write_run(tables: list[pa.Table], job: SortJob, number: int) -> tuple[Sorte
     queries, documents = (text_hashes(whole[name]) for name in ("query", "document"))
     pairs = pair_hashes(queries, documents, job.split.seed)
     if not len(pairs):
-        return None, 0
+        return None
     whole |= {
         "query_hash": pa.array(queries),
         "document_hash": pa.array(documents),
@@ -168,4 +190,4 @@ def _write_run(tables: list[pa.Table], job: SortJob, number: int) -> tuple[Sorte
     checksum = pairs.sum(dtype=np.uint64) + pair_hashes(owners, text_hashes(negatives), 0).sum(
         dtype=np.uint64
     )
-    return SortedRun(file, len(pairs), size), int(checksum)
+    return SortedRun(file, len(pairs), size, int(checksum), group)

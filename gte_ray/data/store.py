@@ -88,6 +88,10 @@ class SourceInfo:
     """Number of hard negatives left out because they are not texts, by reason."""
     shared_documents: int = 0
     """Number of pairs to train on whose document a held-out pair has too."""
+    split_of: str = ""
+    """The source as it was given, of which this is the part with one value; empty if it is not split."""
+    siblings: int = 0
+    """Number of sources that it was split into."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - a newer version's source is prepared again
 

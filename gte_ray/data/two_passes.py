@@ -1,126 +1,36 @@
 """Both passes of the external sort over several sources at once, each going on where an earlier call stopped."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 
 from gte_ray.data.finished import delete_folder
 from gte_ray.data.hashing import digest
-from gte_ray.data.ids import VOCABULARY_ROWS, Report, Tokenization, vocabulary_texts
+from gte_ray.data.ids import Report, Tokenization
 from gte_ray.data.inputs import Input, unit_keys
 from gte_ray.data.journal import read_records, scratch_folder
-from gte_ray.data.merge import (
-    Kept,
-    Merge,
-    MergedRange,
-    MergeJob,
-    first_pairs,
-    held_out_documents,
-    merge_range,
-)
+from gte_ray.data.merge import Merge, MergedRange, MergeJob, held_out_documents, merge_range
 from gte_ray.data.sort import PartSize, SortedUnit, SortJob, sort_unit
-from gte_ray.data.sorted_run import RunFile
+from gte_ray.data.sorted_source import BEYOND, SHARED, SortedSource, split_source
 from gte_ray.data.split import Split
 from gte_ray.data.store import SourceInfo
 from gte_ray.data.units import cut, text_bytes
-from gte_ray.errors import RunError
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import run_tasks
-from gte_ray.sources.reading import OTHERWISE
-
-SHARED = "document held out"
-"""Reason for which pairs are dropped with --held-out-documents."""
-BEYOND = "beyond the limit"
-"""Reason for which pairs of a source with a limit are dropped."""
-
-
-@dataclass
-class SortedSource:
-    """A source after the first pass."""
-
-    listed: Input
-    split: Split
-    units: list[SortedUnit] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return self.listed.source.name
-
-    @property
-    def rows(self) -> int:
-        return sum(unit.rows for unit in self.units)
-
-    @property
-    def kept(self) -> Kept:
-        return Kept.of(self.rows, self.listed.source.limit)
-
-    @property
-    def runs(self) -> tuple[RunFile, ...]:
-        return tuple(run.file for unit in self.units for run in unit.runs)
-
-    @property
-    def dropped(self) -> Counter[str]:
-        return _total(unit.counts.dropped for unit in self.units)
-
-    @property
-    def pairs(self) -> str:
-        """Digest of the pairs as they were read, duplicates included, of which of them are kept, and of the split."""
-        checksum = sum(unit.checksum for unit in self.units) % 2**64
-        return digest(checksum, self.rows, self.kept, asdict(self.split))
-
-    def check(self) -> None:
-        """Raises RunError if the source has no pair, or if more of its rows are none than may be."""
-        dropped, files = self.dropped, self.listed.files
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.items()))
-        total = dropped.total()
-        lost = total - dropped[OTHERWISE.reason]
-        if self.rows and (lost <= self.rows or self.listed.source.allow_drops):
-            return
-        if self.rows:
-            raise RunError(
-                f"source {self.name}: {lost:,} of {lost + self.rows:,} rows are no pairs of texts ({reasons}), the first "
-                f"file is {files[0].uri}; look at them with --preview, and if they are to be left out, give --allow-drops"
-            )
-        read = f"none of {total:,} rows is a pair of texts ({reasons})" if total else "there are no rows"
-        raise RunError(
-            f"source {self.name}: {read} in {len(files):,} file(s), the first {files[0].uri}; allowed are rows of texts "
-            "in columns of known names, or of those named as NAME=GLOB:TASK:QUERY_COLUMN,DOCUMENT_COLUMN"
-        )
-
-    def first_texts(self) -> list[str]:
-        """The texts that a vocabulary is trained on: those that the finished source would give."""
-        rows = first_pairs(self.runs, VOCABULARY_ROWS, self.kept, self.split)
-        return vocabulary_texts(rows)
-
-    def described(self, info: SourceInfo) -> SourceInfo:
-        """`info` with what only the first pass knows."""
-        later = Counter({reason: info.dropped.get(reason, 0) for reason in (SHARED, BEYOND)})
-        dropped = self.dropped + later
-        dropped["duplicate"] = self.rows - info.rows - info.held_out - later.total()
-        counts = [unit.counts for unit in self.units]
-        return replace(
-            info,
-            task=self.listed.source.task,
-            read=self.rows + self.dropped.total(),
-            dropped={reason: count for reason, count in sorted(dropped.items()) if count},
-            reader="; ".join(sorted({layout for count in counts for layout in count.layouts})),
-            input_fingerprint=self.listed.fingerprint,
-            skipped_files=self.listed.skipped,
-            unused=dict(_total(count.unused for count in counts)),
-            lost_negatives=dict(_total(count.lost_negatives for count in counts)),
-        )
 
 
 def sort_sources(
     uri: str, inputs: Sequence[Input], split: Split, part: PartSize, report: Report
 ) -> list[SortedSource]:
-    """First pass: sorts the pairs of all `inputs` into runs. Units that an earlier call finished stay."""
+    """First pass: sorts the pairs of all `inputs` into runs. Units that an earlier call finished stay.
+
+    A source that is to be split becomes one for each value.
+    """
     sources = {listed.source.name: SortedSource(listed, split) for listed in inputs}
     jobs: list[SortJob] = []
     for listed in inputs:
         scratch = scratch_folder(uri, listed.source.name)
-        units = cut(listed.files)
+        units = cut(listed.files, listed.source.reading)
         keys = unit_keys(listed, units, split)
         done = read_records(
             scratch, SortedUnit, lambda unit: [(run.file.path, run.file.size) for run in unit.runs]
@@ -148,7 +58,7 @@ def sort_sources(
             sources[result.source].units.append(result.unit)
     for source in sources.values():
         source.check()
-    return list(sources.values())
+    return [part for source in sources.values() for part in split_source(source)]
 
 
 def merge_sources(
@@ -187,12 +97,12 @@ def merge_sources(
 def _merge(uri: str, source: SortedSource, part: PartSize, tokenization: Tokenization | None) -> Merge:
     identity = [source.pairs, *([asdict(tokenization.info)] if tokenization else [])]
     folder = f"{source.name}-{digest(*identity)[:8]}"
-    parts = part.number(source.rows, sum(unit.bytes for unit in source.units))
+    parts = part.number(source.rows, source.bytes)
     return Merge(
         uri,
         folder,
         source.runs,
-        storage.join(scratch_folder(uri, source.name), f"{folder}-{parts}"),
+        storage.join(scratch_folder(uri, source.listed.source.name), f"{folder}-{parts}"),
         parts,
         source.split,
         source.kept,
@@ -229,10 +139,3 @@ def _info(source: SortedSource, merge: Merge, done: Mapping[int, MergedRange]) -
         tokenizer=merge.tokenization.info if merge.tokenization else None,
         input_pairs=source.pairs,
     )
-
-
-def _total(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for some in counts:
-        total.update(some)
-    return total

@@ -10,6 +10,7 @@ import numpy as np
 
 from gte_ray.runtime.storage import FileStamp
 from gte_ray.sources.formats import Piece, is_compressed, may_be_split
+from gte_ray.sources.reading import Reading
 
 MOST_UNITS = 64
 """Units that a source is cut into as long as none of them leaves the sizes below: enough for many CPUs."""
@@ -22,17 +23,17 @@ EXPANSION = 4
 Unit = tuple[Piece, ...]
 
 
-def cut(files: Sequence[FileStamp]) -> list[Unit]:
+def cut(files: Sequence[FileStamp], reading: Reading) -> list[Unit]:
     """All files in units of about the same size; `files` of other formats than text and Parquet are whole."""
     size = int(np.clip(sum(file.size for file in files) // MOST_UNITS, SMALLEST_UNIT, LARGEST_UNIT))
-    return list(_units(files, size))
+    return list(_units(files, reading, size))
 
 
-def _units(files: Sequence[FileStamp], size: int) -> Iterator[Unit]:
+def _units(files: Sequence[FileStamp], reading: Reading, size: int) -> Iterator[Unit]:
     group: list[Piece] = []
     gathered = 0
     for file in files:
-        pieces = -(-file.size // size) if may_be_split(file.uri) else 1
+        pieces = -(-file.size // size) if may_be_split(file.uri, reading) else 1
         if pieces > 1:
             for index in range(pieces):
                 yield (Piece(file.uri, index, pieces),)

@@ -1,8 +1,10 @@
 """Reads the rows of Parquet, JSON, CSV and TSV files, whole or in pieces. Text files may be compressed."""
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pyarrow as pa
@@ -45,13 +47,14 @@ def is_compressed(uri: str) -> bool:
     return suffix_of(storage.name(uri), (".parquet", *COMPRESSED, *ARCHIVES)) != ""
 
 
-def may_be_split(uri: str) -> bool:
+def may_be_split(uri: str, reading: Reading) -> bool:
     """Whether pieces of a file can be read each by itself, by its name.
 
     Parquet can, by row groups, and plain JSON Lines, by byte ranges. In a CSV file a line may begin inside a
     quoted text, and what is compressed has to be read from its beginning.
     """
-    return file_kind(uri) == "parquet" or (file_kind(uri) == "json" and not is_compressed(uri))
+    kind = kind_of(uri, reading)
+    return kind == "parquet" or (kind == "json" and not is_compressed(uri))
 
 
 def file_kind(uri: str) -> str:
@@ -67,6 +70,12 @@ def file_kind(uri: str) -> str:
     return next((kind for kind in ("csv", "tsv") if bare.endswith("." + kind)), "")
 
 
+def kind_of(uri: str, reading: Reading) -> str:
+    """The format as the source's settings say, or by file name where they do not."""
+    kind = file_kind(uri)
+    return kind if kind == "archive" or not reading.format else reading.format
+
+
 def read_items(piece: Piece, reading: Reading) -> Iterator[Item]:
     """Yields the pairs of a piece one by one. Raises RunError if it cannot be read to its end.
 
@@ -74,10 +83,10 @@ def read_items(piece: Piece, reading: Reading) -> Iterator[Item]:
     """
     uri = piece.uri
     try:
-        if file_kind(uri) == "parquet":
+        if kind_of(uri, reading) == "parquet":
             with open_parquet(uri) as file:
                 yield from _parquet_rows(file, piece, reading)
-        elif file_kind(uri) == "archive":
+        elif kind_of(uri, reading) == "archive":
             yield from _archive_rows(uri, reading)
         else:
             yield from _text_rows(piece, reading)
@@ -91,7 +100,10 @@ def _archive_rows(uri: str, reading: Reading) -> Iterator[Item]:
     others = []
     read = 0
     for name, content in members(uri):
-        kind, piece = file_kind(name), Piece(f"{uri}/{name}")
+        kind, piece = kind_of(name, reading), Piece(f"{uri}/{name}")
+        if reading.members and not _matches(name, reading.members):
+            others.append(name)
+            continue
         if kind == "parquet":
             with pq.ParquetFile(pa.BufferReader(content.read())) as file:
                 yield from _parquet_rows(file, piece, reading)
@@ -102,12 +114,17 @@ def _archive_rows(uri: str, reading: Reading) -> Iterator[Item]:
             continue
         read += 1
     if not read:
-        refuse_unknown_members(uri, others, ", ".join(SUFFIXES))
+        refuse_unknown_members(uri, others, reading.members or ", ".join(SUFFIXES))
     yield Unused({f"the file {name}": 1 for name in others[:MOST_UNUSED]})
 
 
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a member's name matches, in whatever folder of the archive it lies."""
+    return fnmatchcase(name, pattern) or fnmatchcase(os.path.basename(name), pattern)
+
+
 def _text_rows(piece: Piece, reading: Reading, member: io.BufferedReader | None = None) -> Iterator[Item]:
-    uri, kind = piece.uri, file_kind(piece.uri)
+    uri, kind = piece.uri, kind_of(piece.uri, reading)
     file = TextFile(uri, reading.encoding, member)
     with file.text() as text:
         if kind != "json":

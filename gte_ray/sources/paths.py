@@ -4,6 +4,10 @@ title                       a column of that very name, whatever characters are 
 answers[0].text             the field `text` of the first answer
 answers[1:].text            those of all others: a list
 {title}\n{body.text}        a text of two fields
+question|after:[SEP]        what of a text is behind the first [SEP]; all of it if there is none
+question|before:[SEP]       what is before it; nothing if there is none
+page|first-line             the first line of a text
+page|other-lines            the lines behind it
 """
 
 import re
@@ -17,6 +21,7 @@ Step = str | int | slice
 NO_TEXT: dict[str, Any] = {}
 """What a template makes of fields that are objects: no text, so that the row is dropped and counted."""
 _STEP = re.compile(r"\.?([^.\[\]{}]+)|\[(-?\d*)(:?)(-?\d*)\]")
+_FILTER = re.compile(r"(.+)\|(?:(before|after):(.+)|(first-line|other-lines))", re.DOTALL)
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|([{}])")
 
 
@@ -25,13 +30,23 @@ class Path:
 
     def __init__(self, text: str):
         self.text = text
-        self.steps = tuple(_steps(text)) or (text,)
+        found = _FILTER.fullmatch(text)
+        self.filter = (found[2] or found[4], found[3] or "") if found else None
+        """Which part of a text is taken, and by which mark; None for all of it."""
+        bare = found[1].strip() if found else text
+        self.steps = tuple(_steps(bare)) or (bare,)
 
     def __call__(self, row: Any) -> Any:
         """The value, a list where the path has a slice, or None if the row has no such field."""
         if isinstance(row, dict) and self.text in row:
             return row[self.text]
-        return _follow(row, self.steps)
+        value = _follow(row, self.steps)
+        return value if self.filter is None else _filtered(value, *self.filter)
+
+    @property
+    def many(self) -> bool:
+        """Whether the path leads to a list."""
+        return any(isinstance(step, slice) for step in self.steps)
 
     @property
     def column(self) -> str:
@@ -83,15 +98,53 @@ class Template:
     def paths(self) -> list[Path]:
         return [part for part in self.parts if isinstance(part, Path)]
 
+    def each(self, row: Any) -> Any:
+        """As the call, but a list of texts where a field of a text leads to a list: one for each of its items."""
+        if len(self.parts) == 1 or not any(path.many for path in self.paths):
+            return self(row)
+        values = {id(path): path(row) for path in self.paths}
+        lists = [listed for listed in values.values() if isinstance(listed, list)]
+        count = max(map(len, lists), default=0)
+
+        def item(path: Path, number: int) -> Any:
+            value = values[id(path)]
+            if not isinstance(value, list):
+                return value
+            return value[number] if number < len(value) else None
+
+        return [
+            self._joined(
+                [part if isinstance(part, str) else _text(item(part, number)) for part in self.parts]
+            )
+            for number in range(count)
+        ]
+
     def __call__(self, row: Any) -> Any:
         """The value of a path as it is; otherwise a text, None if no field of it is there, NO_TEXT if one is no text."""
         if len(self.parts) == 1 and isinstance(self.parts[0], Path):
             return self.parts[0](row)
-        values = [part if isinstance(part, str) else _text(part(row)) for part in self.parts]
+        return self._joined([part if isinstance(part, str) else _text(part(row)) for part in self.parts])
+
+    def _joined(self, values: list[str | None]) -> Any:
         if None in values:
             return NO_TEXT
         found = any(value for value, part in zip(values, self.parts, strict=True) if isinstance(part, Path))
         return "".join(value for value in values if value is not None).strip() if found else None
+
+
+def _filtered(value: Any, name: str, mark: str) -> Any:
+    """A part of each text; other values stay as they are, so that they are dropped and counted."""
+    if isinstance(value, list):
+        return [_filtered(item, name, mark) for item in value]
+    if not isinstance(value, str):
+        return value
+    if name in ("first-line", "other-lines"):
+        first, _, rest = value.strip().partition("\n")
+        return (first if name == "first-line" else rest).strip()
+    before, found, after = value.partition(mark)
+    if name == "before":
+        return before.strip() if found else None
+    return (after if found else value).strip()
 
 
 def _text(value: Any) -> str | None:

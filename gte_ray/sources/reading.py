@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from gte_ray.errors import RunError, UsageError
@@ -13,6 +13,8 @@ from gte_ray.sources.where import Condition, condition
 
 OTHERWISE = Dropped("not as where says")
 WITHOUT_ROWS = Dropped("without rows where the path says")
+UNGROUPED = Dropped("without a value to split by")
+FORMATS = ("parquet", "json", "csv", "tsv")
 MOST_UNUSED = 1_000
 """Maximum number of unread columns of a file that are counted."""
 
@@ -37,6 +39,12 @@ class Reading:
     """Of text files; empty for UTF-8, or what a byte order mark says."""
     delimiter: str = ""
     """Of CSV and TSV files; empty to detect it."""
+    format: str = ""
+    """parquet, json (lines or one value), csv or tsv, whatever the files are called; empty to go by their names."""
+    members: str = ""
+    """Pattern of the files of an archive that are read, such as */corpus.jsonl; empty for all of known formats."""
+    split_by: str = ""
+    """Column, path or template: a source of its own for each value, so that batches hold one."""
 
     def __post_init__(self) -> None:
         if bool(self.query) != bool(self.document) or (self.query and self.query == self.document):
@@ -52,12 +60,25 @@ class Reading:
                 raise UsageError(
                     f"encoding is {self.encoding!r}; allowed is one that Python knows, such as latin-1"
                 ) from error
+        if self.format and self.format not in FORMATS:
+            raise UsageError(f"format is {self.format!r}; allowed are {', '.join(FORMATS)}")
+        if self.split_by and not self.query:
+            raise UsageError("split_by is given, but not query and document; name all of them")
         if self.delimiter and len(self.delimiter) != 1:
             raise UsageError(f"delimiter is {self.delimiter!r}; allowed is one character")
         self._templates()
         self.condition()
         if self.rows:
             Rows(self.rows)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings that are not left at their defaults, which are all that tells a source's pairs from another's."""
+        return {
+            field.name: value
+            for field in fields(self)
+            if (value := getattr(self, field.name)) != field.default
+        }
 
     @property
     def named(self) -> tuple[str, str] | None:
@@ -69,7 +90,7 @@ class Reading:
     @property
     def shapes(self) -> bool:
         """Whether rows are changed: a field is more than the name of a column, or rows are filtered."""
-        return bool(self.where or self.negatives or self.rows) or any(
+        return bool(self.where or self.negatives or self.rows or self.split_by) or any(
             len(found.parts) > 1 or len(found.paths[0].steps) > 1 or not found.paths[0].column
             for found in self._templates()
         )
@@ -82,7 +103,8 @@ class Reading:
         return [] if self.rows else [name for name in dict.fromkeys(wanted) if name]
 
     def _templates(self) -> list[Template]:
-        return [template(text) for text in (self.query, self.document, self.negatives) if text]
+        texts = (self.query, self.document, self.negatives, self.split_by)
+        return [template(text) for text in texts if text]
 
     def condition(self) -> Condition | None:
         return condition(self.where) if self.where else None
@@ -95,7 +117,8 @@ class Shaper:
         self.condition = reading.condition()
         self.rows = Rows(reading.rows) if reading.rows else None
         self.fields = [
-            template(text) if text else None for text in (reading.query, reading.document, reading.negatives)
+            template(text) if text else None
+            for text in (reading.query, reading.document, reading.negatives, reading.split_by)
         ]
         self.layout = f"{reading.query}, {reading.document}".replace("\n", " ")
         paths = [path for field in self.fields if field for path in field.paths]
@@ -135,7 +158,7 @@ class Shaper:
 
     def pairs(self, values: Iterable[Any]) -> Iterator[Item]:
         """The pairs of each row: one for each document where that is a list."""
-        query, document, negatives = self.fields
+        query, document, negatives, split_by = self.fields
         assert query is not None and document is not None
         for value in values:
             if not isinstance(value, dict | list):
@@ -144,9 +167,14 @@ class Shaper:
                 yield OTHERWISE
             else:
                 self._count(value)
-                documents, candidates = document(value), listed(negatives(value)) if negatives else []
+                documents = document.each(value)
+                candidates = listed(negatives.each(value)) if negatives else []
                 texts = documents if isinstance(documents, list) else [documents]
-                yield from (Pair(query(value), text, candidates, self.layout) for text in texts)
+                group = split_by(value) if split_by else ""
+                if not isinstance(group, str | int) or (split_by and not str(group).strip()):
+                    yield UNGROUPED
+                    continue
+                yield from (Pair(query(value), text, candidates, self.layout, str(group)) for text in texts)
                 if not texts:
                     yield NOT_A_PAIR
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from gte_ray.errors import RunError, UsageError
 from gte_ray.runtime import storage
 from gte_ray.runtime.storage import FileStamp
-from gte_ray.sources.formats import SUFFIXES, Piece, file_kind, read_items
+from gte_ray.sources.formats import SUFFIXES, Piece, kind_of, read_items
 from gte_ray.sources.reading import Reading
 from gte_ray.sources.values import Dropped, Item, Unused, reason_to_drop
 
@@ -86,13 +86,13 @@ class SourceSpec:
             raise RunError(
                 f"source {self.name}: {self.glob} is a folder; name its files, as by {self.glob}/*"
             )
-        files = [file for file in found if file_kind(file.uri)]
+        files = [file for file in found if kind_of(file.uri, self.reading)]
         if not files:
             raise RunError(
                 f"source {self.name}: no file matches {self.glob}; allowed are {', '.join(SUFFIXES)}, "
                 "text files also with .gz, .zst, .bz2 or .xz, and archives of such files (.zip, .tar and .tar.gz, ...)"
             )
-        names = [storage.name(file.uri) for file in found if not file_kind(file.uri)]
+        names = [storage.name(file.uri) for file in found if not kind_of(file.uri, self.reading)]
         others = Counter(os.path.splitext(name)[1] or name for name in names)
         return files, dict(others)
 
@@ -102,7 +102,7 @@ class Chunk:
     """Some of a source's pairs, and what was dropped while reading them."""
 
     table: pa.Table
-    """query, document (large_string), negatives (list of large_string)."""
+    """query, document (large_string), negatives (list of large_string), group (string) if the source is split."""
     dropped: dict[str, int]
     layout: str
     unused: dict[str, int]
@@ -144,6 +144,7 @@ def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
     queries: list[str] = []
     documents: list[str] = []
     negatives: list[list[str]] = []
+    groups: list[str] = []
     dropped: Counter[str] = Counter()
     unused: Counter[str] = Counter()
     lost: Counter[str] = Counter()
@@ -156,7 +157,7 @@ def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
         if isinstance(item, Unused):
             unused.update(item.columns)
             continue
-        query, document, candidates, layout = item
+        query, document, candidates, layout, group = item
         reason = reason_to_drop(query) or reason_to_drop(document)
         if reason:
             dropped[reason] += 1
@@ -167,10 +168,13 @@ def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
         if len(negatives[-1]) < len(candidates):
             lost.update(reason for reason in map(reason_to_drop, candidates) if reason not in ("", "null"))
         layouts.add(layout)
+        groups.append(group)
         size += len(query) + len(document) + sum(map(len, negatives[-1]))
         if size > CHUNK_CHARACTERS:
             break
     table = _table(queries, documents, negatives)
+    if any(groups):
+        table = table.append_column("group", pa.array(groups, pa.string()))
     chunk = Chunk(table, dict(dropped), "; ".join(sorted(layouts)), dict(unused), dict(lost))
     return chunk, size > CHUNK_CHARACTERS
 

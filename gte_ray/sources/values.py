@@ -19,6 +19,8 @@ class Pair(NamedTuple):
     document: Any
     negatives: Sequence[Any]
     layout: str
+    group: str = ""
+    """The value by which its source is split."""
 
 
 class Dropped(NamedTuple):

@@ -28,7 +28,7 @@ from tests.data.conftest import make_pairs
 )
 def test_each_file_is_in_one_unit_or_in_all_its_pieces(files):
     stamps = [FileStamp(f"{number}{suffix}", size, 0) for number, (suffix, size) in enumerate(files)]
-    units = cut(stamps)
+    units = cut(stamps, Reading())
     pieces = [piece for unit in units for piece in unit]
     whole = {stamp.uri: [piece for piece in pieces if piece.uri == stamp.uri] for stamp in stamps}
     sizes = {stamp.uri: stamp.size for stamp in stamps}
@@ -43,7 +43,7 @@ def test_each_file_is_in_one_unit_or_in_all_its_pieces(files):
 
 def test_many_small_files_are_few_units():
     files = [FileStamp(f"{number}.jsonl", 1_000, 0) for number in range(100_000)]
-    units = cut(files)
+    units = cut(files, Reading())
     assert [piece.uri for unit in units for piece in unit] == [file.uri for file in files]
     assert len(units) == -(-100_000 * 1_000 // SMALLEST_UNIT)
 
