@@ -18,9 +18,9 @@ from gte_ray.data.ids import Ids, train_vocabulary
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.store import Store, open_store
 from gte_ray.data.tokenize import TextTokenizer
+from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime import storage
 from gte_ray.runtime.cluster import start_ray
-from gte_ray.sources.spec import SourceSpec
 
 TIMES = 20
 FILE_ROWS = 25_000

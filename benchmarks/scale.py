@@ -27,9 +27,9 @@ from gte_ray.data.split import Split
 from gte_ray.data.step_plan import ROW_GROUP_ROWS, PlanSource, StepPlan
 from gte_ray.data.store import Manifest, Part, SourceInfo, open_store
 from gte_ray.data.units import Piece
+from gte_ray.readers.reading import Reading
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import write_parquet
-from gte_ray.sources.reading import Reading
 
 PARTS = (4, 128, 1_024, 8_192)
 ROWS_OF_PART = 16

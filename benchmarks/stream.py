@@ -15,8 +15,8 @@ from gte_ray.data.step_plan import PlanSource
 from gte_ray.data.store import Store
 from gte_ray.data.stream import PlanDataConfig
 from gte_ray.model.microbatch import join, micro_batches
+from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime.cluster import start_ray
-from gte_ray.sources.spec import SourceSpec
 
 BATCH, LENGTH, MICRO_BATCH_TOKENS = 2_048, 128, 8_192
 

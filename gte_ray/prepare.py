@@ -13,7 +13,7 @@ from gte_ray.runtime.cluster import start_ray
 
 if TYPE_CHECKING:
     from gte_ray.data.store import Store
-    from gte_ray.sources.spec import SourceSpec
+    from gte_ray.readers.spec import SourceSpec
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def main() -> None:
     if arguments.verify:
         _verify(arguments)
         return
-    from gte_ray.sources.source_file import read_source_file
-    from gte_ray.sources.spec import parse_source
+    from gte_ray.readers.source_file import read_source_file
+    from gte_ray.readers.spec import parse_source
 
     sources = [parse_source(text) for text in arguments.source]
     if arguments.sources:
@@ -131,7 +131,7 @@ def _prepare(arguments: Arguments, sources: "Sequence[SourceSpec]") -> None:
 
 def _preview(sources: "Sequence[SourceSpec]", count: int) -> None:
     from gte_ray.cli.store_tables import preview_notes, preview_table
-    from gte_ray.sources.preview import preview
+    from gte_ray.readers.preview import preview
 
     console = plain_console()
     for source in sources:

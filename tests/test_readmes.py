@@ -116,7 +116,10 @@ def test_what_the_table_of_the_data_names_exists():
         module, *attributes = name.split(".")
         if module[0].isupper():  # a method of a class that stands above
             module, attributes = {"Store": "store", "Batch": "step_plan"}[module], [module, *attributes]
-        found = importlib.import_module(f"gte_ray.data.{module}")
+        package = "gte_ray.data"
+        if module == "readers":
+            package, module, *attributes = "gte_ray.readers", *attributes
+        found = importlib.import_module(f"{package}.{module}")
         for attribute in attributes:
             found = getattr(found, attribute)
 

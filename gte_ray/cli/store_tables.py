@@ -4,11 +4,12 @@ from rich.table import Table
 from rich.text import Text
 
 from gte_ray.cli.console import printable
+from gte_ray.data.sorted_source import group_name
 from gte_ray.data.step_plan import StepPlan
 from gte_ray.data.store import Store
-from gte_ray.sources.columns import shown
-from gte_ray.sources.preview import Preview
-from gte_ray.sources.spec import SourceSpec
+from gte_ray.readers.columns import shown
+from gte_ray.readers.preview import Preview
+from gte_ray.readers.spec import SourceSpec
 
 SHOWN_CHARACTERS = 200
 SHOWN_COLUMNS = 12
@@ -99,12 +100,15 @@ def preview_table(source: SourceSpec, preview: Preview) -> Table:
         show_lines=True,
     )
     negatives = any(pair.negatives for pair in preview.pairs)
-    for name, ratio in (("query", 1), ("document", 2), *[("negatives", 1)] * negatives):
+    split = any(pair.group for pair in preview.pairs)
+    columns = (*[("source", 1)] * split, ("query", 1), ("document", 2), *[("negatives", 1)] * negatives)
+    for name, ratio in columns:
         table.add_column(name, ratio=ratio)
     for pair in preview.pairs:
         first = str(pair.negatives[0]) if pair.negatives else ""
         others = [Text(f"{len(pair.negatives)}: ") + _short(first) if first else Text("")] * negatives
-        table.add_row(_short(pair.query), _short(pair.document), *others)
+        part = [group_name(source.name, pair.group)] * split
+        table.add_row(*part, _short(pair.query), _short(pair.document), *others)
     return table
 
 

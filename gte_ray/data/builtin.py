@@ -25,10 +25,10 @@ from gte_ray.data.prepare_store import prepare, unfinished
 from gte_ray.data.split import Split
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.store import Store
+from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import write_parquet
 from gte_ray.runtime.pool import run_tasks
-from gte_ray.sources.spec import SourceSpec
 
 TASK_OF = {
     "functions": "code",

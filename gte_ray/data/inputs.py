@@ -12,9 +12,9 @@ from gte_ray.data.split import Split
 from gte_ray.data.store import MANIFEST, Manifest, SourceInfo, open_store
 from gte_ray.data.units import Unit
 from gte_ray.errors import UsageError
+from gte_ray.readers.spec import SourceSpec, check_file
 from gte_ray.runtime import storage
 from gte_ray.runtime.storage import FileStamp
-from gte_ray.sources.spec import SourceSpec, check_file
 
 READING_VERSION = 5
 """Version of the reading and writing code. A source finished by another version is prepared again."""

@@ -28,8 +28,8 @@ from gte_ray.data.split import Split
 from gte_ray.data.store import SOURCE_FILE, Manifest, SourceInfo, Store, open_store
 from gte_ray.data.two_passes import merge_sources, sort_sources
 from gte_ray.errors import RunError, UsageError
+from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime import storage
-from gte_ray.sources.spec import SourceSpec
 
 PART_ROWS = 131_072
 """Most pairs of a part, on average: what a task of the second pass holds in memory."""

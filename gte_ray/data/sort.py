@@ -16,9 +16,9 @@ from gte_ray.data.sorted_run import RunFile, write_run
 from gte_ray.data.split import Split
 from gte_ray.data.units import Unit
 from gte_ray.errors import RunError
+from gte_ray.readers.reading import Reading
+from gte_ray.readers.spec import Chunk, read_pairs
 from gte_ray.runtime import storage
-from gte_ray.sources.reading import Reading
-from gte_ray.sources.spec import Chunk, read_pairs
 
 HELD_OUT = ".held_out"
 """Ending of the files beside the runs, with the hashes of what may be held out: queries, then documents."""

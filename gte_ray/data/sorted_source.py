@@ -14,7 +14,7 @@ from gte_ray.data.sorted_run import RunFile
 from gte_ray.data.split import Split
 from gte_ray.data.store import SourceInfo
 from gte_ray.errors import RunError
-from gte_ray.sources.reading import OTHERWISE
+from gte_ray.readers.reading import OTHERWISE
 
 SHARED = "document held out"
 """Reason for which pairs are dropped with --held-out-documents."""

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from gte_ray.readers.formats import Piece, is_compressed, may_be_split
+from gte_ray.readers.reading import Reading
 from gte_ray.runtime.storage import FileStamp
-from gte_ray.sources.formats import Piece, is_compressed, may_be_split
-from gte_ray.sources.reading import Reading
 
 MOST_UNITS = 64
 """Units that a source is cut into as long as none of them leaves the sizes below: enough for many CPUs."""

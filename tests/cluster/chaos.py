@@ -17,8 +17,8 @@ from gte_ray.config import from_dict
 from gte_ray.data.ids import Ids
 from gte_ray.data.prepare_store import prepare
 from gte_ray.model.weights_file import WEIGHTS_FILE
+from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime import storage
-from gte_ray.sources.spec import SourceSpec
 from gte_ray.train.checkpoints import last_checkpoint
 from tests.cluster.nodes import Nodes, Training
 from tests.data.conftest import make_pairs, write_lines

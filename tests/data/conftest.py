@@ -9,7 +9,7 @@ import pytest
 
 from gte_ray.data.ids import Ids
 from gte_ray.data.prepare_store import prepare
-from gte_ray.sources.spec import SourceSpec
+from gte_ray.readers.spec import SourceSpec
 
 WORDS = [
     *("river", "stone", "cloud", "paper", "engine", "window", "garden", "metal", "signal", "winter"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from gte_ray.sources.spec import SourceSpec
+from gte_ray.readers.spec import SourceSpec
 from tests.data.conftest import make_pairs, write_lines
 
 

@@ -11,7 +11,7 @@ from gte_ray.data import builtin
 from gte_ray.data.builtin import environment_stamp, package_files, prepare_builtin
 from gte_ray.data.builtin_text import LONGEST_DOCUMENT, distribution_pairs, file_pairs, topic_pairs
 from gte_ray.data.ids import Ids
-from gte_ray.sources.spec import TASKS
+from gte_ray.readers.spec import TASKS
 from tests.data.conftest import make_pairs
 
 CODE = '''

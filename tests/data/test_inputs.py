@@ -9,8 +9,8 @@ from gte_ray.data.ids import Ids
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.store import open_store
 from gte_ray.errors import RunError, UsageError
-from gte_ray.sources.reading import Reading
-from gte_ray.sources.spec import SourceSpec
+from gte_ray.readers.reading import Reading
+from gte_ray.readers.spec import SourceSpec
 from tests.data.conftest import make_pairs, write_lines
 
 pytestmark = pytest.mark.usefixtures("ray_local")

@@ -14,7 +14,7 @@ from gte_ray.data.prepare_store import prepare
 from gte_ray.data.read import StreamConfig, read_batch
 from gte_ray.data.step_plan import PlanSource
 from gte_ray.data.store import open_store
-from gte_ray.sources.spec import SourceSpec
+from gte_ray.readers.spec import SourceSpec
 from tests.data.conftest import make_pairs, write_lines
 
 TEXT = st.sampled_from(list("abcdefg"))

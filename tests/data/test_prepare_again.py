@@ -15,9 +15,9 @@ from gte_ray.data.prepare_store import prepare
 from gte_ray.data.store import open_store
 from gte_ray.data.units import SMALLEST_UNIT
 from gte_ray.errors import RunError
+from gte_ray.readers.reading import Reading
+from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime.pool import run_tasks
-from gte_ray.sources.reading import Reading
-from gte_ray.sources.spec import SourceSpec
 from tests.data.conftest import make_pairs, write_lines
 from tests.data.preparing import files, pairs_of, phases, rows_of, small
 
@@ -28,7 +28,7 @@ KILLED = """
 import os, signal, sys
 import ray
 from gte_ray.data import prepare_store
-from gte_ray.sources.spec import SourceSpec
+from gte_ray.readers.spec import SourceSpec
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
          object_store_memory=128 * 2**20)
 prepare_store.PART_ROWS = 5

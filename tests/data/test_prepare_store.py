@@ -14,8 +14,8 @@ from gte_ray.data.ids import Ids
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.store import open_store
 from gte_ray.errors import RunError, UsageError
+from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime.pool import run_tasks
-from gte_ray.sources.spec import SourceSpec
 from tests.data.conftest import PAIRS, write_lines
 from tests.data.preparing import files, pairs_of, phases, rows_of, small
 

@@ -7,7 +7,7 @@ from gte_ray.data.prepare_store import prepare
 from gte_ray.data.split import Split
 from gte_ray.data.two_passes import SHARED
 from gte_ray.errors import UsageError
-from gte_ray.sources.spec import SourceSpec
+from gte_ray.readers.spec import SourceSpec
 from tests.data.conftest import make_pairs, write_lines
 from tests.data.preparing import pairs_of, rows_of
 

@@ -20,7 +20,7 @@ from gte_ray.data.ids import Ids
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.store import Store, open_store
 from gte_ray.errors import RunError
-from gte_ray.sources.spec import SourceSpec
+from gte_ray.readers.spec import SourceSpec
 from tests.data.conftest import make_pairs, write_lines
 
 ROWS = 6_000

@@ -17,7 +17,7 @@ from gte_ray.data.ids import train_vocabulary, unknown_words
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.tokenize import MOST_CHARACTERS, TextTokenizer, load_tokenizer, train_wordpiece
 from gte_ray.errors import RunError
-from gte_ray.sources.spec import SourceSpec
+from gte_ray.readers.spec import SourceSpec
 from tests.data.conftest import make_pairs, write_lines
 
 TEXTS = [text for pair in make_pairs(300) for text in pair]

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gte_ray.data.units import LARGEST_UNIT, MOST_UNITS, SMALLEST_UNIT, cut, text_bytes
+from gte_ray.readers.formats import Piece, read_items
+from gte_ray.readers.reading import Reading
+from gte_ray.readers.values import Pair, Unused
 from gte_ray.runtime.storage import FileStamp
-from gte_ray.sources.formats import Piece, read_items
-from gte_ray.sources.reading import Reading
-from gte_ray.sources.values import Pair, Unused
 from tests.data.conftest import make_pairs
 
 

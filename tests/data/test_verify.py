@@ -11,7 +11,7 @@ from gte_ray.data.prepare_store import prepare
 from gte_ray.data.store import Store, open_store
 from gte_ray.data.verify import Verified, verify
 from gte_ray.errors import RunError
-from gte_ray.sources.spec import SourceSpec
+from gte_ray.readers.spec import SourceSpec
 from tests.data.conftest import make_pairs, write_lines
 
 pytestmark = pytest.mark.usefixtures("ray_local")

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gte_ray.sources.reading import Reading
+from gte_ray.readers.reading import Reading
 from tests.data.conftest import write_lines
 
 TICKETS = [

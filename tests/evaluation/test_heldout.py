@@ -27,9 +27,9 @@ from gte_ray.evaluation.heldout import (
     mean_scores,
     skipped_sources,
 )
+from gte_ray.readers.spec import SourceSpec
 from gte_ray.retrieval import metrics
 from gte_ray.retrieval.bm25 import K1, B, Bm25
-from gte_ray.sources.spec import SourceSpec
 
 
 @dataclass

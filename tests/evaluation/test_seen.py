@@ -12,7 +12,7 @@ from gte_ray.evaluation import seen as module
 from gte_ray.evaluation.heldout import SourceScores
 from gte_ray.evaluation.scores import Scores
 from gte_ray.evaluation.seen import Seen, seen
-from gte_ray.sources.spec import SourceSpec
+from gte_ray.readers.spec import SourceSpec
 from tests.data.conftest import write_lines
 
 

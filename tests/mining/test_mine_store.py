@@ -20,8 +20,8 @@ from gte_ray.mining import write as writing
 from gte_ray.mining.choose import Window
 from gte_ray.mining.mine_store import mine
 from gte_ray.model.load import build_encoder, load_model
+from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime import pool
-from gte_ray.sources.spec import SourceSpec
 from tests.data.conftest import make_pairs, write_lines
 from tests.model.folders import copy, edit
 

@@ -7,12 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from gte_ray.errors import RunError
-from gte_ray.sources.formats import Piece, read_items
-from gte_ray.sources.reading import Reading
-from gte_ray.sources.values import Dropped, Pair
+from gte_ray.readers.formats import Piece, read_items
+from gte_ray.readers.reading import Reading
+from gte_ray.readers.values import Dropped, Pair
 from tests.data.conftest import write_lines
 from tests.data.tickets import SETTINGS, TICKETS, write
-from tests.sources.reading import read_as
+from tests.readers.reading import read_as
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])

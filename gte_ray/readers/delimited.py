@@ -8,10 +8,10 @@ from itertools import chain, dropwhile, islice
 from typing import Any, NamedTuple
 
 from gte_ray.errors import RunError
-from gte_ray.sources.columns import has_known, shown
-from gte_ray.sources.layouts import RowReader, read_rows
-from gte_ray.sources.reading import Reading, check_names
-from gte_ray.sources.values import NOT_A_PAIR, Item
+from gte_ray.readers.columns import has_known, shown
+from gte_ray.readers.layouts import RowReader, read_rows
+from gte_ray.readers.reading import Reading, check_names
+from gte_ray.readers.values import NOT_A_PAIR, Item
 
 HEAD_LINES = 1_000
 """Lines from which the dialect is detected."""

@@ -8,8 +8,8 @@ from gte_ray.data import prepare_store
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.sorted_source import group_name
 from gte_ray.errors import RunError, UsageError
-from gte_ray.sources.reading import Reading
-from gte_ray.sources.spec import SourceSpec
+from gte_ray.readers.reading import Reading
+from gte_ray.readers.spec import SourceSpec
 from tests.data.conftest import write_lines
 
 MEDI = Reading(query="query[1]", document="pos[1]", negatives="neg[1]", split_by="task_id")

@@ -6,9 +6,9 @@ import io
 import pyarrow as pa
 
 from gte_ray.errors import RunError
+from gte_ray.readers.compressed import BUFFER_BYTES, Section, decompressed
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import LFS_POINTER
-from gte_ray.sources.compressed import BUFFER_BYTES, Section, decompressed
 
 _HEAD_BYTES = 256
 _FOREIGN = {

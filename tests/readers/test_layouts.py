@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gte_ray.errors import RunError
-from gte_ray.sources.reading import Reading
-from gte_ray.sources.spec import check_file
-from tests.sources.reading import json_lines, read
+from gte_ray.readers.reading import Reading
+from gte_ray.readers.spec import check_file
+from tests.readers.reading import json_lines, read
 
 GOOD = {
     "pairs": {"query": "q", "document": "d"},

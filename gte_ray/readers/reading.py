@@ -6,10 +6,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from gte_ray.errors import RunError, UsageError
-from gte_ray.sources.columns import may_be_read, shown
-from gte_ray.sources.paths import Rows, Template, template
-from gte_ray.sources.values import NOT_A_PAIR, Dropped, Item, Pair, Unused, listed
-from gte_ray.sources.where import Condition, condition
+from gte_ray.readers.columns import may_be_read, shown
+from gte_ray.readers.paths import Rows, Template, template
+from gte_ray.readers.values import NOT_A_PAIR, Dropped, Item, Pair, Unused, listed
+from gte_ray.readers.where import Condition, condition
 
 OTHERWISE = Dropped("not as where says")
 WITHOUT_ROWS = Dropped("without rows where the path says")

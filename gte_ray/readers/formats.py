@@ -11,9 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gte_ray.errors import RunError
-from gte_ray.runtime import storage
-from gte_ray.runtime.parquet import open_parquet
-from gte_ray.sources.compressed import (
+from gte_ray.readers.compressed import (
     ARCHIVES,
     COMPRESSED,
     ERRORS,
@@ -21,12 +19,14 @@ from gte_ray.sources.compressed import (
     refuse_unknown_members,
     suffix_of,
 )
-from gte_ray.sources.delimited import delimited_rows
-from gte_ray.sources.json_rows import ARRAY, array_values, line_values, whole_values
-from gte_ray.sources.layouts import RowReader, head_of, read_rows
-from gte_ray.sources.reading import MOST_UNUSED, Reading, check_names
-from gte_ray.sources.text_file import TextFile
-from gte_ray.sources.values import Item, Unused
+from gte_ray.readers.delimited import delimited_rows
+from gte_ray.readers.json_rows import ARRAY, array_values, line_values, whole_values
+from gte_ray.readers.layouts import RowReader, head_of, read_rows
+from gte_ray.readers.reading import MOST_UNUSED, Reading, check_names
+from gte_ray.readers.text_file import TextFile
+from gte_ray.readers.values import Item, Unused
+from gte_ray.runtime import storage
+from gte_ray.runtime.parquet import open_parquet
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv")
 BATCH_ROWS = 512

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import zstandard
 
-from tests.sources.reading import assert_one_sentence, comma_separated, json_lines, parquet, read
+from tests.readers.reading import assert_one_sentence, comma_separated, json_lines, parquet, read
 
 PAIRS = [("what is a river", "water, that flows"), ("naïve", "東京\nsecond line"), ('a "quoted" one', "tab")]
 QUERIES, DOCUMENTS = map(list, zip(*PAIRS, strict=True))
@@ -56,7 +56,7 @@ def test_tab_separated_files_carry_quotes_as_they_are(tmp_path):
 @pytest.mark.parametrize("read_at_once", [1, 7, 2**20])
 @pytest.mark.parametrize("indent", [None, 1])
 def test_one_json_array_of_objects_is_read_row_by_row(indent, read_at_once, tmp_path, monkeypatch):
-    monkeypatch.setattr("gte_ray.sources.json_rows.ARRAY_CHARACTERS", read_at_once + 2)
+    monkeypatch.setattr("gte_ray.readers.json_rows.ARRAY_CHARACTERS", read_at_once + 2)
     path = tmp_path / "file.json"
     rows = [{"query": q, "document": d} for q, d in PAIRS]
     path.write_bytes(BOM + json.dumps([rows[0], 5, *rows[1:]], indent=indent).encode())

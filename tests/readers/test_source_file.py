@@ -4,10 +4,10 @@ import pytest
 
 from gte_ray.data.prepare_store import prepare
 from gte_ray.errors import RunError, UsageError
-from gte_ray.sources.preview import preview
-from gte_ray.sources.reading import Reading
-from gte_ray.sources.source_file import read_source_file
-from gte_ray.sources.spec import SourceSpec, parse_source
+from gte_ray.readers.preview import preview
+from gte_ray.readers.reading import Reading
+from gte_ray.readers.source_file import read_source_file
+from gte_ray.readers.spec import SourceSpec, parse_source
 from tests.data.conftest import make_pairs, write_lines
 from tests.data.preparing import pairs_of, rows_of
 from tests.data.tickets import SETTINGS, TICKETS, write

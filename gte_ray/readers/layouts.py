@@ -12,9 +12,9 @@ from itertools import chain
 from typing import Any
 
 from gte_ray.errors import RunError
-from gte_ray.sources.columns import Columns, choose_columns, is_negative, is_verdict, shown
-from gte_ray.sources.reading import Reading, Shaper, check_names
-from gte_ray.sources.values import (
+from gte_ray.readers.columns import Columns, choose_columns, is_negative, is_verdict, shown
+from gte_ray.readers.reading import Reading, Shaper, check_names
+from gte_ray.readers.values import (
     JUDGED,
     NOT_A_PAIR,
     Dropped,

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from gte_ray.errors import UsageError
-from gte_ray.sources.paths import Path, Step
+from gte_ray.readers.paths import Path, Step
 
 Value = Callable[[Any], Any]
 """Takes a row."""

@@ -126,10 +126,18 @@ class Template:
         return self._joined([part if isinstance(part, str) else _text(part(row)) for part in self.parts])
 
     def _joined(self, values: list[str | None]) -> Any:
+        """What stands between two fields is left out beside one that is empty."""
         if None in values:
             return NO_TEXT
-        found = any(value for value, part in zip(values, self.parts, strict=True) if isinstance(part, Path))
-        return "".join(value for value in values if value is not None).strip() if found else None
+        text, between, first, found = "", "", True, False
+        for part, value in zip(self.parts, values, strict=True):
+            if isinstance(part, str):
+                between += part
+                continue
+            text += between if first or (found and value) else ""
+            text += value or ""
+            between, first, found = "", False, found or bool(value)
+        return (text + between).strip() if found else None
 
 
 def _filtered(value: Any, name: str, mark: str) -> Any:

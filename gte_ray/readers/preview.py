@@ -4,9 +4,9 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 
-from gte_ray.sources.formats import Piece, read_items
-from gte_ray.sources.spec import SourceSpec
-from gte_ray.sources.values import Dropped, Pair, Unused, reason_to_drop
+from gte_ray.readers.formats import Piece, read_items
+from gte_ray.readers.spec import SourceSpec
+from gte_ray.readers.values import Dropped, Pair, Unused, reason_to_drop
 
 PREVIEW_ROWS = 1_000
 """Rows at the beginning of a source that are looked at."""

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gte_ray.errors import UsageError
-from gte_ray.sources.paths import Path, Template
-from gte_ray.sources.where import Condition
+from gte_ray.readers.paths import Path, Template
+from gte_ray.readers.where import Condition
 
 ROW = {
     "title": "t",
@@ -58,7 +58,7 @@ def test_positions_of_a_row_that_is_a_list():
     ("text", "value"),
     [
         ("{title}\n{body.text}", "t\nb"),
-        ("{title}: {empty}", "t:"),
+        ("{title}: {empty}", "t"),
         ("{empty}{none}", None),
         ("{{{title}}} {body.n}", "{t} 3"),
         ("{answers[:2].text}", "a0 a1"),
@@ -72,6 +72,61 @@ def test_positions_of_a_row_that_is_a_list():
 )
 def test_templates(text, value):
     assert Template(text)(ROW) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{answers[].text}. {title}", ["a0. t", "a1. t", "t"]),
+        ("{answers[].text}{answers[].by[0]}", ["a0x", "a1", "z"]),
+        ("answers[:2].text", ["a0", "a1"]),
+        ("{title}: {lang}", "t: en"),
+        ("{none[].x} {title}", []),
+    ],
+)
+def test_a_template_over_a_list_has_a_text_for_each_item(text, value):
+    assert Template(text).each(ROW) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{empty}. {title}", "t"),
+        ("{title}. {empty}. {lang}", "t. en"),
+        ("{title} - {empty} - {none}", "t"),
+        ("Q: {empty}, {title}!", "Q: t!"),
+    ],
+)
+def test_what_stands_between_fields_goes_with_an_empty_one(text, value):
+    assert Template(text)(ROW) == value
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("text|after:[SEP]", "b [SEP] c"),
+        ("text|before:[SEP]", "a"),
+        ("other|after:[SEP]", "no mark"),
+        ("other|before:[SEP]", None),
+        ("page|first-line", "one"),
+        ("page|other-lines", "two\nthree"),
+        ("other|other-lines", ""),
+        ("list[]|first-line", ["x", 3]),
+        ("number|first-line", 3),
+        ("a|first-line", "a column of that very name"),
+        ("text|unknown", None),
+    ],
+)
+def test_parts_of_a_text(path, value):
+    row = {
+        "text": "a [SEP] b [SEP] c",
+        "other": "no mark",
+        "page": "\n one \ntwo\nthree\n",
+        "list": ["x\ny", 3],
+        "number": 3,
+        "a|first-line": "a column of that very name",
+    }
+    assert Path(path)(row) == value
 
 
 @pytest.mark.parametrize("text", ["{title", "title}", "{a{b}}"])

@@ -6,7 +6,7 @@ import io
 import pytest
 
 from gte_ray.errors import RunError
-from tests.sources.reading import read
+from tests.readers.reading import read
 
 PAIRS = [
     ("what is, a river", "water; that | flows"),

@@ -11,9 +11,9 @@ import pytest
 import zstandard
 
 from gte_ray.errors import RunError
-from gte_ray.sources.formats import file_kind, is_compressed
+from gte_ray.readers.formats import file_kind, is_compressed
 from tests.data.conftest import make_pairs
-from tests.sources.reading import assert_one_sentence, comma_separated, json_lines, parquet, read
+from tests.readers.reading import assert_one_sentence, comma_separated, json_lines, parquet, read
 
 PAIRS = make_pairs(40)
 LINES = json_lines(*map(list, PAIRS))

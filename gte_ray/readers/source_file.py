@@ -8,6 +8,9 @@ document = "answers[0].text"
 negatives = "answers[1:].text"
 where = "score >= 3 and lang == 'en'"
 limit = 2_000_000
+
+[sources.gooaq]                 # of the catalogue: all of it is known
+files = "gooaq_pairs.jsonl.gz"  # but that it lies here
 """
 
 import tomllib
@@ -16,12 +19,13 @@ from difflib import get_close_matches
 from typing import Any
 
 from gte_ray.errors import RunError, UsageError
+from gte_ray.readers.catalogue import catalogue
+from gte_ray.readers.reading import Reading
+from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime import storage
-from gte_ray.sources.reading import Reading
-from gte_ray.sources.spec import SourceSpec
 
 _READING = {field.name for field in fields(Reading)}
-KEYS = {"files": str, "task": str, "limit": int, "allow_drops": bool} | {
+KEYS = {"files": str, "task": str, "exclude": str, "limit": int, "allow_drops": bool} | {
     name: list if name == "columns" else str for name in sorted(_READING)
 }
 """What a source may have, and the type of each."""
@@ -42,13 +46,19 @@ def read_source_file(uri: str) -> list[SourceSpec]:
     sources = content.get("sources")
     if not isinstance(sources, dict) or not sources:
         raise UsageError(f"{uri}: has no sources; each begins with a line such as [sources.tickets]")
-    return [_source(name, value, f"{uri}: sources.{name}") for name, value in sources.items()]
+    return [source_of(name, value, f"{uri}: sources.{name}") for name, value in sources.items()]
 
 
-def _source(name: str, value: Any, place: str) -> SourceSpec:
+def source_of(name: str, value: Any, place: str) -> SourceSpec:
+    """The source of a table of settings. A name of the catalogue brings its own, which those of `value` replace.
+
+    Raises UsageError that begins with `place`.
+    """
     if not isinstance(value, dict):
         raise UsageError(f"{place} is {value!r}; allowed is a table of settings")
     _refuse_other_keys(value, KEYS, place)
+    known = catalogue().get(name)
+    value = {**known.settings, **value} if known else value
     for key, kind in KEYS.items():
         if key in value and (type(value[key]) is not kind or not _texts(value[key])):
             allowed = {str: "a text", int: "a whole number", list: "a list of texts", bool: "true or false"}[
@@ -70,6 +80,7 @@ def _source(name: str, value: Any, place: str) -> SourceSpec:
             reading,
             value.get("limit", 0),
             value.get("allow_drops", False),
+            value.get("exclude", ""),
         )
     except UsageError as error:
         raise UsageError(f"{place}: {str(error).removeprefix(f'--source {name}: ')}") from error

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from gte_ray.errors import RunError
-from gte_ray.sources.layouts import HEAD_ROWS
-from gte_ray.sources.reading import Reading
-from gte_ray.sources.spec import check_file
-from tests.sources.reading import json_lines, read
+from gte_ray.readers.layouts import HEAD_ROWS
+from gte_ray.readers.reading import Reading
+from gte_ray.readers.spec import check_file
+from tests.readers.reading import json_lines, read
 
 
 def test_names_that_only_later_rows_have(tmp_path):
@@ -38,7 +38,7 @@ AFTER_AN_ARRAY = [
 @pytest.mark.parametrize("read_at_once", [3, 2**20])
 @pytest.mark.parametrize("content", AFTER_AN_ARRAY)
 def test_what_follows_an_array_is_not_lost(content, read_at_once, tmp_path, monkeypatch):
-    monkeypatch.setattr("gte_ray.sources.json_rows.ARRAY_CHARACTERS", read_at_once)
+    monkeypatch.setattr("gte_ray.readers.json_rows.ARRAY_CHARACTERS", read_at_once)
     (tmp_path / "file.jsonl").write_text('[{"query": "q", "document": "d"}] \n\n  ')
     assert len(read(tmp_path / "file.jsonl").pairs) == 1
     (tmp_path / "file.jsonl").write_text(content)

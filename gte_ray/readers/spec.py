@@ -5,15 +5,16 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 import pyarrow as pa
 
 from gte_ray.errors import RunError, UsageError
+from gte_ray.readers.formats import SUFFIXES, Piece, kind_of, read_items
+from gte_ray.readers.reading import Reading
+from gte_ray.readers.values import Dropped, Item, Unused, reason_to_drop
 from gte_ray.runtime import storage
 from gte_ray.runtime.storage import FileStamp
-from gte_ray.sources.formats import SUFFIXES, Piece, kind_of, read_items
-from gte_ray.sources.reading import Reading
-from gte_ray.sources.values import Dropped, Item, Unused, reason_to_drop
 
 TASKS = (
     *(
@@ -52,6 +53,8 @@ class SourceSpec:
     """Pairs to keep, about, before duplicates are removed: a random sample, the same in any order; 0 for all."""
     allow_drops: bool = False
     """Whether more than half of the rows may be no pairs."""
+    exclude: str = ""
+    """Pattern of names of files that are left out."""
     stamp: str = ""
     """If set, identifies the input in place of the sizes and times of its files."""
 
@@ -86,6 +89,8 @@ class SourceSpec:
             raise RunError(
                 f"source {self.name}: {self.glob} is a folder; name its files, as by {self.glob}/*"
             )
+        if self.exclude:
+            found = [file for file in found if not fnmatchcase(storage.name(file.uri), self.exclude)]
         files = [file for file in found if kind_of(file.uri, self.reading)]
         if not files:
             raise RunError(

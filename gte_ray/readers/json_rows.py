@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from gte_ray.errors import RunError
-from gte_ray.sources.values import NAME_TWICE, NOT_JSON
+from gte_ray.readers.values import NAME_TWICE, NOT_JSON
 
 ARRAY = re.compile(r"\s*\[\s*[\[{]")
 """Beginning of a file that is one JSON array of objects or lists."""

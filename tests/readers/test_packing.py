@@ -1,0 +1,56 @@
+"""What of a folder or an archive is read, and as which format, where names do not tell."""
+
+import gzip
+import json
+import zipfile
+
+import pytest
+
+from gte_ray.data.units import cut
+from gte_ray.errors import RunError, UsageError
+from gte_ray.readers.reading import Reading
+from gte_ray.readers.spec import SourceSpec
+from tests.readers.reading import read_as
+
+ROWS = [{"query": f"q{number}", "document": f"d{number}"} for number in range(3)]
+PAIRS = [(f"q{number}", f"d{number}", []) for number in range(3)]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+
+
+@pytest.mark.parametrize("name", ["shard-0.gz", "shard-0", "RC_2019-01.txt", "corpus.tsv"])
+def test_a_format_that_the_name_does_not_tell(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(LINES) if name.endswith(".gz") else LINES)
+    reading = Reading(format="json")
+    assert read_as(path, reading).pairs == PAIRS
+    files, others = SourceSpec("a", str(tmp_path / "*"), "code", reading).files()
+    assert ([file.uri for file in files], others) == ([str(path)], {})
+    assert len(cut(files, reading)) == 1
+
+
+def test_members_of_an_archive(tmp_path):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("set/queries.jsonl", '{"_id": "1", "text": "x"}\n')
+        archive.writestr("set/corpus.jsonl", LINES)
+        archive.writestr("set/more/corpus.jsonl", LINES)
+    found = read_as(path, Reading(members="corpus.jsonl"))
+    assert found.pairs == PAIRS * 2
+    assert found.unused == {"the file set/queries.jsonl": 1}
+    assert read_as(path, Reading(members="set/corpus.*")).pairs == PAIRS
+    with pytest.raises(RunError, match=r"there are set/queries\.jsonl, .*; allowed are other\.jsonl"):
+        read_as(path, Reading(members="other.jsonl"))
+
+
+def test_files_that_are_left_out(tmp_path):
+    for name in ("a.jsonl", "b.jsonl", "stackoverflow.jsonl"):
+        (tmp_path / name).write_bytes(LINES)
+    spec = SourceSpec("a", str(tmp_path / "*.jsonl"), "code", exclude="stack*")
+    assert [file.uri for file in spec.files()[0]] == [str(tmp_path / name) for name in ("a.jsonl", "b.jsonl")]
+    with pytest.raises(RunError, match="no file matches"):
+        SourceSpec("a", str(tmp_path / "*.jsonl"), "code", exclude="*").files()
+
+
+def test_a_format_that_there_is_not():
+    with pytest.raises(UsageError, match="format is 'xml'; allowed are parquet, json, csv, tsv"):
+        Reading(format="xml")
