@@ -7,6 +7,7 @@ from gte_ray.cli.console import printable
 from gte_ray.data.sorted_source import group_name
 from gte_ray.data.step_plan import StepPlan
 from gte_ray.data.store import Store
+from gte_ray.readers.catalogue import groups
 from gte_ray.readers.columns import shown
 from gte_ray.readers.preview import Preview
 from gte_ray.readers.spec import SourceSpec
@@ -40,6 +41,29 @@ def mixture_table(store: Store, plan: StepPlan) -> Table:
     epochs = plan.steps * plan.global_batch / pairs
     table.add_section()
     table.add_row("all", "", f"{pairs:,}", f"{held_out:,}", "100.0%", f"{plan.steps:,}", f"{epochs:.2f}")
+    return table
+
+
+def paper_table(store: Store, plan: StepPlan) -> Table:
+    """The groups of Table 1 beside those of the plan's sources: pairs, share of the steps, epochs."""
+    table = Table(title="beside the paper (Table 1)", title_justify="left")
+    table.add_column("group")
+    for name in ("paper's pairs", "sources", "pairs", "sources", "share", "epochs"):
+        table.add_column(name, justify="right")
+    tasks = [store.source(source.name).task for source in plan.sources]
+    steps_of = plan.source_steps()
+    others = sorted(set(tasks) - {group.task for group in groups()})
+    rows = [
+        (group.name, group.task, f"{group.pairs:,}", str(group.datasets)) for group in groups() if group.task
+    ]
+    rows += [(task, task, "", "") for task in others]
+    for name, wanted, paper_pairs, datasets in rows:
+        mine = [number for number, task in enumerate(tasks) if task == wanted]
+        pairs = sum(plan.sources[number].rows for number in mine)
+        steps = int(sum(steps_of[number] for number in mine))
+        here = [f"{pairs:,}", str(len(mine)), f"{steps / plan.steps:.1%}"] if mine else ["none", "", ""]
+        epochs = f"{steps * plan.global_batch / pairs:.2f}" if pairs else ""
+        table.add_row(name, paper_pairs, datasets, *here, epochs)
     return table
 
 

@@ -1,9 +1,9 @@
-"""Reads the rows of Parquet, JSON, CSV and TSV files, whole or in pieces. Text files may be compressed."""
+"""Reads the rows of Parquet, JSON, CSV, TSV and XML files, whole or in pieces. Text files may be compressed."""
 
 import io
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -25,10 +25,11 @@ from gte_ray.readers.layouts import RowReader, head_of, read_rows
 from gte_ray.readers.reading import MOST_UNUSED, Reading, check_names
 from gte_ray.readers.text_file import TextFile
 from gte_ray.readers.values import Item, Unused
+from gte_ray.readers.xml_rows import xml_values
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import open_parquet
 
-SUFFIXES = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv")
+SUFFIXES = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".xml")
 BATCH_ROWS = 512
 """Rows of a Parquet file held in memory at a time, besides its compressed row group."""
 
@@ -58,7 +59,7 @@ def may_be_split(uri: str, reading: Reading) -> bool:
 
 
 def file_kind(uri: str) -> str:
-    """The format by file name: `parquet`, `json`, `csv`, `tsv` or `archive`; empty for any other."""
+    """The format by file name: `parquet`, `json`, `csv`, `tsv`, `xml` or `archive`; empty for any other."""
     name = storage.name(uri).lower()
     if suffix_of(name, ARCHIVES):
         return "archive"
@@ -67,7 +68,7 @@ def file_kind(uri: str) -> str:
         return "parquet"
     if bare.endswith((".jsonl", ".json", ".ndjson")):
         return "json"
-    return next((kind for kind in ("csv", "tsv") if bare.endswith("." + kind)), "")
+    return next((kind for kind in ("csv", "tsv", "xml") if bare.endswith("." + kind)), "")
 
 
 def kind_of(uri: str, reading: Reading) -> str:
@@ -126,6 +127,10 @@ def _matches(name: str, pattern: str) -> bool:
 def _text_rows(piece: Piece, reading: Reading, member: io.BufferedReader | None = None) -> Iterator[Item]:
     uri, kind = piece.uri, kind_of(piece.uri, reading)
     file = TextFile(uri, reading.encoding, member)
+    if kind == "xml":  # which says itself how it is encoded
+        values = xml_values(file.raw, reading.rows, uri)
+        yield from read_rows(values, replace(reading, rows=""), uri)
+        return
     with file.text() as text:
         if kind != "json":
             yield from delimited_rows(text, "\t" if kind == "tsv" else ",", reading, uri)
@@ -134,8 +139,8 @@ def _text_rows(piece: Piece, reading: Reading, member: io.BufferedReader | None 
             with file.lines(piece.index, piece.count) as lines:
                 yield from read_rows(line_values(lines, uri, piece.index == 0), reading, uri, first)
         elif piece.index == 0:  # the first piece of what cannot be split is all of it
-            values = array_values if ARRAY.match(file.head) else line_values
-            yield from read_rows((whole_values if reading.rows else values)(text, uri), reading, uri)
+            read_values = array_values if ARRAY.match(file.head) else line_values
+            yield from read_rows((whole_values if reading.rows else read_values)(text, uri), reading, uri)
 
 
 def _parquet_rows(file: pq.ParquetFile, piece: Piece, reading: Reading) -> Iterator[Item]:

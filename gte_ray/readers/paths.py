@@ -8,6 +8,7 @@ question|after:[SEP]        what of a text is behind the first [SEP]; all of it 
 question|before:[SEP]       what is before it; nothing if there is none
 page|first-line             the first line of a text
 page|other-lines            the lines behind it
+body|plain                  HTML without its tags and entities
 """
 
 import re
@@ -16,12 +17,13 @@ from functools import lru_cache
 from typing import Any
 
 from gte_ray.errors import UsageError
+from gte_ray.readers.plain import plain
 
 Step = str | int | slice
 NO_TEXT: dict[str, Any] = {}
 """What a template makes of fields that are objects: no text, so that the row is dropped and counted."""
 _STEP = re.compile(r"\.?([^.\[\]{}]+)|\[(-?\d*)(:?)(-?\d*)\]")
-_FILTER = re.compile(r"(.+)\|(?:(before|after):(.+)|(first-line|other-lines))", re.DOTALL)
+_FILTER = re.compile(r"(.+)\|(?:(before|after):(.+)|(first-line|other-lines|plain))", re.DOTALL)
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|([{}])")
 
 
@@ -149,6 +151,8 @@ def _filtered(value: Any, name: str, mark: str) -> Any:
     if name in ("first-line", "other-lines"):
         first, _, rest = value.strip().partition("\n")
         return (first if name == "first-line" else rest).strip()
+    if name == "plain":
+        return plain(value)
     before, found, after = value.partition(mark)
     if name == "before":
         return before.strip() if found else None

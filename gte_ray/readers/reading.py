@@ -14,7 +14,7 @@ from gte_ray.readers.where import Condition, condition
 OTHERWISE = Dropped("not as where says")
 WITHOUT_ROWS = Dropped("without rows where the path says")
 UNGROUPED = Dropped("without a value to split by")
-FORMATS = ("parquet", "json", "csv", "tsv")
+FORMATS = ("parquet", "json", "csv", "tsv", "xml")
 MOST_UNUSED = 1_000
 """Maximum number of unread columns of a file that are counted."""
 
@@ -30,7 +30,8 @@ class Reading:
     negatives: str = ""
     """The same of the hard negatives: a text or a list."""
     rows: str = ""
-    """Path to the rows inside each value of a file, or inside the one value that a JSON file is."""
+    """Path to the rows inside each value of a file, or inside the one value that a JSON file is. Of an XML file the name of
+    the elements that are rows."""
     where: str = ""
     """Condition on rows; others are dropped and counted."""
     columns: tuple[str, ...] = ()
@@ -40,7 +41,7 @@ class Reading:
     delimiter: str = ""
     """Of CSV and TSV files; empty to detect it."""
     format: str = ""
-    """parquet, json (lines or one value), csv or tsv, whatever the files are called; empty to go by their names."""
+    """parquet, json (lines or one value), csv, tsv or xml, whatever the files are called; empty to go by their names."""
     members: str = ""
     """Pattern of the files of an archive that are read, such as */corpus.jsonl; empty for all of known formats."""
     split_by: str = ""

@@ -37,20 +37,21 @@ class TextFile:
         `member` is the content of a file in an archive, which `uri` then names for messages alone.
         """
         self.uri = uri
-        self._raw, plain = decompressed(member or _opened(uri), storage.name(uri))
+        self.raw, plain = decompressed(member or _opened(uri), storage.name(uri))
+        """All of its bytes, once, decompressed."""
         for first, reason in _FOREIGN.items():
-            if self._raw.peek(_HEAD_BYTES).startswith(first):
+            if self.raw.peek(_HEAD_BYTES).startswith(first):
                 raise RunError(f"{uri}: {reason}")
-        self._encoding = encoding or _encoding(self._raw, uri)
-        self.head = self._raw.peek(_HEAD_BYTES)[:_HEAD_BYTES].decode(self._encoding, "ignore")
+        self._encoding = encoding or _encoding(self.raw, uri)
+        self.head = self.raw.peek(_HEAD_BYTES)[:_HEAD_BYTES].decode(self._encoding, "ignore")
         # A lone carriage return ends a line only in files without other line ends.
-        self._newline = "\n" if b"\n" in self._raw.peek(_HEAD_BYTES) else ""
+        self._newline = "\n" if b"\n" in self.raw.peek(_HEAD_BYTES) else ""
         self.has_lines = plain and member is None and self._encoding == UTF_8 and self._newline == "\n"
         """Whether the position of a line's beginning is where a byte of the file is a line feed."""
 
     def text(self) -> io.TextIOWrapper:
         """All of the file, once."""
-        return self._decoded(self._raw)
+        return self._decoded(self.raw)
 
     def lines(self, index: int, count: int) -> io.TextIOWrapper:
         """The lines that begin in the `index`-th of `count` shares of the file's bytes, if it `has_lines`."""

@@ -52,5 +52,5 @@ def test_files_that_are_left_out(tmp_path):
 
 
 def test_a_format_that_there_is_not():
-    with pytest.raises(UsageError, match="format is 'xml'; allowed are parquet, json, csv, tsv"):
-        Reading(format="xml")
+    with pytest.raises(UsageError, match="format is 'yaml'; allowed are parquet, json, csv, tsv, xml"):
+        Reading(format="yaml")
