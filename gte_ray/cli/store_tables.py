@@ -140,6 +140,7 @@ def preview_notes(preview: Preview) -> list[str]:
     """What is dropped of the first rows, and which columns are not read."""
     dropped = [f"{count:,} {reason}" for reason, count in sorted(preview.dropped.items())]
     notes = [f"of the first {preview.read:,} rows are dropped: {', '.join(dropped)}"] if dropped else []
+    notes += [f"  {reason}: {row}" for reason, rows in sorted(preview.examples.items()) for row in rows]
     columns = [shown([name], "") for name in preview.unused]
     more = ", ..." if len(columns) > SHOWN_COLUMNS else ""
     return notes + [f"not read: {', '.join(columns[:SHOWN_COLUMNS])}{more}"] * bool(columns)

@@ -18,6 +18,7 @@ from gte_ray.data.units import Unit
 from gte_ray.errors import RunError
 from gte_ray.readers.reading import Reading
 from gte_ray.readers.spec import Chunk, read_pairs
+from gte_ray.readers.values import MOST_EXAMPLES, Examples
 from gte_ray.runtime import storage
 
 HELD_OUT = ".held_out"
@@ -36,6 +37,8 @@ class Counts:
     unused: dict[str, int] = field(default_factory=dict)
     lost_negatives: dict[str, int] = field(default_factory=dict)
     layouts: tuple[str, ...] = ()
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    """The first rows that were dropped, by reason."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def sort_unit(job: SortJob) -> Iterator[Sorted]:
     runs: list[SortedRun] = []
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("dropped", "unused", "lost_negatives")}
     layouts: set[str] = set()
+    examples: Examples = {}
     gathered: list[pa.Table] = []
     size = 0
     chunks = (chunk for piece in job.unit for chunk in read_pairs(piece, job.reading))
@@ -118,6 +122,8 @@ def sort_unit(job: SortJob) -> Iterator[Sorted]:
             for name, total in counts.items():
                 total.update(getattr(chunk, name))
             layouts |= set(chunk.layout.split("; ")) - {""}
+            for reason, kept in chunk.examples.items():
+                examples[reason] = (examples.get(reason, []) + kept)[:MOST_EXAMPLES]
             gathered.append(chunk.table)
             size += chunk.table.nbytes
         if gathered and (chunk is None or size > RUN_BYTES):
@@ -129,7 +135,11 @@ def sort_unit(job: SortJob) -> Iterator[Sorted]:
             gathered, size = [], 0
     done = SortedUnit(
         tuple(runs),
-        Counts(**{name: dict(total) for name, total in counts.items()}, layouts=tuple(sorted(layouts))),
+        Counts(
+            **{name: dict(total) for name, total in counts.items()},
+            layouts=tuple(sorted(layouts)),
+            examples=examples,
+        ),
     )
     write_record(job.scratch, job.key, done)
     yield Sorted(job.source, 0, done)

@@ -97,7 +97,7 @@ def _values(reader: Iterator[list[str]], header: list[str]) -> Iterator[Any]:
         if len(row) == len(header):
             yield dict(zip(header, row, strict=True))
         elif row:
-            yield NOT_A_PAIR
+            yield NOT_A_PAIR.of(row)
 
 
 class _Counted:

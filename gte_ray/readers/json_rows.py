@@ -58,9 +58,9 @@ def line_values(lines: io.TextIOWrapper, uri: str, beginning: bool = True) -> It
         try:
             yield _DECODER.decode(line)
         except _NameTwiceError:
-            yield NAME_TWICE
+            yield NAME_TWICE.of(line)
         except (ValueError, RecursionError):
-            yield NOT_JSON
+            yield NOT_JSON.of(line)
 
 
 def whole_values(text: io.TextIOWrapper, uri: str) -> Iterator[Any]:

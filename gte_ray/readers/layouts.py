@@ -126,13 +126,13 @@ class RowReader:
                     self._meet(names)
                 self.rows[names] += 1
                 if names in self.judged:
-                    yield JUDGED
+                    yield JUDGED.of(value)
                 else:
                     yield from self._pairs(value)
             elif isinstance(value, list):
                 yield list_pair(value)
             else:
-                yield value if isinstance(value, Dropped) else NOT_A_PAIR
+                yield value if isinstance(value, Dropped) else NOT_A_PAIR.of(value)
         self._count()
         yield Unused(dict(self.unused))
 
@@ -203,7 +203,7 @@ class RowReader:
         if not self.lists:
             return (Pair(query, document, negatives, self.layout),)
         if not isinstance(document, list) or not document:
-            return (NOT_A_PAIR,)
+            return (NOT_A_PAIR.of(value),)
         if columns.document == "positive_ctxs" and isinstance(query, str) and _SEPARATOR in query:
             query = query.split(_SEPARATOR, 1)[1].strip()
             self.unused[INSTRUCTION] += 1
@@ -217,7 +217,7 @@ class RowReader:
         queries, documents = without_instruction(query), texts_of(document)
         negatives = [text for name in self.columns.negatives for text in texts_of(value.get(name))]
         if len(queries) != 1 or not documents:
-            return (NOT_A_PAIR,)
+            return (NOT_A_PAIR.of(value),)
         self.unused[INSTRUCTION] += len(query) == 2
         layout = "{[instruction, query], [instruction, pos], [instruction, neg]}"
         return [Pair(queries[0], text, negatives, layout) for text in documents]

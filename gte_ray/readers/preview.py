@@ -6,7 +6,7 @@ from itertools import islice
 
 from gte_ray.readers.formats import Piece, read_items
 from gte_ray.readers.spec import SourceSpec
-from gte_ray.readers.values import Dropped, Pair, Unused, reason_to_drop
+from gte_ray.readers.values import Dropped, Examples, Pair, Unused, keep_example, reason_to_drop
 
 PREVIEW_ROWS = 1_000
 """Rows at the beginning of a source that are looked at."""
@@ -22,6 +22,7 @@ class Preview:
     dropped: dict[str, int]
     unused: dict[str, int]
     """Columns that are not read, as far as the first rows tell."""
+    examples: Examples
 
 
 def preview(source: SourceSpec, count: int) -> Preview:
@@ -30,6 +31,7 @@ def preview(source: SourceSpec, count: int) -> Preview:
     dropped: Counter[str] = Counter()
     unused: dict[str, int] = {}
     pairs: list[Pair] = []
+    examples: Examples = {}
     read = 0
     for item in islice(read_items(Piece(files[0].uri), source.reading), PREVIEW_ROWS):
         if isinstance(item, Unused):
@@ -39,9 +41,10 @@ def preview(source: SourceSpec, count: int) -> Preview:
         reason = item.reason if isinstance(item, Dropped) else _reason(item)
         if reason:
             dropped[reason] += 1
+            keep_example(examples, reason, item.row if isinstance(item, Dropped) else list(item[:2]))
         elif isinstance(item, Pair) and len(pairs) < count:
             pairs.append(item)
-    return Preview(files[0].uri, len(files), pairs, read, dict(dropped), unused)
+    return Preview(files[0].uri, len(files), pairs, read, dict(dropped), unused, examples)
 
 
 def _reason(pair: Pair) -> str:

@@ -138,7 +138,7 @@ class Shaper:
                 found = True
                 yield row
             if not found:
-                yield WITHOUT_ROWS
+                yield WITHOUT_ROWS.of(value)
 
     def filtered(self, values: Iterable[Any], everything: bool = False) -> Iterator[Any]:
         """Rows that are to be read, without the columns that `where` alone is for, which raise questions otherwise.
@@ -163,7 +163,7 @@ class Shaper:
         assert query is not None and document is not None
         for value in values:
             if not isinstance(value, dict | list):
-                yield value if isinstance(value, Dropped) else NOT_A_PAIR
+                yield value if isinstance(value, Dropped) else NOT_A_PAIR.of(value)
             elif self.condition is not None and not self.condition(value):
                 yield OTHERWISE
             else:
@@ -173,11 +173,11 @@ class Shaper:
                 texts = documents if isinstance(documents, list) else [documents]
                 group = split_by(value) if split_by else ""
                 if not isinstance(group, str | int) or (split_by and not str(group).strip()):
-                    yield UNGROUPED
+                    yield UNGROUPED.of(value)
                     continue
                 yield from (Pair(query(value), text, candidates, self.layout, str(group)) for text in texts)
                 if not texts:
-                    yield NOT_A_PAIR
+                    yield NOT_A_PAIR.of(value)
 
     def _count(self, value: Any) -> None:
         for name in value if isinstance(value, dict) else ():

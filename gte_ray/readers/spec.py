@@ -12,7 +12,7 @@ import pyarrow as pa
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.formats import SUFFIXES, Piece, kind_of, read_items
 from gte_ray.readers.reading import Reading
-from gte_ray.readers.values import Dropped, Item, Unused, reason_to_drop
+from gte_ray.readers.values import Dropped, Examples, Item, Unused, keep_example, reason_to_drop
 from gte_ray.runtime import storage
 from gte_ray.runtime.storage import FileStamp
 
@@ -114,6 +114,7 @@ class Chunk:
     """Number of rows with each of the columns that are not read."""
     lost_negatives: dict[str, int]
     """Number of the pairs' hard negatives that are not texts, by reason."""
+    examples: Examples
 
 
 def parse_source(text: str) -> SourceSpec:
@@ -154,10 +155,12 @@ def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
     unused: Counter[str] = Counter()
     lost: Counter[str] = Counter()
     layouts: set[str] = set()
+    examples: Examples = {}
     size = 0
     for item in items:
         if isinstance(item, Dropped):
             dropped[item.reason] += 1
+            keep_example(examples, item.reason, item.row)
             continue
         if isinstance(item, Unused):
             unused.update(item.columns)
@@ -166,6 +169,7 @@ def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
         reason = reason_to_drop(query) or reason_to_drop(document)
         if reason:
             dropped[reason] += 1
+            keep_example(examples, reason, {"query": query, "document": document})
             continue
         queries.append(query)
         documents.append(document)
@@ -180,7 +184,7 @@ def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
     table = _table(queries, documents, negatives)
     if any(groups):
         table = table.append_column("group", pa.array(groups, pa.string()))
-    chunk = Chunk(table, dict(dropped), "; ".join(sorted(layouts)), dict(unused), dict(lost))
+    chunk = Chunk(table, dict(dropped), "; ".join(sorted(layouts)), dict(unused), dict(lost), examples)
     return chunk, size > CHUNK_CHARACTERS
 
 

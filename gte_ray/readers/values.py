@@ -1,5 +1,6 @@
 """Values of a row: pairs in lists, texts after instructions, and values that are not texts."""
 
+import json
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -27,6 +28,12 @@ class Dropped(NamedTuple):
     """A row that is not a pair."""
 
     reason: str
+    row: Any = None
+    """What is shown of it; None for nothing."""
+
+    def of(self, row: Any) -> "Dropped":
+        """The same with its row."""
+        return Dropped(self.reason, row)
 
 
 class Unused(NamedTuple):
@@ -36,6 +43,10 @@ class Unused(NamedTuple):
 
 
 Item = Pair | Dropped | Unused
+Examples = dict[str, list[str]]
+"""The first rows that are dropped, shortened, by reason."""
+MOST_EXAMPLES = 3
+EXAMPLE_CHARACTERS = 200
 NOT_A_PAIR = Dropped("not a pair")
 NOT_JSON = Dropped("not json")
 JUDGED = Dropped("with a label or score")
@@ -51,13 +62,13 @@ def list_pair(value: list[Any]) -> Item:
     is_text = isinstance(third, str) and not _CLASS.fullmatch(third.strip())
     if len(value) == 2 or (len(value) == 3 and (third is None or is_text)):
         return Pair(value[0], value[1], value[2:], "[query, document]")
-    return NOT_A_PAIR
+    return NOT_A_PAIR.of(value)
 
 
 def set_pairs(texts: Any) -> Sequence[Item]:
     """Pairs of neighbours in a list of texts with the same meaning."""
     if not isinstance(texts, list) or len(texts) < 2:
-        return (NOT_A_PAIR,)
+        return (NOT_A_PAIR.of({"set": texts}),)
     return [Pair(query, document, (), "{set}") for query, document in pairwise(texts)]
 
 
@@ -88,6 +99,29 @@ def characters(value: Any) -> int:
             waiting += item
         total += 1
     return total
+
+
+def keep_example(examples: Examples, reason: str, row: Any) -> None:
+    """Adds a row to the `examples` of its reason unless there are enough."""
+    kept = examples.setdefault(reason, [])
+    if row is not None and len(kept) < MOST_EXAMPLES:
+        text = (
+            json.dumps(_shortened(row), ensure_ascii=False, default=str) if not isinstance(row, str) else row
+        )
+        kept.append(
+            ascii(text[:EXAMPLE_CHARACTERS])[1:-1] if not text.isprintable() else text[:EXAMPLE_CHARACTERS]
+        )
+
+
+def _shortened(value: Any) -> Any:
+    """A value of few characters that begins as `value` does."""
+    if isinstance(value, str):
+        return value if len(value) <= 60 else f"{value[:60]}..."
+    if isinstance(value, list):
+        return [_shortened(item) for item in value[:5]]
+    if isinstance(value, dict):
+        return {name[:60]: _shortened(value[name]) for name in list(value)[:20]}
+    return value
 
 
 def reason_to_drop(text: Any) -> str:

@@ -122,3 +122,24 @@ def test_a_limit_is_a_sample_that_does_not_depend_on_the_order(tmp_path, held_ou
     everything = prepare(str(tmp_path / "all"), [SourceSpec("s", str(tmp_path / "a.jsonl"), "code")])
     whole = pairs_of(rows_of(everything, "s")) | pairs_of(everything.read_held_out("s", 9_999))
     assert pairs_of(rows_of(stores[0], "s")) < whole
+
+
+def test_what_is_dropped_is_shown_with_its_reasons(ray_local, tmp_path):
+    rows = [["q", "d"], *([["q", None]] * 5), {"other": "x" * 500}, "[not json"]
+    path = write_lines(tmp_path / "x.jsonl", rows[:-1])
+    path.write_text(path.read_text() + "[not json\n")
+    spec = SourceSpec("rows", str(path), "code")
+    found = preview(spec, 3)
+    assert found.examples == {
+        "not a pair": ['{"other": "' + "x" * 60 + '..."}'],
+        "not json": ["[not json"],
+        "null": ['["q", null]'] * 3,
+    }
+    with pytest.raises(RunError) as caught:
+        prepare(str(tmp_path / "store"), [spec])
+    sentence, *lines = str(caught.value).split("\n")
+    assert sentence.startswith(
+        "source rows: 7 of 8 rows are no pairs of texts (1 not a pair, 1 not json, 5 null)"
+    )
+    assert [line.split(":")[0].strip() for line in lines] == ["not a pair", "not json", *["null"] * 3]
+    assert "not json: [not json" in lines[1]
