@@ -11,7 +11,7 @@ from rich.table import Table
 
 from gte_ray.cli.console import plain_console
 
-MODULES = ("prepare", "stream", "loss", "step", "mining", "encode", "checkpoints", "startup")
+MODULES = ("readers", "prepare", "stream", "loss", "step", "mining", "encode", "checkpoints", "startup")
 
 
 def main(chosen: list[str]) -> None:

@@ -59,11 +59,11 @@ def run(python: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
     )
 
 
-def test_the_wheel_has_every_module_the_licence_and_nothing_else(wheel):
+def test_the_wheel_has_every_module_the_catalogue_the_licence_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     inside = {name for name in names if ".dist-info/" not in name}
-    assert inside == {path for path in sources() if path.endswith(".py")}
+    assert inside == {path for path in sources() if path.endswith((".py", ".toml"))}
     assert {name.split(".dist-info/")[1] for name in names if ".dist-info/" in name} == {
         "METADATA", "RECORD", "WHEEL", "licenses/LICENSE", "top_level.txt",
     }  # fmt: skip

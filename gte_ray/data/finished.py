@@ -1,6 +1,8 @@
 """What earlier calls of prepare left in a store: finished sources to reuse, obsolete folders to delete."""
 
+from collections import defaultdict
 from collections.abc import Callable, Collection
+from functools import cached_property
 
 from gte_ray.config.typed import read
 from gte_ray.data.store import MANIFEST, SOURCE_FILE, Manifest, SourceInfo
@@ -17,32 +19,37 @@ def of_pairs(pairs: str) -> Callable[[SourceInfo], bool]:
     return lambda info: info.input_pairs == pairs
 
 
+class FinishedSources:
+    """The complete sources in a store's folders, which are listed once: a store may have a thousand."""
+
+    def __init__(self, uri: str):
+        self.uri = uri
+        self.folders: defaultdict[str, list[str]] = defaultdict(list)
+        """Folders by the source that they are named after."""
+        for folder in storage.folders(uri):
+            self.folders[folder.rsplit("-", 1)[0]].append(folder)
+
+    @cached_property
+    def _named(self) -> set[str]:
+        return _named_folders(self.uri)
+
+    def source(self, name: str, wanted: Callable[[SourceInfo], bool]) -> SourceInfo | None:
+        """One that satisfies `wanted`, preferably one that the manifest names; None if there is none."""
+        records = (_record(self.uri, folder) for folder in self.folders.get(name, []))
+        found = [info for info in records if info is not None and wanted(info) and _is_whole(self.uri, info)]
+        return min(found, key=lambda info: info.folder not in self._named, default=None)
+
+    def group(self, name: str, wanted: Callable[[SourceInfo], bool]) -> tuple[SourceInfo, ...]:
+        """Those that `name` was split into, all of one call that satisfies `wanted`; empty if one is missing."""
+        parts = sorted(part for part in self.folders if part.startswith(f"{name}."))
+        found = (self.source(part, lambda info: info.split_of == name and wanted(info)) for part in parts)
+        infos = tuple(info for info in found if info is not None)
+        return infos if infos and len(infos) == infos[0].siblings else ()
+
+
 def finished_source(uri: str, name: str, wanted: Callable[[SourceInfo], bool]) -> SourceInfo | None:
-    """A complete source `name` that satisfies `wanted`, preferably one that the manifest names.
-
-    Returns None if there is none.
-    """
-    matches = []
-    for folder in storage.folders(uri):
-        if folder.rsplit("-", 1)[0] == name:
-            info = _record(uri, folder)
-            if info is not None and wanted(info) and _is_whole(uri, info):
-                matches.append(info)
-    named = _named_folders(uri)
-    return min(matches, key=lambda info: info.folder not in named, default=None)
-
-
-def finished_group(uri: str, name: str, wanted: Callable[[SourceInfo], bool]) -> tuple[SourceInfo, ...]:
-    """The complete sources that `name` was split into, all of one call that satisfies `wanted`; empty if one is missing."""
-    found: dict[str, SourceInfo] = {}
-    for folder in storage.folders(uri):
-        part = folder.rsplit("-", 1)[0]
-        if part not in found and part.startswith(f"{name}."):
-            info = finished_source(uri, part, lambda info: info.split_of == name and wanted(info))
-            if info is not None:
-                found[part] = info
-    infos = tuple(info for _, info in sorted(found.items()))
-    return infos if infos and len(infos) == infos[0].siblings else ()
+    """As `FinishedSources.source`, for one source."""
+    return FinishedSources(uri).source(name, wanted)
 
 
 def delete_folder(uri: str, folder: str) -> None:

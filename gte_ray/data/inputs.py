@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from gte_ray.data.finished import finished_group, finished_source, of_input
+from gte_ray.data.finished import FinishedSources, of_input
 from gte_ray.data.hashing import digest
 from gte_ray.data.split import Split
 from gte_ray.data.store import MANIFEST, Manifest, SourceInfo, open_store
@@ -79,10 +79,11 @@ def list_input(uri: str, source: SourceSpec, split: Split) -> Input:
     """Lists the files of a source, and checks them unless the source is finished."""
     files, skipped = ([], {}) if source.stamp else source.files()
     input_fingerprint = fingerprint(source, files, split)
+    earlier, wanted = FinishedSources(uri), of_input(input_fingerprint)
     if source.reading.split_by:
-        finished = finished_group(uri, source.name, of_input(input_fingerprint))
+        finished = earlier.group(source.name, wanted)
     else:
-        whole = finished_source(uri, source.name, of_input(input_fingerprint))
+        whole = earlier.source(source.name, wanted)
         finished = () if whole is None else (whole,)
     if not finished:
         files = files or source.files()[0]

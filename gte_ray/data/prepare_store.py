@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
-from gte_ray.data.finished import finished_source, of_input, of_pairs, write_manifest
+from gte_ray.data.finished import FinishedSources, finished_source, of_input, of_pairs, write_manifest
 from gte_ray.data.ids import Ids, Report, Tokenization, add_ids, first_texts, tokenization
 from gte_ray.data.inputs import Input, choose_split, fingerprint, list_input, staying_sources
 from gte_ray.data.journal import scratch_folder
@@ -123,10 +123,11 @@ def _prepare_sources(
         given[source.listed.source.name].append(source.name)
     names = [name for parts in given.values() for name in parts]
     _refuse_twice([*(info.name for info in staying), *names])
+    earlier = FinishedSources(uri)
     unfinished = Counter(source.listed.source.name for source in sorted_sources)
     for source in sorted_sources:
         # Files may change in time and name and hold the same pairs.
-        info = finished_source(uri, source.name, of_pairs(source.pairs))
+        info = earlier.source(source.name, of_pairs(source.pairs))
         if info is not None:
             infos[source.name] = _finish(uri, source, info, unfinished)
     waiting = [source for source in sorted_sources if source.name not in infos]
