@@ -82,10 +82,10 @@ def write_xml(path: Path, posts: list[dict]) -> None:
 
 
 FILES: tuple[tuple[str, str, Callable, Reading, int], ...] = (
-    ("JSON Lines, columns of known names", "a.jsonl", write_jsonl, Reading(), 20_000),
+    ("JSON Lines, two columns", "a.jsonl", write_jsonl, Reading("title", "body"), 20_000),
     ("JSON Lines, template, path and condition", "b.jsonl", write_jsonl, SHAPED, 20_000),
     ("CSV", "a.csv", write_csv, Reading(), 20_000),
-    ("Parquet, columns of known names", "a.parquet", write_parquet, Reading("title", "body"), 100_000),
+    ("Parquet, two columns", "a.parquet", write_parquet, Reading("title", "body"), 100_000),
     ("Parquet, template, path and condition", "b.parquet", write_parquet, SHAPED, 100_000),
     ("XML, attributes of rows", "a.xml", write_xml, Reading("Title", "Body", rows="row"), 0),
     ("XML, text of HTML", "b.xml", write_xml, Reading("Title", "Body|plain", rows="row"), 0),

@@ -6,6 +6,7 @@ python -m benchmarks.scale growth       # prepare 2, 5, 10 and 20 million pairs:
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -65,7 +66,7 @@ def _second_pass(parts: int) -> dict[str, str]:
         counting.counts.clear()
         read = kept = 0
         for part in range(parts):
-            for merged in merge_range(MergeJob("pairs", part), {"pairs": merge}):
+            for merged in merge_range(MergeJob("pairs", part), {"pairs": pickle.dumps(merge)}):
                 read += merged.range.rows_read
                 kept += merged.range.part.rows + merged.range.held_out.rows
     counts = counting.counts

@@ -4,7 +4,8 @@ A part reads its share of each run and nothing else, so that all parts together 
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -102,9 +103,12 @@ class Merged(NamedTuple):
     range: MergedRange
 
 
-def merge_range(job: MergeJob, merges: dict[str, Merge]) -> Iterator[Merged]:
-    """Merges a range of pair hashes from all runs of a source, without duplicates, and writes it."""
-    merge = merges[job.source]
+def merge_range(job: MergeJob, merges: Mapping[str, bytes]) -> Iterator[Merged]:
+    """Merges a range of pair hashes from all runs of a source, without duplicates, and writes it.
+
+    `merges` has each source's `Merge`, pickled: a task unpickles its own and not those of a thousand others.
+    """
+    merge: Merge = pickle.loads(merges[job.source])
     table, rows_read = read_range(merge.runs, job.part, merge.parts, merge.kept.below)
     rows = len(table)
     table = _without_duplicates(table)

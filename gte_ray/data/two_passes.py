@@ -1,5 +1,6 @@
 """Both passes of the external sort over several sources at once, each going on where an earlier call stopped."""
 
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -85,7 +86,8 @@ def merge_sources(
         for index in range(merge.jobs)
         if index not in done[name]
     ]
-    for result in run_tasks(jobs, partial(merge_range, merges=merges)):
+    packed = {name: pickle.dumps(merge) for name, merge in merges.items()}
+    for result in run_tasks(jobs, partial(merge_range, merges=packed)):
         merged = result.range
         report(f"sorting {result.source}", merged.part.rows + merged.held_out.rows)
         done[result.source][merged.index] = merged

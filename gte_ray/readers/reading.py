@@ -92,7 +92,10 @@ class Reading:
     def shapes(self) -> bool:
         """Whether rows are changed: a field is more than the name of a column, or rows are filtered."""
         return bool(self.where or self.negatives or self.rows or self.split_by) or any(
-            len(found.parts) > 1 or len(found.paths[0].steps) > 1 or not found.paths[0].column
+            len(found.parts) > 1
+            or len(found.paths[0].steps) > 1
+            or not found.paths[0].column
+            or found.paths[0].filter
             for found in self._templates()
         )
 

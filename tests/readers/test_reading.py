@@ -23,6 +23,12 @@ def test_fields_of_any_depth_with_a_condition(tmp_path, suffix):
     assert found.unused == {}
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".json"])
+def test_a_part_of_a_text_alone_is_a_field(tmp_path, suffix):
+    path = write(tmp_path / f"x{suffix}", [{"q": "a: b", "d": "<p>c &amp;</p>d"}])
+    assert read_as(path, Reading("q|after:a:", "d|plain")).pairs == [("b", "c &\nd", [])]
+
+
 def test_a_list_of_documents_gives_a_pair_for_each_and_unread_columns_are_told(tmp_path):
     rows = [{"q": "q1", "d": ["a", "b"], "id": 1}, {"q": "q2", "d": [], "id": 2}]
     found = read_as(write(tmp_path / "x.jsonl", rows), Reading("q", "d[].x"))
