@@ -47,11 +47,6 @@ class FinishedSources:
         return infos if infos and len(infos) == infos[0].siblings else ()
 
 
-def finished_source(uri: str, name: str, wanted: Callable[[SourceInfo], bool]) -> SourceInfo | None:
-    """As `FinishedSources.source`, for one source."""
-    return FinishedSources(uri).source(name, wanted)
-
-
 def delete_folder(uri: str, folder: str) -> None:
     """Deletes a source's folder, its record first, so that a partly deleted source never looks finished."""
     storage.delete(storage.join(uri, folder, SOURCE_FILE))

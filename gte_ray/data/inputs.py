@@ -75,11 +75,11 @@ class Input:
     """The source, or those that it is split into, as an earlier call prepared them from the same input; or none."""
 
 
-def list_input(uri: str, source: SourceSpec, split: Split) -> Input:
+def list_input(earlier: FinishedSources, source: SourceSpec, split: Split) -> Input:
     """Lists the files of a source, and checks them unless the source is finished."""
     files, skipped = ([], {}) if source.stamp else source.files()
     input_fingerprint = fingerprint(source, files, split)
-    earlier, wanted = FinishedSources(uri), of_input(input_fingerprint)
+    wanted = of_input(input_fingerprint)
     if source.reading.split_by:
         finished = earlier.group(source.name, wanted)
     else:

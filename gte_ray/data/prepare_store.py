@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
-from gte_ray.data.finished import FinishedSources, finished_source, of_input, of_pairs, write_manifest
+from gte_ray.data.finished import FinishedSources, of_input, of_pairs, write_manifest
 from gte_ray.data.ids import Ids, Report, Tokenization, add_ids, first_texts, tokenization
 from gte_ray.data.inputs import Input, choose_split, fingerprint, list_input, staying_sources
 from gte_ray.data.journal import scratch_folder
@@ -75,7 +75,8 @@ def prepare(
     staying_sources(uri, names, remove, split)  # what cannot be is told before the work
     with _full_disk_in_one_sentence(uri):
         # All input is looked at before the first source is begun.
-        inputs = [list_input(uri, source, split) for source in sources]
+        earlier = FinishedSources(uri)
+        inputs = [list_input(earlier, source, split) for source in sources]
         manifest = _prepare_sources(
             uri, inputs, staying_sources(uri, names, remove, split), split, ids, report
         )
@@ -85,10 +86,11 @@ def prepare(
 
 def unfinished(uri: str, sources: Sequence[SourceSpec], split: Split) -> list[SourceSpec]:
     """Those of `sources`, all with stamps, that an earlier call of prepare did not finish."""
+    earlier = FinishedSources(uri)
     return [
         source
         for source in sources
-        if finished_source(uri, source.name, of_input(fingerprint(source, [], split))) is None
+        if earlier.source(source.name, of_input(fingerprint(source, [], split))) is None
     ]
 
 

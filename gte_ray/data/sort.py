@@ -18,7 +18,7 @@ from gte_ray.data.units import Unit
 from gte_ray.errors import RunError
 from gte_ray.readers.reading import Reading
 from gte_ray.readers.spec import Chunk, read_pairs
-from gte_ray.readers.values import MOST_EXAMPLES, Examples
+from gte_ray.readers.values import Examples, unite_examples
 from gte_ray.runtime import storage
 
 HELD_OUT = ".held_out"
@@ -37,7 +37,7 @@ class Counts:
     unused: dict[str, int] = field(default_factory=dict)
     lost_negatives: dict[str, int] = field(default_factory=dict)
     layouts: tuple[str, ...] = ()
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    examples: Examples = field(default_factory=dict)
     """The first rows that were dropped, by reason."""
 
 
@@ -122,8 +122,7 @@ def sort_unit(job: SortJob) -> Iterator[Sorted]:
             for name, total in counts.items():
                 total.update(getattr(chunk, name))
             layouts |= set(chunk.layout.split("; ")) - {""}
-            for reason, kept in chunk.examples.items():
-                examples[reason] = (examples.get(reason, []) + kept)[:MOST_EXAMPLES]
+            unite_examples(examples, chunk.examples)
             gathered.append(chunk.table)
             size += chunk.table.nbytes
         if gathered and (chunk is None or size > RUN_BYTES):
@@ -155,8 +154,12 @@ def _groups(tables: list[pa.Table], job: SortJob) -> Iterator[tuple[str, list[pa
     if not job.reading.split_by:
         yield "", tables
         return
-    table = pa.concat_tables([table for table in tables if table.num_rows])
+    filled = [table for table in tables if table.num_rows]
     tables.clear()
+    if not filled:
+        return
+    table = pa.concat_tables(filled)
+    del filled
     codes = table.column("group").combine_chunks().dictionary_encode()
     if len(codes.dictionary) > MOST_GROUPS:
         raise RunError(

@@ -15,14 +15,14 @@ from gte_ray.data.split import Split
 from gte_ray.data.store import SourceInfo
 from gte_ray.errors import RunError
 from gte_ray.readers.reading import OTHERWISE
-from gte_ray.readers.values import MOST_EXAMPLES
+from gte_ray.readers.values import Examples, unite_examples
 
 SHARED = "document held out"
 """Reason for which pairs are dropped with --held-out-documents."""
-GROUP_CHARACTERS = 60
-"""Most characters of a value in the name of its source."""
 BEYOND = "beyond the limit"
 """Reason for which pairs of a source with a limit are dropped."""
+GROUP_CHARACTERS = 60
+"""Most characters of a value in the name of its source."""
 
 
 @dataclass
@@ -89,20 +89,21 @@ class SortedSource:
         if self.rows:
             raise RunError(
                 f"source {self.name}: {lost:,} of {lost + self.rows:,} rows are no pairs of texts ({reasons}), the first "
-                f"file is {files[0].uri}; look at them with --preview, and if they are to be left out, give --allow-drops{self._examples()}"
+                f"file is {files[0].uri}; look at them with --preview, and if they are to be left out, give --allow-drops"
+                f"{self._examples()}"
             )
         read = f"none of {total:,} rows is a pair of texts ({reasons})" if total else "there are no rows"
         raise RunError(
             f"source {self.name}: {read} in {len(files):,} file(s), the first {files[0].uri}; allowed are rows of texts "
-            "in columns of known names, or of those named as NAME=GLOB:TASK:QUERY_COLUMN,DOCUMENT_COLUMN{self._examples()}"
+            "in columns of known names, or of those named as NAME=GLOB:TASK:QUERY_COLUMN,DOCUMENT_COLUMN"
+            f"{self._examples()}"
         )
 
     def _examples(self) -> str:
         """A line for each of the first rows that were dropped, with its reason."""
-        kept: dict[str, list[str]] = {}
+        kept: Examples = {}
         for counts in self._counts:
-            for reason, rows in counts.examples.items():
-                kept[reason] = (kept.get(reason, []) + rows)[:MOST_EXAMPLES]
+            unite_examples(kept, counts.examples)
         return "".join(f"\n  {reason}: {row}" for reason in sorted(kept) for row in kept[reason])
 
     def first_texts(self) -> list[str]:

@@ -9,7 +9,7 @@ training pairs, never held-out ones.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 
-from gte_ray.data.finished import finished_source, of_input, write_manifest
+from gte_ray.data.finished import FinishedSources, of_input, write_manifest
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
 from gte_ray.data.inputs import staying_sources
@@ -51,10 +51,10 @@ def mine(
     staying_sources(uri, names, (), split)  # what cannot be is told before the work
     infos: dict[str, SourceInfo] = {}
     unfinished: dict[str, Pairs] = {}
-    model_identity = identity(model)
+    model_identity, earlier = identity(model), FinishedSources(uri)
     for source in chosen:
         fingerprint = _fingerprint(source, model_identity, window)
-        finished = finished_source(uri, source.name, of_input(fingerprint))
+        finished = earlier.source(source.name, of_input(fingerprint))
         if finished is None:
             unfinished[source.name] = number_pairs(store, source, uri, fingerprint, window)
         else:

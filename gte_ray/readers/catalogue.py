@@ -11,6 +11,8 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
+from gte_ray.readers.spec import PRE_TRAINING_TASKS
+
 PACKING = ("task", "files")
 """Settings of an entry that stand before those of its fields."""
 ABOUT = ("about", "get", "licence", "published", "note", "sample")
@@ -53,19 +55,7 @@ class Entry:
 @cache
 def groups() -> tuple[Group, ...]:
     """All groups, in the order of Table 1."""
-    order = (
-        *(
-            "web-page",
-            "academic-paper",
-            "hyperlink",
-            "social-media",
-            "knowledge-base",
-            "community-qa",
-            "news",
-        ),
-        *("code", "others", "fine-tuning"),
-    )
-    return tuple(_group(name) for name in order)
+    return tuple(_group(name) for name in (*PRE_TRAINING_TASKS, "fine-tuning"))
 
 
 def catalogue() -> dict[str, Entry]:

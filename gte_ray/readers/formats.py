@@ -127,8 +127,8 @@ def _matches(name: str, pattern: str) -> bool:
 def _text_rows(piece: Piece, reading: Reading, member: io.BufferedReader | None = None) -> Iterator[Item]:
     uri, kind = piece.uri, kind_of(piece.uri, reading)
     file = TextFile(uri, reading.encoding, member)
-    if kind == "xml":  # which says itself how it is encoded
-        values = xml_values(file.raw, reading.rows, uri)
+    if kind == "xml":
+        values = xml_values(file.raw, reading.rows, uri, reading.encoding)
         yield from read_rows(values, replace(reading, rows=""), uri)
         return
     with file.text() as text:

@@ -104,22 +104,9 @@ class Template:
         """As the call, but a list of texts where a field of a text leads to a list: one for each of its items."""
         if len(self.parts) == 1 or not any(path.many for path in self.paths):
             return self(row)
-        values = {id(path): path(row) for path in self.paths}
-        lists = [listed for listed in values.values() if isinstance(listed, list)]
-        count = max(map(len, lists), default=0)
-
-        def item(path: Path, number: int) -> Any:
-            value = values[id(path)]
-            if not isinstance(value, list):
-                return value
-            return value[number] if number < len(value) else None
-
-        return [
-            self._joined(
-                [part if isinstance(part, str) else _text(item(part, number)) for part in self.parts]
-            )
-            for number in range(count)
-        ]
+        values = [part if isinstance(part, str) else part(row) for part in self.parts]
+        count = max((len(value) for value in values if isinstance(value, list)), default=0)
+        return [self._joined([_text(_nth(value, number)) for value in values]) for number in range(count)]
 
     def __call__(self, row: Any) -> Any:
         """The value of a path as it is; otherwise a text, None if no field of it is there, NO_TEXT if one is no text."""
@@ -157,6 +144,13 @@ def _filtered(value: Any, name: str, mark: str) -> Any:
     if name == "before":
         return before.strip() if found else None
     return (after if found else value).strip()
+
+
+def _nth(value: Any, number: int) -> Any:
+    """An item of a list, None behind its end; what is no list is the same for all numbers."""
+    if not isinstance(value, list):
+        return value
+    return value[number] if number < len(value) else None
 
 
 def _text(value: Any) -> str | None:

@@ -6,7 +6,7 @@ from itertools import islice
 
 from gte_ray.readers.formats import Piece, read_items
 from gte_ray.readers.spec import SourceSpec
-from gte_ray.readers.values import Dropped, Examples, Pair, Unused, keep_example, reason_to_drop
+from gte_ray.readers.values import Dropped, Examples, Pair, Unused, checked, keep_example
 
 PREVIEW_ROWS = 1_000
 """Rows at the beginning of a source that are looked at."""
@@ -38,14 +38,10 @@ def preview(source: SourceSpec, count: int) -> Preview:
             unused |= item.columns
             continue
         read += 1
-        reason = item.reason if isinstance(item, Dropped) else _reason(item)
-        if reason:
-            dropped[reason] += 1
-            keep_example(examples, reason, item.row if isinstance(item, Dropped) else list(item[:2]))
-        elif isinstance(item, Pair) and len(pairs) < count:
+        item = checked(item)
+        if isinstance(item, Dropped):
+            dropped[item.reason] += 1
+            keep_example(examples, item.reason, item.row)
+        elif len(pairs) < count:
             pairs.append(item)
     return Preview(files[0].uri, len(files), pairs, read, dict(dropped), unused, examples)
-
-
-def _reason(pair: Pair) -> str:
-    return reason_to_drop(pair.query) or reason_to_drop(pair.document)

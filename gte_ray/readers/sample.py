@@ -1,27 +1,16 @@
 """A file of a catalogue entry with its invented rows, in the packing in which the source is published."""
 
-import bz2
 import gzip
 import io
 import json
-import lzma
 import posixpath
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 from gte_ray.readers.catalogue import Entry
-
-_PACK: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.compress,
-    ".bz2": bz2.compress,
-    ".xz": lzma.compress,
-    ".zst": lambda content: zstandard.ZstdCompressor().compress(content),
-}
 
 
 def write_sample(entry: Entry, folder: str | Path) -> Path:
@@ -32,9 +21,8 @@ def write_sample(entry: Entry, folder: str | Path) -> Path:
         content = _parquet(entry.sample)
     elif name.endswith(".zip"):
         content = _zip(entry.settings["members"], content)
-    pack = _PACK.get(posixpath.splitext(name)[1])
     path = Path(folder) / name
-    path.write_bytes(pack(content) if pack else content)
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     return path
 
 

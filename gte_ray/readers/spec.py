@@ -12,25 +12,24 @@ import pyarrow as pa
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.formats import SUFFIXES, Piece, kind_of, read_items
 from gte_ray.readers.reading import Reading
-from gte_ray.readers.values import Dropped, Examples, Item, Unused, keep_example, reason_to_drop
+from gte_ray.readers.values import Dropped, Examples, Item, Unused, checked, keep_example, reason_to_drop
 from gte_ray.runtime import storage
 from gte_ray.runtime.storage import FileStamp
 
-TASKS = (
-    *(
-        "web-page",
-        "academic-paper",
-        "hyperlink",
-        "social-media",
-        "knowledge-base",
-        "community-qa",
-        "news",
-        "code",
-    ),
+PRE_TRAINING_TASKS = (
+    "web-page",
+    "academic-paper",
+    "hyperlink",
+    "social-media",
+    "knowledge-base",
+    "community-qa",
+    "news",
+    "code",
     "others",
-    *("web-search", "open-qa", "nli", "fact-verification", "paraphrase"),
 )
-"""Task types: the nine of pre-training (Table 1), then those of fine-tuning alone (Table 12)."""
+"""The nine task types of Table 1."""
+TASKS = (*PRE_TRAINING_TASKS, "web-search", "open-qa", "nli", "fact-verification", "paraphrase")
+"""All task types: those of Table 1, then those of fine-tuning alone (Table 12)."""
 
 CHUNK_CHARACTERS = 32 * 2**20
 """Characters of text that a reader gathers into one table."""
@@ -50,7 +49,8 @@ class SourceSpec:
     task: str
     reading: Reading = field(default_factory=Reading)
     limit: int = 0
-    """Pairs to keep, about, before duplicates are removed: a random sample, the same in any order; 0 for all."""
+    """Pairs to keep, about, before duplicates are removed: a random sample, the same in any order; 0 for all. Of a source
+    that is split, those of each part."""
     allow_drops: bool = False
     """Whether more than half of the rows may be no pairs."""
     exclude: str = ""
@@ -158,19 +158,15 @@ def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
     examples: Examples = {}
     size = 0
     for item in items:
+        if isinstance(item, Unused):
+            unused.update(item.columns)
+            continue
+        item = checked(item)
         if isinstance(item, Dropped):
             dropped[item.reason] += 1
             keep_example(examples, item.reason, item.row)
             continue
-        if isinstance(item, Unused):
-            unused.update(item.columns)
-            continue
         query, document, candidates, layout, group = item
-        reason = reason_to_drop(query) or reason_to_drop(document)
-        if reason:
-            dropped[reason] += 1
-            keep_example(examples, reason, {"query": query, "document": document})
-            continue
         queries.append(query)
         documents.append(document)
         negatives.append([text for text in candidates if not reason_to_drop(text)])

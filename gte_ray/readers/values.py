@@ -101,16 +101,29 @@ def characters(value: Any) -> int:
     return total
 
 
+def checked(item: Pair | Dropped) -> Pair | Dropped:
+    """The pair, or why it cannot be trained on."""
+    if isinstance(item, Dropped):
+        return item
+    reason = reason_to_drop(item.query) or reason_to_drop(item.document)
+    return Dropped(reason, {"query": item.query, "document": item.document}) if reason else item
+
+
 def keep_example(examples: Examples, reason: str, row: Any) -> None:
     """Adds a row to the `examples` of its reason unless there are enough."""
-    kept = examples.setdefault(reason, [])
-    if row is not None and len(kept) < MOST_EXAMPLES:
+    if row is not None and len(kept := examples.setdefault(reason, [])) < MOST_EXAMPLES:
         text = (
             json.dumps(_shortened(row), ensure_ascii=False, default=str) if not isinstance(row, str) else row
         )
         kept.append(
             ascii(text[:EXAMPLE_CHARACTERS])[1:-1] if not text.isprintable() else text[:EXAMPLE_CHARACTERS]
         )
+
+
+def unite_examples(examples: Examples, more: Examples) -> None:
+    """Adds those of `more` to `examples` as far as there are not enough."""
+    for reason, rows in more.items():
+        examples[reason] = (examples.get(reason, []) + rows)[:MOST_EXAMPLES]
 
 
 def _shortened(value: Any) -> Any:

@@ -59,11 +59,11 @@ class _Several(list):
 class _Rows:
     """Gathers the elements that are rows while the parser goes over the file."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, encoding: str):
         self.name = name
         self.open: list[_Element] = []
         self.rows: list[Any] = []
-        self.parser = expat.ParserCreate()
+        self.parser = expat.ParserCreate(encoding or None)
         self.parser.buffer_text = True
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
@@ -97,8 +97,10 @@ class _Rows:
         )
 
 
-def xml_values(stream: io.BufferedReader, name: str, uri: str) -> Iterator[dict[str, Any]]:
-    """Yields each element `name` that is in no other one.
+def xml_values(
+    stream: io.BufferedReader, name: str, uri: str, encoding: str = ""
+) -> Iterator[dict[str, Any]]:
+    """Yields each element `name` that is in no other one. `encoding` replaces what the file says of itself.
 
     Raises RunError for a file that is not well-formed to its end, or that declares entities.
     """
@@ -106,14 +108,14 @@ def xml_values(stream: io.BufferedReader, name: str, uri: str) -> Iterator[dict[
         raise RunError(
             f"{uri}: rows is not set; an XML file needs the name of the elements that are rows, such as row or page"
         )
-    gathered = _Rows(name)
+    gathered = _Rows(name, encoding)
     try:
         while content := stream.read(CHUNK_BYTES):
             gathered.parser.Parse(content)
             yield from gathered.rows
             gathered.rows.clear()
         gathered.parser.Parse(b"", True)
-    except (expat.ExpatError, _Refused) as error:
-        raise RunError(
-            f"{uri}: {'is not XML to its end: ' * isinstance(error, expat.ExpatError)}{error}"
-        ) from error
+    except expat.ExpatError as error:
+        raise RunError(f"{uri}: is not XML to its end: {error}") from error
+    except _Refused as error:
+        raise RunError(f"{uri}: {error}") from error

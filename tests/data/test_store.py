@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gte_ray.data import part_reader
-from gte_ray.data.finished import finished_source
+from gte_ray.data.finished import FinishedSources
 from gte_ray.data.hashing import pair_hashes, seeded, text_hashes
 from gte_ray.data.ids import Ids
 from gte_ray.data.prepare_store import prepare
@@ -172,10 +172,10 @@ def test_a_source_that_a_newer_version_wrote_is_prepared_again(store, copy):
     def wanted(info):
         return info.name == "one"
 
-    assert finished_source(str(copy), "one", wanted) == store.source("one")
+    assert FinishedSources(str(copy)).source("one", wanted) == store.source("one")
     record = copy / store.source("one").folder / "source.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"newer": 1}))
-    assert finished_source(str(copy), "one", wanted) is None
+    assert FinishedSources(str(copy)).source("one", wanted) is None
 
 
 def test_parts_that_are_damaged_are_named(store, copy):

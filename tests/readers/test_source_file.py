@@ -133,7 +133,7 @@ def test_what_is_dropped_is_shown_with_its_reasons(ray_local, tmp_path):
     assert found.examples == {
         "not a pair": ['{"other": "' + "x" * 60 + '..."}'],
         "not json": ["[not json"],
-        "null": ['["q", null]'] * 3,
+        "null": ['{"query": "q", "document": null}'] * 3,
     }
     with pytest.raises(RunError) as caught:
         prepare(str(tmp_path / "store"), [spec])

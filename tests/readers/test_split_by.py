@@ -104,6 +104,16 @@ def test_names_are_those_of_the_values_and_never_shared(ray_local, tmp_path):
         prepare(str(tmp_path / "store"), [medi(tmp_path, rows()), taken])
 
 
+def test_a_source_without_a_value_is_told_with_its_rows(ray_local, tmp_path):
+    without = [{**row, "task_id": None} for row in rows(tasks=1, each=2)]
+    with pytest.raises(RunError) as caught:
+        prepare(str(tmp_path / "store"), [medi(tmp_path, without)])
+    sentence, *lines = str(caught.value).split("\n")
+    assert "none of 2 rows is a pair of texts (2 without a value to split by)" in sentence
+    assert sentence.endswith("QUERY_COLUMN,DOCUMENT_COLUMN")
+    assert [line.startswith('  without a value to split by: {"query": ') for line in lines] == [True, True]
+
+
 def test_what_has_too_many_values_is_refused(ray_local, tmp_path):
     by_text = Reading(query="query[1]", document="pos[1]", split_by="query[1]")
     with pytest.raises(RunError, match=r"split_by 'query\[1\]' has more than 1,000 values"):

@@ -93,6 +93,9 @@ def test_other_encodings_and_chunks_that_cut_a_row():
     assert values("<?xml version='1.0' encoding='latin-1'?><a><r>é</r></a>".encode("latin-1"), "r") == [
         {"value": "é"}
     ]
+    latin = b"<?xml version='1.0' encoding='utf-8'?><a><r>\xe9</r></a>"
+    stream = io.BufferedReader(io.BytesIO(latin))
+    assert list(xml_values(stream, "r", "x.xml", "iso-8859-1")) == [{"value": "é"}]
     long = "é" * CHUNK_BYTES
     assert values(f"<a><r k='1'>{long}</r><r k='2'><c>{long}</c></r></a>", "r") == [
         {"value": long},
