@@ -24,20 +24,32 @@ def small(name: str, folder: Path) -> SourceSpec:
 
 NESTED = [{"questions": {"text": ["q", "d"]}}] * 3
 NO_PAIRS = [
-    ([["", "d"], ["q", None]], None, r"none of 2 rows is a pair of texts \(1 empty, 1 null\)"),
-    (NESTED, ("questions", "questions2"), "there is no column 'questions2'"),
-    ([{"a": {"text": "q"}, "b": "d"}] * 3, ("a", "b"), r"none of 3 rows is a pair of texts \(3 not text\)"),
-    ([], None, "there are no rows"),
+    (
+        [["", "d"], ["q", None]],
+        None,
+        r"none of 2 rows is a pair of texts \(1 empty, 1 null\)",
+        ['  empty: {"query": "", "document": "d"}', '  null: {"query": "q", "document": null}'],
+    ),
+    (NESTED, ("questions", "questions2"), "there is no column 'questions2'", []),
+    (
+        [{"a": {"text": "q"}, "b": "d"}] * 5,
+        ("a", "b"),
+        r"none of 5 rows is a pair of texts \(5 not text\)",
+        ['  not text: {"query": {"text": "q"}, "document": "d"}'] * 3,
+    ),
+    ([], None, "there are no rows", []),
 ]
 
 
-@pytest.mark.parametrize(("rows", "columns", "message"), NO_PAIRS)
-def test_a_source_without_a_pair_is_refused_and_the_others_stay(rows, columns, message, tmp_path):
+@pytest.mark.parametrize(("rows", "columns", "message", "shown"), NO_PAIRS)
+def test_a_source_without_a_pair_is_refused_and_the_others_stay(rows, columns, message, shown, tmp_path):
     bad = SourceSpec("bad", str(write_lines(tmp_path / "bad.jsonl", rows)), "code", Reading(*columns or ()))
     good = small("good", tmp_path)
     with pytest.raises(RunError, match=message) as caught:
         prepare(str(tmp_path / "store"), [good, bad])
-    assert "bad" in str(caught.value) and "\n" not in str(caught.value)
+    sentence, *examples = str(caught.value).split("\n")
+    assert "bad" in sentence
+    assert examples == shown
     calls: list[str] = []
     prepare(str(tmp_path / "store"), [good], report=lambda phase, pairs: calls.append(phase))
     assert "reading good" not in calls or "there is no column" in message
