@@ -11,6 +11,8 @@ import urllib.request
 import psutil
 import pytest
 
+from tests.commands import HANGS
+
 
 class Server:
     """`mlflow server` on a loopback port."""
@@ -35,7 +37,7 @@ class Server:
             env=os.environ
             | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # of its own, which start slowly
         )
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + HANGS
         while time.monotonic() < deadline:
             try:
                 return urllib.request.urlopen(f"{self.uri}/health", timeout=1).read()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu.__main__ import SECTIONS
+from tests.commands import HANGS
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -18,7 +19,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess:
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGS,
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import SMALL
+from tests.commands import HANGS, SMALL
 
 
 def test_dry_run_forecasts_and_starts_nothing(workplace, here):
@@ -88,13 +88,13 @@ def killed(workplace) -> subprocess.CompletedProcess:
         env={k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")},
     )
     folder = workplace / f"runs/{KILLED}"
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + HANGS
     while time.monotonic() < deadline and process.poll() is None:
         if list(folder.glob("checkpoints/checkpoint_*/state.json")) and has_run(workplace / "killed.db"):
             break
         time.sleep(0.1)
     process.terminate()
-    code = process.wait(timeout=60)
+    code = process.wait(timeout=HANGS)
     return subprocess.CompletedProcess(process.args, code, out.read_text(), err.read_text())
 
 
@@ -112,7 +112,7 @@ def test_sigterm_ends_at_once_and_marks_the_run_as_killed(workplace, killed):
 
 
 def test_verbose_shows_the_logs_of_ray_deepspeed_and_mlflow(killed):
-    """Without it there is none of them: see test_pretrain and test_wheel."""
+    """Without it there is none of them: see test_pretrain."""
     assert "Started a local Ray instance" in killed.stderr
     assert re.search(r"\(TrainController.*Started training worker group", killed.stderr)
     assert re.search(r"\(RayTrainWorker.*DeepSpeed info: version=", killed.stdout)

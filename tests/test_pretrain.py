@@ -1,9 +1,10 @@
-"""A run as a person makes it, on a small store: output, scores, model, MLflow, and what goes on from it."""
+"""A run as a person makes it with the wheel, on a small store: output, scores, model, MLflow, and what goes on from it."""
 
 import json
 import re
 import shutil
 import subprocess
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,16 +23,43 @@ from gte_ray.runs import finishing
 from gte_ray.runs.plan import plan_run
 from gte_ray.runs.run_folder import open_run, run_key
 from gte_ray.train.checkpoints import delete_orphans
-from tests.commands import SMALL, command
+from tests import wheel
+from tests.commands import SMALL
 
 
 @pytest.fixture(scope="module")
-def finished(workplace) -> subprocess.CompletedProcess:
-    result = command(
-        "pretrain", "--store", "store", *SMALL, "--eval", "heldout@4", "--name", "run", cwd=workplace
-    )
+def workplace(tiny_store, tmp_path_factory) -> Path:
+    """A folder with a store, and nothing else."""
+    folder = tmp_path_factory.mktemp("workplace")
+    shutil.copytree(tiny_store, folder / "store")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    return wheel.build(tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture(scope="module")
+def finished(built, workplace, tmp_path_factory) -> subprocess.CompletedProcess:
+    """A run of what is in the wheel, where there is no checkout."""
+    python = wheel.environment(tmp_path_factory.mktemp("environment"), built)
+    where = wheel.run(python, "-c", "import gte_ray; print(gte_ray.__file__)", cwd=workplace)
+    assert Path(where.stdout.strip()).is_relative_to(python.parents[1]), where.stdout + where.stderr
+    flags = ["--store", "store", *SMALL, "--eval", "heldout@4", "--name", "run"]
+    result = wheel.run(python, "-m", "gte_ray.pretrain", *flags, cwd=workplace)
     assert result.returncode == 0, result.stdout + result.stderr
     return result
+
+
+def test_the_wheel_has_every_module_the_catalogue_the_licence_and_nothing_else(built):
+    with zipfile.ZipFile(built) as archive:
+        names = archive.namelist()
+    inside = {name for name in names if ".dist-info/" not in name}
+    assert inside == {path for path in wheel.sources() if path.endswith((".py", ".toml"))}
+    assert {name.split(".dist-info/")[1] for name in names if ".dist-info/" in name} == {
+        "METADATA", "RECORD", "WHEEL", "licenses/LICENSE", "top_level.txt",
+    }  # fmt: skip
 
 
 def test_a_run_ends_with_scores_model_and_mlflow(workplace, finished):
@@ -39,9 +67,9 @@ def test_a_run_ends_with_scores_model_and_mlflow(workplace, finished):
     assert re.search(r"large .*\d", finished.stdout)
     assert f"model   {workplace}/runs/run/model" in finished.stdout
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db\n" in finished.stdout
-    noise = [line for line in finished.stderr.splitlines() if line.strip()]
-    assert not noise
+    assert finished.stderr == ""  # also where MLflow makes its database
     assert "DeepSpeed" not in finished.stdout and "RayTrainWorker" not in finished.stdout
+    assert {path.name for path in workplace.iterdir()} == {"store", "runs", "mlflow.db", "mlartifacts"}
 
 
 def test_the_model_is_a_sentence_transformer(workplace, finished):
@@ -83,6 +111,7 @@ def test_weights_in_between_are_scored_too(workplace, finished):
     assert [metric.step for metric in history] == [4, 8]
 
     saved = json.loads((workplace / "runs/run/results.json").read_text())["scores"]
+    assert [row["source"] for row in saved["after"]] == ["large", "middle"]
     scores = read(Scores, saved)
     config = from_dict(json.loads((workplace / "runs/run/config.json").read_text())["config"])
     tokenizer = open_store(config.data.store).load_tokenizer()
@@ -112,15 +141,41 @@ def test_mlflow_goes_on_with_a_run_and_has_another_after_a_fresh_start(tiny_stor
     assert run_key(run) != key
 
 
-def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here):
+def check_an_unscored_model(code: int, out: str, err: str, folder: Path) -> None:
+    """What fails in scoring takes no model away."""
+    assert (code, "step 6/6" in out) == (1, True)
+    assert err.startswith(
+        "error: the model could not be scored: ValueError: these scores are not to be; the trained"
+    )
+    assert f"is in {folder}/model, and the same command scores it without training again" in err
+    assert SentenceTransformer(str(folder / "model"), device="cpu").encode("river").shape == (16,)
+    assert "## Scores" not in (folder / "model/README.md").read_text()
+
+
+def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here, monkeypatch):
+    """The first scoring fails, and the same command scores without training."""
+
+    def fail_to_score(card, tokenizer, checkpoint, model_folder):
+        assert (Path(model_folder) / "model.safetensors").exists()
+        raise ValueError("these scores are not to be")
+
     code, out, err = here("mine", "store", "hard", "--model", "bm25", "--first-rank", "2", "--negatives", "5")
     assert code == 0, err
     assert "negatives of a pair" in out
     hard = ["--store", "hard", "--model", "runs/run/model", "--global-batch", "8", "--group-size", "4"]
     more = [*hard, *SMALL, "--global-batch", "8", "--steps", "6", "--name", "second"]
+    with monkeypatch.context() as patch:
+        patch.setattr(finishing, "score_in_task", fail_to_score)
+        code, out, err = here("finetune", *more)
+    assert "run second: 6 steps of 8 pairs from 3 sources" in out
+    check_an_unscored_model(code, out, err, workplace / "runs/second")
+    weights = (workplace / "runs/second/model/model.safetensors").read_bytes()
     code, out, err = here("finetune", *more)
     assert code == 0, err
-    assert "run second: 6 steps of 8 pairs from 3 sources" in out
+    assert "step 6/6" not in out
+    assert re.search(r"source +docs +seen", out)
+    assert "documents seen" in (workplace / "runs/second/model/README.md").read_text()
+    assert (workplace / "runs/second/model/model.safetensors").read_bytes() == weights
     config = json.loads((workplace / "runs/second/config.json").read_text())["config"]
     assert config["training"]["learning_rate"] == pytest.approx(2e-4)  # a tenth of the recipe's
     assert config["data"]["alpha"] == 1.0
@@ -155,35 +210,6 @@ def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here):
     code, out, _ = here("evaluate", *models, "--store", "store", "--limit", "500", "--threads", "1")
     assert code == 0
     assert "large  " in out and "run/model  large" not in out
-
-
-def test_a_model_is_there_before_it_is_scored(workplace, here, monkeypatch):
-    """What fails in scoring takes no model away, and the same command scores without training."""
-    flags = ["pretrain", "--store", "store", *SMALL, "--name", "unscored"]
-    folder = workplace / "runs/unscored"
-
-    def fail(card, tokenizer, checkpoint, model_folder):
-        assert (Path(model_folder) / "model.safetensors").exists()
-        raise ValueError("these scores are not to be")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(finishing, "score_in_task", fail)
-        code, out, err = here(*flags)
-    assert (code, "step 8/8" in out) == (1, True)
-    assert err.startswith(
-        "error: the model could not be scored: ValueError: these scores are not to be; the trained"
-    )
-    assert f"is in {folder}/model, and the same command scores it without training again" in err
-    assert SentenceTransformer(str(folder / "model"), device="cpu").encode("river").shape == (16,)
-    assert "## Scores" not in (folder / "model/README.md").read_text()
-    weights = (folder / "model/model.safetensors").read_bytes()
-
-    code, out, err = here(*flags)
-    assert code == 0, err
-    assert "step 8/8" not in out
-    assert re.search(r"source +docs +seen", out)
-    assert "documents seen" in (folder / "model/README.md").read_text()
-    assert (folder / "model/model.safetensors").read_bytes() == weights
 
 
 def test_export_and_scoring_go_without_training(workplace, finished, ray_local):

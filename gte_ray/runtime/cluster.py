@@ -57,6 +57,8 @@ def start_ray(cpus: float, verbose: bool) -> None:
                 "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or ~/.ray/auth_token, have to give it"
             ) from error
         return
+    # A node of its own is taken away with all that would watch for a notice.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     ray.init(address="local", num_cpus=count, include_dashboard=False, **quiet)
     _started["cpus"] = count
 

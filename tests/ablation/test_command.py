@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 
 from gte_ray.ablation.command import main
 from gte_ray.cli.console import run_command
+from tests.commands import HANGS
 
 RUN = Path(__file__).parents[2] / "ablations/run.py"
 MICRO = '''
@@ -91,7 +92,7 @@ def children(folder: Path) -> dict[str, dict]:
 def test_a_killed_ablation_goes_on_and_a_failed_trial_is_told(workplace, here):
     first = command("micro.py", "--store", "store", cwd=workplace, start_new_session=True)
     results = workplace / "runs"
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + HANGS
     while not list(results.glob("*/results.json")):
         assert first.poll() is None, first.communicate()[0]
         assert time.monotonic() < deadline

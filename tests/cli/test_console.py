@@ -28,6 +28,7 @@ from gte_ray.runs.capacity import check_capacity
 from gte_ray.runtime.cluster import start_ray
 from gte_ray.train.mailbox import Reporter
 from gte_ray.train.step_report import StepReport
+from tests.commands import HANGS
 from tests.runs.test_history import report
 
 
@@ -87,7 +88,7 @@ def test_live_lines_show_names_as_they_are():
 @pytest.mark.parametrize("command", ["pretrain", "finetune", "show"])
 def test_a_flag_with_brackets_is_told_as_it_is(command):
     main = [sys.executable, "-m", f"gte_ray.{command}", "--recipe", "[/bold]\x1b[31m"]
-    result = subprocess.run(main, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(main, capture_output=True, text=True, timeout=HANGS)
     assert result.returncode == 2
     assert result.stderr == (
         "error: --recipe is '[/bold]\\x1b[31m'; allowed are tiny, gte-small, gte-base, gte-large\n"

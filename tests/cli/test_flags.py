@@ -15,11 +15,12 @@ from gte_ray.pretrain import Arguments
 from gte_ray.recipes import recipe
 from gte_ray.runs.capacity import needs
 from gte_ray.runs.plan import plan_steps
+from tests.commands import HANGS
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "gte_ray.pretrain", *arguments], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "gte_ray.pretrain", *arguments], capture_output=True, text=True, timeout=HANGS
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.commands import HANGS
 from tests.train.reference import steps_done
 
 REPOSITORY = Path(__file__).parents[2]
@@ -69,7 +70,7 @@ class Nodes:
         """Ray's id of a node that runs."""
         listed = subprocess.run(
             [self.environment["RAY"], "list", "nodes", "--format", "json"],
-            env=self.inside, capture_output=True, text=True, timeout=120,
+            env=self.inside, capture_output=True, text=True, timeout=HANGS,
         )  # fmt: skip
         address = f"127.0.1.{number}"
         (node,) = [
@@ -87,7 +88,11 @@ class Nodes:
             *("--deadline-remaining-seconds", str(seconds)),
         ]
         return subprocess.run(
-            [self.environment["RAY"], *command], env=self.inside, capture_output=True, text=True, timeout=120
+            [self.environment["RAY"], *command],
+            env=self.inside,
+            capture_output=True,
+            text=True,
+            timeout=HANGS,
         )
 
     def script(self, name: str, *arguments: str) -> subprocess.CompletedProcess:
@@ -95,7 +100,7 @@ class Nodes:
         with tempfile.TemporaryFile("w+") as said:
             command = [str(SCRIPTS / name), *arguments]
             done = subprocess.run(
-                command, env=self.environment, stdout=said, stderr=subprocess.STDOUT, timeout=400
+                command, env=self.environment, stdout=said, stderr=subprocess.STDOUT, timeout=HANGS
             )
             said.seek(0)
             done.stdout = said.read()
@@ -156,6 +161,8 @@ class Training:
             *arguments,
         ]
         self.starts, self._history = 0, output / "none"
+        self.slow = output / "slow"
+        """Of `quick_pretrain`: while it is there, a step takes as many seconds as it says."""
         self.start()
 
     @property
@@ -184,7 +191,7 @@ class Training:
         """Steps that were written down, counting each time that one was done."""
         return len(steps_done(self.history))
 
-    def wait(self, reached: Callable[[], bool], seconds: float = 240) -> None:
+    def wait(self, reached: Callable[[], bool], seconds: float = HANGS) -> None:
         """Until `reached`; a command that ends with an error meanwhile is given again, as a person would."""
         deadline = time.monotonic() + seconds
         while not reached():
@@ -193,8 +200,9 @@ class Training:
                 self.start()
             time.sleep(0.3)
 
-    def finish(self, seconds: float = 300) -> None:
-        self.wait(lambda: self.process.poll() == 0, seconds)
+    def finish(self) -> None:
+        self.slow.unlink(missing_ok=True)
+        self.wait(lambda: self.process.poll() == 0)
 
     def kill(self, kind: str, choose: random.Random) -> None:
         """Kills a process of that kind at once; a lost node comes back."""

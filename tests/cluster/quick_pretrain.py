@@ -1,5 +1,5 @@
 """As `python -m gte_ray.pretrain`, for tests: its passes over the data are short, it looks for room more often, and
-while there is a file `slow` in TMPDIR, a step takes a second from SLOW_FROM on."""
+while there is a file `slow` in TMPDIR, a step takes as many seconds as it says from SLOW_FROM on."""
 
 import functools
 import os
@@ -20,8 +20,10 @@ def slowed(train: Callable[[], Any], slow: Path) -> Any:
     import gte_ray.train.loop as loop
 
     def train_step(engine: Any, batch: Any, config: Any) -> Any:
-        until = time.monotonic() + 1
-        while batch.step >= SLOW_FROM and slow.exists() and time.monotonic() < until:
+        begun = time.monotonic()
+        while (
+            batch.step >= SLOW_FROM and slow.exists() and time.monotonic() < begun + float(slow.read_text())
+        ):
             time.sleep(0.05)
         return step(engine, batch, config)
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.commands import HANGS
+
 SCRIPT = Path(__file__).parents[2] / "cluster/slurm/pretrain.sbatch"
 
 # Runs the command once for each node; when one fails, or srun is ended, all are killed.
@@ -59,7 +61,7 @@ if "--head" in sys.argv:
 record(f"ray-{node}")
 if os.environ.get("RAY_ENDS_ON") == node:
     sys.exit(1)
-time.sleep(120)
+time.sleep(900)
 """
 )
 
@@ -71,7 +73,7 @@ if "EXIT_CODE_AT_TERM" in os.environ:
 record("python")
 if "EXIT_CODE" in os.environ:
     sys.exit(int(os.environ["EXIT_CODE"]))
-time.sleep(120)
+time.sleep(900)
 """
 )
 
@@ -132,7 +134,7 @@ class Job:
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
-    def record(self, name: str, seconds: float = 20) -> str:
+    def record(self, name: str, seconds: float = HANGS) -> str:
         """What a stand-in wrote down; waits for it."""
         deadline = time.monotonic() + seconds
         while not (self.records / name).exists():
@@ -149,7 +151,7 @@ class Job:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self, seconds: float = HANGS) -> int:
         return self.process.wait(seconds)
 
     def was_queued_again(self) -> bool:

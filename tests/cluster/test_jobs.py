@@ -18,6 +18,7 @@ from gte_ray.runtime import storage
 from gte_ray.train.checkpoints import last_checkpoint, next_step
 from tests.cluster.chaos import EVERY, KINDS, arguments, disturb, expected
 from tests.cluster.nodes import REPOSITORY, Nodes, Training
+from tests.commands import HANGS
 from tests.servers import Server
 from tests.train.reference import Step, assert_same, steps_done
 
@@ -48,7 +49,7 @@ def submit(
         env=nodes.environment | there | environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANGS,
     )
 
 
@@ -58,7 +59,7 @@ def jobs_of(nodes: Nodes) -> JobSubmissionClient:
     return JobSubmissionClient(nodes.jobs_url, headers={"Authorization": f"Bearer {token}"})
 
 
-def wait_for(condition, seconds: float = 200, every: float = 0.3) -> None:
+def wait_for(condition, seconds: float = HANGS, every: float = 0.3) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -156,6 +157,7 @@ def test_kills_of_every_kind_change_nothing(nodes, tiny_store, tmp_path):
     """In two passes over the data."""
     kinds = random.Random(1).sample(KINDS, len(KINDS))
     steps = 160
+    (tmp_path / "slow").write_text("0.3")  # it must not be over before it is killed
     training = Training(nodes, tmp_path, arguments(tiny_store, steps), program=QUICK)
     disturb(training, kinds, steps, seed=1)
     done = steps_done(training.history)
@@ -168,8 +170,8 @@ def test_kills_of_every_kind_change_nothing(nodes, tiny_store, tmp_path):
 
 def test_workers_go_with_a_notice_and_come_back(nodes, tiny_store, tmp_path):
     """Three, a node that is taken away, two, the node is back, three; as clouds do with spot machines."""
-    steps, slow = 250, tmp_path / "slow"
-    slow.touch()  # until the node is back
+    steps = 250
+    (tmp_path / "slow").write_text("1")
     flags = arguments(tiny_store, steps, "2:3", every=steps)
     training = Training(nodes, tmp_path, flags, program=QUICK)
     third = nodes.identifier(3)
@@ -186,7 +188,6 @@ def test_workers_go_with_a_notice_and_come_back(nodes, tiny_store, tmp_path):
     training.wait(lambda: training.done() > lost)
     nodes.up()
     training.wait(lambda: workers_on_different_nodes(nodes, 3))
-    slow.unlink()
     training.finish()
     done = steps_done(training.history)
     assert_same(done, expected(training.folder, tiny_store))

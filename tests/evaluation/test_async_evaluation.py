@@ -16,6 +16,7 @@ from gte_ray.model.weights_file import kept_weights
 from gte_ray.pretrain import Arguments
 from gte_ray.recipes import tiny
 from gte_ray.runtime import storage
+from tests.commands import HANGS
 
 CONFIG = replace(tiny("store"), training=replace(tiny("store").training, steps=8))
 CONFIG = replace(CONFIG, run=replace(CONFIG.run, checkpoint_every=2, eval=Evaluation("heldout", 2)))
@@ -53,7 +54,7 @@ def scoring(folder: Path, start: int = 0) -> tuple[AsyncEvaluation, dict[int, fl
 
 def look_until(found: AsyncEvaluation, said: dict[int, float], steps: int) -> None:
     """Looks after `steps` again and again, until there are scores."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + HANGS
     while not said and time.monotonic() < until:
         found.look(steps)
 

@@ -6,6 +6,7 @@ from gte_ray.runs import history
 from gte_ray.runs.history import History
 from gte_ray.runtime import storage
 from gte_ray.train.step_report import StepMetrics, StepReport
+from tests.commands import HANGS
 
 
 def report(step: int) -> StepReport:
@@ -30,7 +31,7 @@ def test_steps_outlive_the_machine_of_the_driver(bucket, tmp_path, monkeypatch):
     kept = f"s3://bucket/{tmp_path.name}/history.jsonl"
     first = History(str(tmp_path / "first.jsonl"), kept, print)
     first.append([report(0), report(1)])
-    until = time.monotonic() + 60
+    until = time.monotonic() + HANGS
     while not storage.exists(kept) and time.monotonic() < until:
         time.sleep(0.05)
     elsewhere = History(str(tmp_path / "elsewhere.jsonl"), kept, print)

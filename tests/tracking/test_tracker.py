@@ -13,6 +13,7 @@ import pytest
 
 from gte_ray.tracking.queue import Record, RecordQueue
 from gte_ray.tracking.tracker import TrackedRun, Tracker
+from tests.commands import HANGS
 from tests.servers import Server
 
 RUN = TrackedRun(
@@ -72,7 +73,7 @@ def test_a_verbose_tracker_lets_mlflow_log(tmp_path):
         Tracker("sqlite:///{tmp_path}/new.db", run, "{tmp_path}/queue.jsonl", print, verbose=True).finish(timeout_s=60)
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=HANGS
     )
     assert done.stdout == "" and "INFO mlflow.store.db" in done.stderr
 
@@ -161,7 +162,7 @@ def test_killed_driver_loses_nothing(folder):
             tracker.log_step(step, {{"loss": step}})
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], timeout=120)
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], timeout=HANGS)
     assert killed.returncode == -signal.SIGKILL
     with open(folder / "run/queue.jsonl", "ab") as queue:
         queue.write(b'{"kind": "metrics", "values": {"lo')

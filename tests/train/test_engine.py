@@ -17,6 +17,7 @@ from gte_ray.model.weights_file import WEIGHTS_FILE, load_weights
 from gte_ray.train.engine import Engine
 from gte_ray.train.optimizer import learning_rate
 from gte_ray.train.step import TrainingDiverged, train_step
+from tests.commands import HANGS
 from tests.train.runs import CPU, encoder_of, on_ranks, pairs, shard, tiny, with_precision
 
 
@@ -238,7 +239,11 @@ def test_nothing_is_printed_or_compiled():
         "c = runs.tiny(); e = Engine(runs.encoder_of(c), c, runs.CPU); train_step(e, runs.pairs(0), c)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parent, timeout=120
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        timeout=HANGS,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

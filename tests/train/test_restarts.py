@@ -18,6 +18,7 @@ from gte_ray.runs.plan import make_stream, plan_run, resolve_tokenizer
 from gte_ray.runs.run_folder import open_run
 from gte_ray.train import launch, loop
 from gte_ray.train.restarts import RestartingState, Restarts
+from tests.commands import HANGS
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def free_cpus() -> float:
     return ray.available_resources().get("CPU", 0.0)
 
 
-def wait_until(reached: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(reached: Callable[[], bool], seconds: float = HANGS) -> None:
     deadline = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < deadline
