@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from gte_ray.data.finished import FinishedSources, of_input
@@ -12,6 +13,7 @@ from gte_ray.data.split import Split
 from gte_ray.data.store import MANIFEST, Manifest, SourceInfo, open_store
 from gte_ray.data.units import Unit
 from gte_ray.errors import UsageError
+from gte_ray.readers.reading import Reading
 from gte_ray.readers.spec import SourceSpec, check_file
 from gte_ray.runtime import storage
 from gte_ray.runtime.storage import FileStamp
@@ -73,12 +75,15 @@ class Input:
     """Identifies the files and all settings that shape the output."""
     finished: tuple[SourceInfo, ...]
     """The source, or those that it is split into, as an earlier call prepared them from the same input; or none."""
+    joined: list[list[FileStamp]] = field(default_factory=list)
+    """The files of each join."""
 
 
 def list_input(earlier: FinishedSources, source: SourceSpec, split: Split) -> Input:
     """Lists the files of a source, and checks them unless the source is finished."""
     files, skipped = ([], {}) if source.stamp else source.files()
-    input_fingerprint = fingerprint(source, files, split)
+    joined = source.joined_files()
+    input_fingerprint = fingerprint(source, [*files, *chain(*joined)], split)
     wanted = of_input(input_fingerprint)
     if source.reading.split_by:
         finished = earlier.group(source.name, wanted)
@@ -87,16 +92,26 @@ def list_input(earlier: FinishedSources, source: SourceSpec, split: Split) -> In
         finished = () if whole is None else (whole,)
     if not finished:
         files = files or source.files()[0]
-        checked = [file.uri for file in files[:: -(-len(files) // CHECKED_FILES)]]
-        with ThreadPoolExecutor(CHECKS_AT_ONCE) as pool:
-            list(pool.map(partial(check_file, reading=source.reading), checked))
-    return Input(source, files, skipped, input_fingerprint, finished)
+        _check(files, source.joins[0].these_rows(source.reading, "") if source.joins else source.reading)
+        for join, others in zip(source.joins, joined, strict=True):
+            _check(others, join.other_rows)
+    return Input(source, files, skipped, input_fingerprint, finished, joined)
+
+
+def _check(files: Sequence[FileStamp], reading: Reading) -> None:
+    checked = [file.uri for file in files[:: -(-len(files) // CHECKED_FILES)]]
+    with ThreadPoolExecutor(CHECKS_AT_ONCE) as pool:
+        list(pool.map(partial(check_file, reading=reading), checked))
 
 
 def fingerprint(source: SourceSpec, files: list[FileStamp], split: Split) -> str:
     """Identifies the files of a source and all settings that shape the output."""
     identity: dict[str, Any] = asdict(source) | {"reading": source.reading.given}
     del identity["allow_drops"]  # it says what may be, not what is read
+    if source.joins:
+        identity["joins"] = [join.identity for join in source.joins]
+    else:
+        del identity["joins"]
     if source.stamp:
         del identity["glob"]  # the stamp identifies the files, wherever they are
     return digest(READING_VERSION, identity, files, asdict(split))

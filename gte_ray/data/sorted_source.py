@@ -117,6 +117,7 @@ class SortedSource:
         dropped = self.dropped + later
         dropped["duplicate"] = self.rows - info.rows - info.held_out - later.total()
         counts = self._counts
+        unused, matched = _total(count.unused for count in counts), self.listed.source.matched_columns
         return replace(
             info,
             split_of="" if self.group is None else self.listed.source.name,
@@ -127,7 +128,7 @@ class SortedSource:
             reader="; ".join(sorted({layout for unit in self.units for layout in unit.counts.layouts})),
             input_fingerprint=self.listed.fingerprint,
             skipped_files=self.listed.skipped,
-            unused=dict(_total(count.unused for count in counts)),
+            unused={name: count for name, count in unused.items() if name not in matched},
             lost_negatives=dict(_total(count.lost_negatives for count in counts)),
         )
 

@@ -9,6 +9,7 @@ from gte_ray.data.finished import delete_folder
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report, Tokenization
 from gte_ray.data.inputs import Input, unit_keys
+from gte_ray.data.join import join_input
 from gte_ray.data.journal import read_records, scratch_folder
 from gte_ray.data.merge import Merge, MergedRange, MergeJob, held_out_documents, merge_range
 from gte_ray.data.sort import PartSize, SortedUnit, SortJob, sort_unit
@@ -29,7 +30,9 @@ def sort_sources(
     """
     sources = {listed.source.name: SortedSource(listed, split) for listed in inputs}
     jobs: list[SortJob] = []
-    for listed in inputs:
+    for given in inputs:
+        listed, dropped = join_input(uri, given, report) if given.source.joins else (given, [])
+        sources[listed.source.name].units += dropped
         scratch = scratch_folder(uri, listed.source.name)
         units = cut(listed.files, listed.source.reading)
         keys = unit_keys(listed, units, split)

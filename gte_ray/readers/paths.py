@@ -9,6 +9,7 @@ question|before:[SEP]       what is before it; nothing if there is none
 page|first-line             the first line of a text
 page|other-lines            the lines behind it
 body|plain                  HTML without its tags and entities
+.                           the row itself
 """
 
 import re
@@ -22,6 +23,7 @@ from gte_ray.readers.plain import plain
 Step = str | int | slice
 NO_TEXT: dict[str, Any] = {}
 """What a template makes of fields that are objects: no text, so that the row is dropped and counted."""
+ROW = "."
 _STEP = re.compile(r"\.?([^.\[\]{}]+)|\[(-?\d*)(:?)(-?\d*)\]")
 _FILTER = re.compile(r"(.+)\|(?:(before|after):(.+)|(first-line|other-lines|plain))", re.DOTALL)
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|([{}])")
@@ -36,7 +38,7 @@ class Path:
         self.filter = (found[2] or found[4], found[3] or "") if found else None
         """Which part of a text is taken, and by which mark; None for all of it."""
         bare = found[1].strip() if found else text
-        self.steps = tuple(_steps(bare)) or (bare,)
+        self.steps = () if bare == ROW else tuple(_steps(bare)) or (bare,)
 
     def __call__(self, row: Any) -> Any:
         """The value, a list where the path has a slice, or None if the row has no such field."""
@@ -52,8 +54,8 @@ class Path:
 
     @property
     def column(self) -> str:
-        """The column that the path begins with; empty if it begins with a position."""
-        return self.steps[0] if isinstance(self.steps[0], str) else ""
+        """The column that the path begins with; empty if it begins with a position, or is the row itself."""
+        return self.steps[0] if self.steps and isinstance(self.steps[0], str) else ""
 
 
 class Rows:

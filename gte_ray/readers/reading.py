@@ -104,6 +104,8 @@ class Reading:
         found = self.condition()
         paths = [path for part in self._templates() for path in part.paths] + (found.paths if found else [])
         wanted = [path.text if path.text in names else path.column for path in paths]
+        if not all(path.steps for path in paths):  # the whole row
+            wanted += names
         return [] if self.rows else [name for name in dict.fromkeys(wanted) if name]
 
     def _templates(self) -> list[Template]:

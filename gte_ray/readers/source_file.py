@@ -9,26 +9,42 @@ negatives = "answers[1:].text"
 where = "score >= 3 and lang == 'en'"
 limit = 2_000_000
 
+[sources.superuser]
+files = "Posts.xml"
+rows = "row"
+task = "community-qa"
+query = "{Title}\\n{Body|plain}"
+document = "answer.Body|plain"
+join.answer = {files = "Posts.xml", rows = "row", on = "AcceptedAnswerId", key = "Id"}
+
 [sources.gooaq]                 # of the catalogue: all of it is known
 files = "gooaq_pairs.jsonl.gz"  # but that it lies here
 """
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.catalogue import catalogue
+from gte_ray.readers.join import SHAPES, Join
 from gte_ray.readers.reading import Reading
 from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime import storage
 
 _READING = {field.name for field in fields(Reading)}
-KEYS = {"files": str, "task": str, "exclude": str, "limit": int, "allow_drops": bool} | {
-    name: list if name == "columns" else str for name in sorted(_READING)
+READING_KEYS: dict[str, type] = {name: list if name == "columns" else str for name in sorted(_READING)}
+KEYS = {
+    **{"files": str, "task": str, "exclude": str, "limit": int, "allow_drops": bool, "join": dict},
+    **READING_KEYS,
 }
 """What a source may have, and the type of each."""
+JOIN_KEYS = {"files": str, "on": str, "key": str, "best": str, "exclude": str} | {
+    name: kind for name, kind in READING_KEYS.items() if name not in SHAPES
+}
+"""The same of a join."""
 
 
 def read_source_file(uri: str) -> list[SourceSpec]:
@@ -59,31 +75,62 @@ def source_of(name: str, value: Any, place: str) -> SourceSpec:
     _refuse_other_keys(value, KEYS, place)
     known = catalogue().get(name)
     value = {**known.settings, **value} if known else value
-    for key, kind in KEYS.items():
-        if key in value and (type(value[key]) is not kind or not _texts(value[key])):
-            allowed = {str: "a text", int: "a whole number", list: "a list of texts", bool: "true or false"}[
-                kind
-            ]
-            raise UsageError(f"{place}: {key} is {value[key]!r}; allowed is {allowed}")
-    missing = [key for key in ("files", "task") if not value.get(key)]
-    if missing:
-        raise UsageError(f"{place}: has no {missing[0]}, which each source needs")
-    settings: dict[str, Any] = {key: item for key, item in value.items() if key in _READING}
-    if "columns" in settings:
-        settings["columns"] = tuple(settings["columns"])
+    _check_types(value, KEYS, place)
+    _need(value, ("files", "task"), "source", place)
+    joins = value.get("join", {})
     try:
-        reading = Reading(**settings)
         return SourceSpec(
             name,
             value["files"],
             value["task"],
-            reading,
+            _reading(value),
             value.get("limit", 0),
             value.get("allow_drops", False),
             value.get("exclude", ""),
+            joins=tuple(_join(field, joins[field], f"{place}.join.{field}") for field in joins),
         )
     except UsageError as error:
-        raise UsageError(f"{place}: {str(error).removeprefix(f'--source {name}: ')}") from error
+        sentence = str(error).removeprefix(f"--source {name}: ")
+        raise UsageError(sentence if sentence.startswith(place) else f"{place}: {sentence}") from error
+
+
+def _join(name: str, value: Any, place: str) -> Join:
+    if not isinstance(value, dict):
+        raise UsageError(f"{place} is {value!r}; allowed is a table of settings")
+    _refuse_other_keys(value, JOIN_KEYS, place)
+    _check_types(value, JOIN_KEYS, place)
+    _need(value, ("files", "on", "key"), "join", place)
+    own = {key: value[key] for key in ("best", "exclude") if key in value}
+    try:
+        return Join(name, value["files"], value["on"], value["key"], **own, reading=_reading(value))
+    except UsageError as error:
+        raise UsageError(f"{place}: {error}") from error
+
+
+def _reading(value: dict[str, Any]) -> Reading:
+    settings: dict[str, Any] = {
+        key: tuple(item) if key == "columns" else item for key, item in value.items() if key in _READING
+    }
+    return Reading(**settings)
+
+
+def _check_types(value: dict[str, Any], keys: dict[str, type], place: str) -> None:
+    for key, kind in keys.items():
+        if key in value and (type(value[key]) is not kind or not _texts(value[key])):
+            allowed = {
+                str: "a text",
+                int: "a whole number",
+                list: "a list of texts",
+                bool: "true or false",
+                dict: "a table for each field",
+            }
+            raise UsageError(f"{place}: {key} is {value[key]!r}; allowed is {allowed[kind]}")
+
+
+def _need(value: dict[str, Any], keys: Sequence[str], kind: str, place: str) -> None:
+    missing = [key for key in keys if not value.get(key)]
+    if missing:
+        raise UsageError(f"{place}: has no {missing[0]}, which each {kind} needs")
 
 
 def _texts(value: Any) -> bool:

@@ -4,13 +4,15 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 import pyarrow as pa
 
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.formats import SUFFIXES, Piece, kind_of, read_items
+from gte_ray.readers.join import Join
+from gte_ray.readers.paths import template
 from gte_ray.readers.reading import Reading
 from gte_ray.readers.values import Dropped, Examples, Item, Unused, checked, keep_example, reason_to_drop
 from gte_ray.runtime import storage
@@ -57,6 +59,8 @@ class SourceSpec:
     """Pattern of names of files that are left out."""
     stamp: str = ""
     """If set, identifies the input in place of the sizes and times of its files."""
+    joins: tuple[Join, ...] = ()
+    """Fields that rows get from other files, one after another."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -76,30 +80,74 @@ class SourceSpec:
 
         Raises RunError if there are no files, or if they cannot be listed.
         """
-        try:
-            storage.check_reachable(self.glob)
-            found = storage.glob(self.glob)
-            is_folder = not found and storage.exists(self.glob)
-        except RunError:
-            raise
-        except Exception as error:  # each remote file system raises its own errors
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise RunError(f"source {self.name}: {self.glob} cannot be listed ({reason})") from error
-        if is_folder:
-            raise RunError(
-                f"source {self.name}: {self.glob} is a folder; name its files, as by {self.glob}/*"
-            )
-        if self.exclude:
-            found = [file for file in found if not fnmatchcase(storage.name(file.uri), self.exclude)]
-        files = [file for file in found if kind_of(file.uri, self.reading)]
-        if not files:
-            raise RunError(
-                f"source {self.name}: no file matches {self.glob}; allowed are {', '.join(SUFFIXES)}, "
-                "text files also with .gz, .zst, .bz2 or .xz, and archives of such files (.zip, .tar and .tar.gz, ...)"
-            )
-        names = [storage.name(file.uri) for file in found if not kind_of(file.uri, self.reading)]
-        others = Counter(os.path.splitext(name)[1] or name for name in names)
-        return files, dict(others)
+        return list_files(f"source {self.name}", self.glob, self.exclude, self.reading)
+
+    @property
+    def where_of_rows(self) -> str:
+        """The condition of rows before they are joined; empty if it is on what they are joined with."""
+        found = self.reading.condition()
+        own = found and not {join.name for join in self.joins} & {path.column for path in found.paths}
+        return self.reading.where if own else ""
+
+    @property
+    def joined_reading(self) -> Reading:
+        """How joined rows, which are JSON Lines, become pairs."""
+        where = "" if self.where_of_rows else self.reading.where
+        return replace(
+            self.reading,
+            where=where,
+            rows="",
+            columns=(),
+            encoding="",
+            delimiter="",
+            members="",
+            format="json",
+        )
+
+    @property
+    def matched_columns(self) -> set[str]:
+        """The columns by which rows are joined, or left out before they are: they are read, although no text is made of them."""
+        keys = [path.column for join in self.joins for path in template(join.on).paths]
+        found = self.reading.condition() if self.joins else None
+        return {*keys, *(path.column for path in (found.paths if found else ()))}
+
+    def joined_files(self) -> list[list[FileStamp]]:
+        """The files of each join. Raises RunError as `files` does."""
+        return [
+            list_files(f"source {self.name}: join.{join.name}", join.files, join.exclude, join.reading)[0]
+            for join in self.joins
+        ]
+
+
+def list_files(
+    place: str, glob: str, exclude: str, reading: Reading
+) -> tuple[list[FileStamp], dict[str, int]]:
+    """The files that match `glob` and can be read, and the number of others by suffix.
+
+    Raises RunError that begins with `place` if there are no files, or if they cannot be listed.
+    """
+    try:
+        storage.check_reachable(glob)
+        found = storage.glob(glob)
+        is_folder = not found and storage.exists(glob)
+    except RunError:
+        raise
+    except Exception as error:  # each remote file system raises its own errors
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(f"{place}: {glob} cannot be listed ({reason})") from error
+    if is_folder:
+        raise RunError(f"{place}: {glob} is a folder; name its files, as by {glob}/*")
+    if exclude:
+        found = [file for file in found if not fnmatchcase(storage.name(file.uri), exclude)]
+    files = [file for file in found if kind_of(file.uri, reading)]
+    if not files:
+        raise RunError(
+            f"{place}: no file matches {glob}; allowed are {', '.join(SUFFIXES)}, "
+            "text files also with .gz, .zst, .bz2 or .xz, and archives of such files (.zip, .tar and .tar.gz, ...)"
+        )
+    names = [storage.name(file.uri) for file in found if not kind_of(file.uri, reading)]
+    others = Counter(os.path.splitext(name)[1] or name for name in names)
+    return files, dict(others)
 
 
 @dataclass(frozen=True)
