@@ -73,6 +73,20 @@ def test_a_file_of_sources(tmp_path):
             "[sources.a]\nfiles='x'\ntask='code'\nnegatives='n'",
             "negatives are named, but not query and document",
         ),
+        ("[sources.a]\nfiles='x'\ntask='code'\njoin='b'", "join is 'b'; allowed is a table for each field"),
+        ("[sources.a]\nfiles='x'\ntask='code'\njoin.b='c'", "sources.a.join.b is 'c'; allowed is a table"),
+        (
+            "[sources.a]\nfiles='x'\ntask='code'\njoin.b={files='x', on='y'}",
+            "sources.a.join.b: has no key, which each join needs",
+        ),
+        (
+            "[sources.a]\nfiles='x'\ntask='code'\njoin.b={files='x', on='y', keys='z'}",
+            "sources.a.join.b: there is no setting 'keys'; 'key' is nearest",
+        ),
+        (
+            "[sources.a]\nfiles='x'\ntask='code'\njoin.b={files='x', on='y', key='z', where='a ='}",
+            "sources.a.join.b: where is 'a ='",
+        ),
         ("[sources.a]\nfiles='x'\ntask='code'\nrows='.a'", "rows is '.a'; allowed is a path such as"),
         ("[sources.a]\nfiles='x'\ntask='code'\nquery='{q'\ndocument='d'", "has a single '{'"),
     ],
@@ -97,6 +111,24 @@ def test_a_preview_reads_the_beginning_of_a_source(tmp_path):
     found = preview(SourceSpec("t", f"{tmp_path}/*.jsonl", "code", SETTINGS), 1)
     assert [pair[:3] for pair in found.pairs] == [("s1\nb1", "a", ["n"])]
     assert (found.files, found.read, found.dropped) == (2, 5, {"not as where says": 2, "null": 1})
+
+
+def test_a_preview_of_a_join_looks_its_first_rows_up(tmp_path):
+    write_lines(tmp_path / "a.jsonl", [{"q": f"query {n}", "ref": n, "more": 1} for n in range(3)])
+    write_lines(
+        tmp_path / "b.jsonl", [{"id": n, "d": f"d{n}{text}", "s": n} for n in (0, 2) for text in "xy"]
+    )
+    write_lines(tmp_path / "c.jsonl", [{"d": "d2x", "e": "the end"}])
+    path = tmp_path / "sources.toml"
+    path.write_text(
+        f"[sources.a]\nfiles='{tmp_path}/a.jsonl'\ntask='code'\nquery='q'\ndocument='{{b.d}} {{c.e}}'\n"
+        f"join.b={{files='{tmp_path}/b.jsonl', on='ref', key='id', best='s'}}\n"
+        f"join.c={{files='{tmp_path}/c.jsonl', on='b.d', key='d'}}\n"
+    )
+    found = preview(*read_source_file(str(path)), 3)
+    assert [pair[:2] for pair in found.pairs] == [("query 2", "d2x the end")]
+    assert (found.read, found.dropped) == (3, {"without b": 1, "without c": 1})
+    assert found.unused == {"more": 1}
 
 
 @pytest.mark.usefixtures("ray_local")
