@@ -45,6 +45,10 @@ class Arguments:
     held_out_documents: bool = False
     """Keep pairs out of training whose document a held-out pair has too. If not given, as in the store; in a new
     store such pairs are only counted."""
+    decontaminate: tuple[str, ...] = ()
+    """Benchmarks whose texts are kept out of the store: folders in BEIR's layout, or files with a column `text`. Pairs
+    with such a query or document, or with a long run of words of one, are left out and counted. If not given, as in the
+    store."""
     seed: int | None = None
     """Seed of the row order and of the held-out split. If not given, the seed of the store, or 0 for a new one."""
     tokenizer: str = ""
@@ -91,6 +95,8 @@ def _check(arguments: Arguments) -> None:
         )
     if arguments.preview < 0 or (arguments.preview and not named):
         raise UsageError("--preview is a number of pairs of each source, which --source or --sources name")
+    if arguments.decontaminate and not named:
+        raise UsageError("--decontaminate is for sources that --source or --sources name")
     if arguments.builtin and arguments.remove:
         raise UsageError("--builtin and --remove exclude each other")
     if arguments.tokenizer and arguments.vocabulary:
@@ -124,6 +130,7 @@ def _prepare(arguments: Arguments, sources: "Sequence[SourceSpec]") -> None:
                 held_out_documents=arguments.held_out_documents or None,
                 ids=ids,
                 remove=arguments.remove,
+                decontaminate=arguments.decontaminate,
                 report=progress.report,
             )
     _show(store, console)

@@ -9,7 +9,6 @@ import sys
 import sysconfig
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
@@ -83,7 +82,7 @@ def prepare_builtin(
         jobs = [_Job(number, share) for number, share in enumerate(shares)]
         for pairs in run_tasks(jobs, partial(_extract, folder=raw)):
             report("reading installed packages", pairs)
-    store = prepare(uri, sources, **asdict(split), ids=ids, report=report)
+    store = prepare(uri, sources, **split.identity, ids=ids, report=report)
     storage.delete(raw)
     return store
 

@@ -114,7 +114,7 @@ def fingerprint(source: SourceSpec, files: list[FileStamp], split: Split) -> str
         del identity["joins"]
     if source.stamp:
         del identity["glob"]  # the stamp identifies the files, wherever they are
-    return digest(READING_VERSION, identity, files, asdict(split))
+    return digest(READING_VERSION, identity, files, split.identity)
 
 
 def unit_keys(listed: Input, units: Sequence[Unit], split: Split) -> list[str]:
@@ -126,7 +126,7 @@ def unit_keys(listed: Input, units: Sequence[Unit], split: Split) -> list[str]:
             READING_VERSION,
             source.reading.given,
             source.limit,
-            asdict(split),
+            split.identity,
             [(asdict(piece), source.stamp or stamps[piece.uri]) for piece in unit],
         )
         for unit in units

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
+from gte_ray.data.benchmarks import delete_others, gather
 from gte_ray.data.finished import FinishedSources, of_input, of_pairs, write_manifest
 from gte_ray.data.ids import Ids, Report, Tokenization, add_ids, first_texts, tokenization
 from gte_ray.data.inputs import Input, choose_split, fingerprint, list_input, staying_sources
@@ -47,13 +48,15 @@ def prepare(
     held_out_documents: bool | None = None,
     ids: Ids | None = None,
     remove: Sequence[str] = (),
+    decontaminate: Sequence[str] = (),
     report: Report = lambda phase, pairs: None,
 ) -> Store:
     """Prepares `sources` into the store at `uri`; those that are finished are not done again.
 
     `seed` and what is held out are as in the store where they are None, and as in `Split` for a new one. Other
     sources that the store has stay in it, but for those that `remove` names. With `ids` the store holds token
-    ids too; without, a source that is added gets ids by the tokenizer that the others have.
+    ids too; without, a source that is added gets ids by the tokenizer that the others have. Pairs that are in the
+    benchmarks at `decontaminate` are left out, without it those that the store has left out before.
 
     Ray must be initialised. Raises UsageError for settings out of range, RunError for input that cannot be
     read, with the file's name, for a source without a pair, and for a full disk; what was finished stays.
@@ -71,6 +74,7 @@ def prepare(
         held_out_share=held_out_share,
         held_out_rows=held_out_rows,
         held_out_documents=held_out_documents,
+        benchmarks=gather(uri, decontaminate, report) if decontaminate else None,
     )
     staying_sources(uri, names, remove, split)  # what cannot be is told before the work
     with _full_disk_in_one_sentence(uri):
@@ -81,6 +85,7 @@ def prepare(
             uri, inputs, staying_sources(uri, names, remove, split), split, ids, report
         )
         write_manifest(uri, manifest, remove)
+        delete_others(uri, split.benchmarks)
     return open_store(uri)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gte_ray.data.benchmarks import without_benchmarks
 from gte_ray.data.hashing import pair_hashes, text_hashes
 from gte_ray.data.journal import write_record
 from gte_ray.data.negatives import flat
@@ -98,6 +99,8 @@ class SortJob(NamedTuple):
     """Of the whole source, estimated."""
     limit: int
     """Pairs of the source that are kept, about; 0 for all."""
+    benchmarks: str
+    """File of the texts whose pairs are left out; empty for none."""
 
 
 class Sorted(NamedTuple):
@@ -116,7 +119,11 @@ def sort_unit(job: SortJob) -> Iterator[Sorted]:
     examples: Examples = {}
     gathered: list[pa.Table] = []
     size = 0
-    chunks = (chunk for piece in job.unit for chunk in read_pairs(piece, job.reading))
+    chunks = (
+        without_benchmarks(chunk, job.benchmarks)
+        for piece in job.unit
+        for chunk in read_pairs(piece, job.reading)
+    )
     for chunk in _with_end(chunks):
         if chunk is not None:
             for name, total in counts.items():

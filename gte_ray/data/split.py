@@ -1,6 +1,7 @@
 """Which pairs are set aside for evaluation, and in which order the others are."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,8 @@ class Split:
     """Most pairs of a source that are held out, about; 0 for any number."""
     held_out_documents: bool = False
     """Whether pairs to train on may not have a document that a held-out pair has; they are dropped."""
+    benchmarks: str = ""
+    """Identifies the texts of benchmarks whose pairs are left out; empty for none."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out_share < 1:
@@ -48,10 +51,19 @@ class Split:
         """(n,) bool. By the query, so that a query is never on both sides, and by hash, so that it stays there."""
         return seeded(query_hashes, self.seed) < np.uint64(self.threshold(rows))
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that shapes the pairs of a source."""
+        return {name: value for name, value in asdict(self).items() if name != "benchmarks" or value}
+
     def flags(self) -> str:
         """The settings as they are given to prepare."""
         documents = " --held-out-documents" if self.held_out_documents else ""
-        return f"--seed {self.seed} --held-out {self.held_out_share:g} --held-out-rows {self.held_out_rows}{documents}"
+        benchmarks = f" --decontaminate (texts {self.benchmarks})" if self.benchmarks else ""
+        return (
+            f"--seed {self.seed} --held-out {self.held_out_share:g} --held-out-rows {self.held_out_rows}{documents}"
+            f"{benchmarks}"
+        )
 
     def sides(self, table: pa.Table, rows: int) -> tuple[pa.Table, pa.Table]:
         """The pairs of `table` to train on and those held out."""

@@ -8,7 +8,7 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
@@ -118,10 +118,11 @@ class Manifest:
     version: int = STORE_VERSION
     held_out_rows: int = 0
     held_out_documents: bool = False
+    benchmarks: str = ""
 
     @property
     def split(self) -> Split:
-        return Split(self.seed, self.held_out_share, self.held_out_rows, self.held_out_documents)
+        return Split(**{field.name: getattr(self, field.name) for field in fields(Split)})
 
     @property
     def tokenizer(self) -> TokenizerInfo | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 
+from gte_ray.data.benchmarks import location
 from gte_ray.data.finished import delete_folder
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report, Tokenization
@@ -52,6 +53,7 @@ def sort_sources(
                 part,
                 size,
                 listed.source.limit,
+                location(uri, split.benchmarks),
             )
             for unit, key in zip(units, keys, strict=True)
             if key not in done

@@ -51,10 +51,11 @@ def arguments(store: str, steps: int, workers: str = "2", every: int = EVERY) ->
 
 
 def disturb(training: Training, kinds: list[str], steps: int, seed: int) -> list[Kill]:
-    """Kills one after another, at random steps spread over the run, and waits for the end."""
+    """Kills one after another, at random steps spread over what is left of the run, and waits for the end."""
     choose, kills = random.Random(seed), []
+    first = max(0, _last(training))
     for number, kind in enumerate(kinds):
-        at = (number + choose.random()) * (steps - 2 * EVERY) / len(kinds)
+        at = first + (number + choose.random()) * (steps - 2 * EVERY - first) / len(kinds)
         training.wait(lambda at=at: _last(training) >= at)
         before, begun = _last(training), time.monotonic()
         training.kill(kind, choose)

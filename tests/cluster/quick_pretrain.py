@@ -38,5 +38,5 @@ def trainer(train: Callable[[], Any], **settings: Any) -> Any:
 if __name__ == "__main__":
     TorchTrainer, launch.TorchTrainer = launch.TorchTrainer, trainer
     run.StreamConfig = functools.partial(run.StreamConfig, pass_steps=100)
-    launch.START_SECONDS, launch.RESIZE_SECONDS = 3, 1.0
+    launch.START_SECONDS, launch.RESIZE_SECONDS = 8, 1.0
     runpy.run_module("gte_ray.pretrain", run_name="__main__")

@@ -1,6 +1,5 @@
 """Jobs on a real cluster of three nodes, each a raylet, on this machine: submitted, stopped, killed, resized."""
 
-import random
 import subprocess
 import sys
 import tempfile
@@ -153,25 +152,12 @@ def test_a_job_is_stopped_and_goes_on_though_its_bucket_and_mlflow_go_away(
         server.stop()
 
 
-def test_kills_of_every_kind_change_nothing(nodes, tiny_store, tmp_path):
-    """In two passes over the data."""
-    kinds = random.Random(1).sample(KINDS, len(KINDS))
-    steps = 160
-    (tmp_path / "slow").write_text("0.3")  # it must not be over before it is killed
-    training = Training(nodes, tmp_path, arguments(tiny_store, steps), program=QUICK)
-    disturb(training, kinds, steps, seed=1)
-    done = steps_done(training.history)
-    assert len(done) > steps, "no step was done again: nothing was lost"
-    assert_same(done, expected(training.folder, tiny_store))
-    assert mlflow_run(f"sqlite:///{tmp_path}/mlflow.db")[1].info.status == "FINISHED"
-    kept = list((tmp_path / "runs/run/checkpoints").glob("checkpoint_*/state.json"))
-    assert len(kept) == 2  # none beyond those that Ray Train keeps, whatever the kills left
-
-
-def test_workers_go_with_a_notice_and_come_back(nodes, tiny_store, tmp_path):
-    """Three, a node that is taken away, two, the node is back, three; as clouds do with spot machines."""
-    steps = 250
-    (tmp_path / "slow").write_text("1")
+def test_a_notice_and_kills_of_every_kind_change_nothing(nodes, tiny_store, tmp_path):
+    """In two passes over the data. Three workers, a node that is taken away, as clouds do with spot machines, two, the
+    node is back, three; then a worker, the controller and the command are killed."""
+    steps = 200
+    slow = tmp_path / "slow"
+    slow.write_text("1")  # it must not be over before the last kill
     flags = arguments(tiny_store, steps, "2:3", every=steps)
     training = Training(nodes, tmp_path, flags, program=QUICK)
     third = nodes.identifier(3)
@@ -188,7 +174,13 @@ def test_workers_go_with_a_notice_and_come_back(nodes, tiny_store, tmp_path):
     training.wait(lambda: training.done() > lost)
     nodes.up()
     training.wait(lambda: workers_on_different_nodes(nodes, 3))
-    training.finish()
+    (tmp_path / "faster").write_text("0.3")
+    (tmp_path / "faster").replace(slow)
+    disturb(training, [kind for kind in KINDS if kind != "node"], steps, seed=1)
     done = steps_done(training.history)
     assert_same(done, expected(training.folder, tiny_store))
     assert [step.number for step in done].count(saved) == 1, "a step before the checkpoint was done again"
+    assert len(done) > steps, "no step was done again: nothing was lost"
+    assert mlflow_run(f"sqlite:///{tmp_path}/mlflow.db")[1].info.status == "FINISHED"
+    kept = list((tmp_path / "runs/run/checkpoints").glob("checkpoint_*/state.json"))
+    assert len(kept) == 2  # none beyond those that Ray Train keeps, whatever the kills left
