@@ -44,6 +44,8 @@ class Arguments:
     """Whether each has a GPU; models then compute in fp16."""
     threads: int = 2
     """CPU threads of each."""
+    max_length: int = 0
+    """Tokens at which texts are cut; 0 for where each model's folder says. MTEB takes 512."""
     micro_batch_tokens: int = 16_384
     """Tokens per forward pass."""
     tracking_uri: str = field(
@@ -63,6 +65,8 @@ def main() -> None:
             raise UsageError(
                 f"--{name.replace('_', '-')} is {getattr(arguments, name)}; allowed is at least 1"
             )
+    if arguments.max_length < 0:
+        raise UsageError(f"--max-length is {arguments.max_length}; allowed is a number of tokens, or 0")
     if not arguments.models:
         raise UsageError("at least one model is needed")
     from gte_ray.retrieval.bm25 import BM25
@@ -75,19 +79,19 @@ def main() -> None:
         store=storage.absolute(arguments.store),
     )
     benchmark = _benchmark(arguments)
-    _check(models)
+    _check(models, arguments.max_length)
     start_ray(arguments.workers * arguments.threads, arguments.verbose)
     until_interrupted(lambda interruption: _evaluate(arguments, benchmark))
 
 
-def _check(models: tuple[str, ...]) -> None:
+def _check(models: tuple[str, ...], max_length: int) -> None:
     """Prints warnings about the models. Raises RunError if one of them cannot be scored."""
     from gte_ray.model.load import check_model
     from gte_ray.retrieval.bm25 import BM25
 
     console = plain_console()
     for model in dict.fromkeys(models):
-        for note in check_model(model) if model != BM25 else ():
+        for note in check_model(model, max_length) if model != BM25 else ():
             console.print(f"warning: {note}", style="yellow", soft_wrap=True)
 
 
@@ -149,18 +153,19 @@ def _score(
 
     pool = Pool(arguments.workers, arguments.gpu, arguments.threads)
     output = storage.absolute(arguments.output)
-    scoring = Scoring(arguments.benchmark, output, pool, arguments.micro_batch_tokens)
+    scoring = Scoring(arguments.benchmark, output, pool, arguments.micro_batch_tokens, arguments.max_length)
+    cut = f", texts of up to {arguments.max_length} tokens" if arguments.max_length else ""
     if benchmark is None:
         from gte_ray.evaluation.heldout_benchmark import HeldOutScoring, score_held_out
 
         held_out = HeldOutScoring(arguments.store, arguments.limit, scoring)
         results = score_held_out(held_out, arguments.models, on_result)
-        return results, [scoreboard(f"{HELD_OUT}, nDCG@10", results, "main", (), False)]
+        return results, [scoreboard(f"{HELD_OUT}, nDCG@10{cut}", results, "main", (), False)]
     from gte_ray.evaluation.mteb.score import score
 
     results = score(benchmark, scoring, arguments.models, on_result)
-    names = [("main", benchmark.name)] + [
-        (metric, f"{benchmark.name}, {metric}") for metric in benchmark.metrics
+    names = [("main", f"{benchmark.name}{cut}")] + [
+        (metric, f"{benchmark.name}, {metric}{cut}") for metric in benchmark.metrics
     ]
     return results, [
         scoreboard(name, results, metric, benchmark.paper if metric == "main" else (), benchmark.by_category)

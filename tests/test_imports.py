@@ -23,7 +23,7 @@ SOLE_IMPORTERS = {
         "cli/flags.py",
         "config/__init__.py",
         "config/fields.py",
-        *(f"{name}.py" for name in ("evaluate", "finetune", "mine", "prepare", "show", "sources")),
+        *(f"{name}.py" for name in ("evaluate", "export", "finetune", "mine", "prepare", "show", "sources")),
     }
     | {"ablation/command.py"},
 }

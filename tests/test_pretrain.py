@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from gte_ray.config import from_dict
@@ -18,8 +19,9 @@ from gte_ray.data.store import open_store
 from gte_ray.evaluation.scores import Scores
 from gte_ray.evaluation.scoring import score_weights
 from gte_ray.model.weights_file import WEIGHTS_FILE
+from gte_ray.pretrained.identity import identity
 from gte_ray.recipes import recipe
-from gte_ray.runs import finishing
+from gte_ray.runs import checkpoint_model, finishing
 from gte_ray.runs.plan import plan_run
 from gte_ray.runs.run_folder import open_run, run_key
 from gte_ray.train.checkpoints import delete_orphans
@@ -222,6 +224,43 @@ def test_export_and_scoring_go_without_training(workplace, finished, ray_local):
     assert (folder / "model/model.safetensors").read_bytes() == weights
     saved = json.loads((folder / "results.json").read_text())["scores"]
     assert finishing.score(run, trained).to_dict() == read(Scores, saved).to_dict()
+
+
+def test_a_model_of_any_checkpoint(workplace, finished, here, monkeypatch):
+    folder = workplace / "runs/run"
+    kept = {
+        json.loads(path.read_text())["step"] + 1: path.parent
+        for path in folder.glob("checkpoints/checkpoint_*/state.json")
+    }
+    code, out, err = here("export", "runs/run", "--step", "4", "--to", "early")
+    assert (code, err) == (0, "")
+    assert "after   4 of 8 steps" in out and f"model   {workplace}/early" in out
+    made, weights = (load_file(path / "model.safetensors") for path in (workplace / "early", kept[4]))
+    backbone = {name.removeprefix("backbone."): tensor for name, tensor in weights.items()}
+    assert made.keys() == backbone.keys() and all(made[name].equal(backbone[name]) for name in made)
+    assert SentenceTransformer(str(workplace / "early"), device="cpu").encode("river").shape == (16,)
+    assert "4 of 8 steps of 16 pairs" in (workplace / "early/README.md").read_text()
+
+    code, out, _ = here("export", "runs/run")
+    assert code == 0 and f"model   {folder}/model-8" in out
+    assert (folder / "model-8/model.safetensors").read_bytes() == (
+        folder / "model/model.safetensors"
+    ).read_bytes()
+    whole = identity(str(folder / "model"))
+    assert identity(str(folder / "model-8")) == whole and whole.startswith("model of run ")
+    assert identity(str(workplace / "early")) == f"{whole} after 4 steps"
+    code, _, err = here("export", "runs/run", "--step", "5")
+    assert code == 2 and f"--step is 5; allowed are those that {folder} has a checkpoint of: 4, 8" in err
+    code, _, err = here("export", "store")
+    assert code == 1 and "store: is no run's folder (no config.json)" in err
+
+    def gone(*arguments):
+        raise FileNotFoundError("model.safetensors")
+
+    monkeypatch.setattr(checkpoint_model, "export_weights", gone)
+    code, _, err = here("export", "runs/run", "--to", "never")
+    assert code == 1 and "was deleted meanwhile; the run keeps its last 2 checkpoints, so try again" in err
+    assert not (workplace / "never").exists()
 
 
 def test_checkpoints_that_ray_has_not_registered_are_deleted(workplace, finished):

@@ -9,7 +9,7 @@ from gte_ray.data.hashing import digest
 from gte_ray.data.store import open_store
 from gte_ray.evaluation.heldout import score_bm25, score_source, skipped_sources, source_task
 from gte_ray.evaluation.task_results import Job, OnResult, Scoring, TaskResult, Unit, cached_or_scored
-from gte_ray.model.load import TextModel, load_model
+from gte_ray.model.load import TextModel
 from gte_ray.retrieval.bm25 import BM25
 from gte_ray.runtime import storage
 
@@ -62,6 +62,5 @@ class HeldOutScorer:
 
     def _load(self, name: str) -> TextModel:
         if self.model is None or self.name != name:
-            pool = self.held_out.scoring.pool
-            self.name, self.model = name, load_model(name, pool.device, half=pool.gpu)
+            self.name, self.model = name, self.held_out.scoring.load(name)
         return self.model

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gte_ray.data.hashing import digest
 from gte_ray.pretrained.identity import identity
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import Pool, run_actors
+
+if TYPE_CHECKING:
+    from gte_ray.model.load import TextModel
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,14 @@ class Scoring:
     pool: Pool
     micro_batch_tokens: int
     """Tokens of a forward pass."""
+    max_length: int = 0
+    """Tokens at which texts are cut; 0 for where each model's folder says."""
+
+    def load(self, model: str) -> "TextModel":
+        """The model as it is to be scored."""
+        from gte_ray.model.load import load_model  # takes seconds, which the driver does without
+
+        return load_model(model, self.pool.device, self.pool.gpu, self.max_length)
 
 
 @dataclass(frozen=True)
@@ -98,4 +109,5 @@ def cached_or_scored(
 def _folder(model: str, scoring: Scoring) -> str:
     """Where the results of a model are kept."""
     precision = "fp16" if scoring.pool.gpu else "fp32"
-    return storage.join(scoring.output, digest(SCORING_VERSION, identity(model), precision))
+    cut = [scoring.max_length] if scoring.max_length else []
+    return storage.join(scoring.output, digest(SCORING_VERSION, identity(model), precision, *cut))

@@ -69,21 +69,22 @@ class TextModel:
         return _unit(self.embed(texts, budget_tokens, self.prompts.document))
 
 
-def load_model(name: str, device: str = "cpu", half: bool = False) -> TextModel:
+def load_model(name: str, device: str = "cpu", half: bool = False, max_length: int = 0) -> TextModel:
     """Load a model from a folder, a folder at a URI, or a Hugging Face id.
 
-    `half` computes in fp16. Raises RunError with a one-sentence message if loading fails. A setting in the
+    `half` computes in fp16. Texts are cut at `max_length` tokens, or where the folder says if it is 0. Raises RunError with a one-sentence message if loading fails. A setting in the
     folder that is not supported is such a failure, and the message names it.
     """
     with model_folder(name) as folder:
         settings = read_settings(folder, name)
         tokenizer = load_tokenizer(name)
         backbone = load_backbone(folder / settings.transformer, name)
-        max_length, notes = _longest(folder / settings.transformer, settings, backbone, name)
+        longest, notes = _longest(folder / settings.transformer, settings, backbone, name)
     if counts_from_the_left(backbone) and tokenizer.pads_left:
         notes += (
             f"{name}: pads texts on the left, which changes their vectors; here each is that of a text alone",
         )
+    max_length = max_length or longest
     check_fit(name, backbone, tokenizer.largest_id + 1, max_length)
     encoder = wrap(backbone, tokenizer.pad_id, settings.pooling)
     encoder.normalize = settings.normalize
@@ -134,12 +135,12 @@ def check_fit(name: str, backbone: Any, vocab_size: int, max_length: int) -> Non
         )
 
 
-def check_model(name: str) -> tuple[str, ...]:
+def check_model(name: str, max_length: int = 0) -> tuple[str, ...]:
     """Load the model once and return its notes, so that errors are reported before any work.
 
     Reads all weights: nothing less shows that they are complete.
     """
-    return load_model(name).notes
+    return load_model(name, max_length=max_length).notes
 
 
 def check_base(config: ModelConfig, max_length: int) -> None:

@@ -15,7 +15,7 @@ from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import LOWER_IN_SCORING, RunError, explain
 from gte_ray.evaluation.async_evaluation import AsyncEvaluation
 from gte_ray.evaluation.scores import Scores
-from gte_ray.export.card import CardSource, ModelCard
+from gte_ray.exporting.card import CardSource, ModelCard
 from gte_ray.runs.plan import Run, resolve_tokenizer
 from gte_ray.runtime import storage
 from gte_ray.runtime.cluster import command_line
@@ -71,7 +71,7 @@ def card_of(run: Run) -> ModelCard:
 
 def export(run: Run, trained: Trained) -> str:
     """Writes the model of the last checkpoint and returns its folder. Raises RunError with one sentence."""
-    task = ray.remote(_export).options(num_cpus=run.config.hardware.worker_cpus, **_ANYWHERE)
+    task = ray.remote(export_weights).options(num_cpus=run.config.hardware.worker_cpus, **_ANYWHERE)
     try:
         ray.get(task.remote(card_of(run), trained.tokenizer, trained.checkpoint, run.model_folder))
     except ray.exceptions.RayError as error:
@@ -100,11 +100,12 @@ def score(run: Run, trained: Trained) -> Scores:
     return replace(scores, steps=steps)
 
 
-def _export(
+def export_weights(
     card: ModelCard, tokenizer: TextTokenizer, checkpoint: ray.train.Checkpoint, model_folder: str
 ) -> None:
+    """Writes the model of a checkpoint, in this process, to a folder or URI."""
     from gte_ray.evaluation.scoring import first_encoder, load_checkpoint
-    from gte_ray.export.folder import export_model
+    from gte_ray.exporting.folder import export_model
 
     encoder = first_encoder(card.config, tokenizer, False, card.config.hardware.threads)
     load_checkpoint(encoder, checkpoint)
@@ -120,7 +121,7 @@ def score_in_task(
 ) -> Scores:
     """Returns the scores, and writes them to the model card too."""
     from gte_ray.evaluation.scoring import first_encoder, score_run
-    from gte_ray.export.folder import write_card
+    from gte_ray.exporting.folder import write_card
 
     hardware = card.config.hardware
     encoder = first_encoder(card.config, tokenizer, hardware.gpu, hardware.threads)

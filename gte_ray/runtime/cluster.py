@@ -37,11 +37,7 @@ def start_ray(cpus: float, verbose: bool) -> None:
     # A task that is killed for want of memory is tried again for ever otherwise.
     os.environ.setdefault("RAY_task_oom_retries", str(OUT_OF_MEMORY_RETRIES))
     if not verbose:
-        import ray.data  # sets its own logger up when it is imported, so it has to be first
-
-        for name in ("ray.data", "ray.train", "ray.tune"):
-            # What they log of errors comes as an exception too, and is told in a sentence.
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        quiet_loggers()
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
         # What Ray's daemons say of lost processes: `log_to_driver` does not keep it off the console.
         ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None
@@ -61,6 +57,13 @@ def start_ray(cpus: float, verbose: bool) -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     ray.init(address="local", num_cpus=count, include_dashboard=False, **quiet)
     _started["cpus"] = count
+
+
+def quiet_loggers() -> None:
+    """Keeps the logs of Ray's libraries off the console: what they log of errors comes as an exception too."""
+
+    for name in ("ray.data", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _check_listening(address: str) -> None:

@@ -12,8 +12,8 @@ from gte_ray.data.ids import Ids
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.store import Store, open_store
 from gte_ray.errors import RunError, UsageError
-from gte_ray.export.card import ModelCard
-from gte_ray.export.folder import export_model
+from gte_ray.exporting.card import ModelCard
+from gte_ray.exporting.folder import export_model
 from gte_ray.mining import mine_store as module
 from gte_ray.mining import search
 from gte_ray.mining import write as writing

@@ -14,8 +14,8 @@ from gte_ray.data.store import open_store
 from gte_ray.errors import RunError
 from gte_ray.evaluation.heldout import score_source, source_task
 from gte_ray.evaluation.scoring import embedders
-from gte_ray.export.card import ModelCard
-from gte_ray.export.folder import export_model
+from gte_ray.exporting.card import ModelCard
+from gte_ray.exporting.folder import export_model
 from gte_ray.model.load import build_encoder, load_model
 from gte_ray.pretrained.identity import of_run
 from gte_ray.recipes import tiny

@@ -16,7 +16,6 @@ from gte_ray.data.hashing import digest
 from gte_ray.evaluation.mteb.adapters import MtebBm25, MtebEncoder
 from gte_ray.evaluation.mteb.benchmarks import Benchmark, benchmark
 from gte_ray.evaluation.task_results import Job, OnResult, Scoring, TaskResult, Unit, cached_or_scored
-from gte_ray.model.load import load_model
 from gte_ray.retrieval.bm25 import BM25
 from gte_ray.runtime import storage
 
@@ -83,8 +82,7 @@ class Scorer:
         if name == BM25:
             self.model = MtebBm25()
         else:
-            loaded = load_model(name, self.scoring.pool.device, half=self.scoring.pool.gpu)
-            self.model = MtebEncoder(loaded, self.scoring.micro_batch_tokens)
+            self.model = MtebEncoder(self.scoring.load(name), self.scoring.micro_batch_tokens)
         self.name = name
 
 

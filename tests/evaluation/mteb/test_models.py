@@ -11,11 +11,13 @@ from mteb.mocks import mock_tasks
 from sentence_transformers import SentenceTransformer
 
 from gte_ray.data.store import open_store
+from gte_ray.errors import RunError
 from gte_ray.evaluation import task_results
 from gte_ray.evaluation.heldout import score_source, source_task
 from gte_ray.evaluation.heldout_benchmark import HeldOutScoring, score_held_out
 from gte_ray.evaluation.mteb import benchmarks, score
 from gte_ray.evaluation.mteb.benchmarks import Benchmark
+from gte_ray.model.load import check_model
 from gte_ray.runtime.pool import Pool
 from tests.evaluation.mteb.test_score import CLASSES, MINILM, scoring
 from tests.model.folders import copy as copy_model
@@ -85,6 +87,24 @@ def test_scores_in_half_precision_are_kept_apart(units, tmp_path):
             [task_results.Job(MINILM, "a", "a")], lambda _: lambda unit: (), None, where, lambda *_: None
         )
     assert len({path for _, _, path in units}) == 2
+
+
+def test_texts_may_be_cut_elsewhere_than_the_folder_says(units, tiny_store, tmp_path):
+    """As in a copy of the folder that says so; scores are kept apart."""
+    short = copy_model(MINILM, tmp_path / "short")
+    edit(short, "sentence_bert_config.json", max_seq_length=4)
+    usual = HeldOutScoring(tiny_store, 40, scoring(tmp_path, "heldout"))
+    cut = replace(usual, scoring=replace(usual.scoring, max_length=4))
+
+    def table(held_out, model):
+        return {row.task: row.scores["main"] for row in score_held_out(held_out, [model], lambda *_: None)}
+
+    whole, count = table(usual, MINILM), len(units)
+    assert table(cut, MINILM) == table(usual, short) != whole
+    assert len(units) == 3 * count
+    assert table(usual, MINILM) == whole and len(units) == 3 * count
+    with pytest.raises(RunError, match=r"max_length is 5000, but the model .* has 512 positions for tokens"):
+        check_model(MINILM, 5_000)
 
 
 PROMPTS = {"query": "river: ", "document": "stone of: ", "STS": "sky ", "Clustering": "cluster of "}

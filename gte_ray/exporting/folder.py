@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
-from gte_ray.export.card import CardSource, Exported, ModelCard, render
+from gte_ray.exporting.card import CardSource, Exported, ModelCard, render
 from gte_ray.model.abilities import abilities
 from gte_ray.model.encoder import Encoder
 from gte_ray.pretrained.identity import ORIGIN_FILE, origin_record
@@ -73,8 +73,14 @@ def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, card: Model
         folder / "config_sentence_transformers.json",
         {"similarity_fn_name": "cosine"} | tokenizer.prompts.to_folder(),
     )
-    _write_json(folder / ORIGIN_FILE, origin_record(str(folder), card.fingerprint))
+    _write_json(folder / ORIGIN_FILE, origin_record(str(folder), _origin(card)))
     write_card(encoder, tokenizer, str(folder), card)
+
+
+def _origin(card: ModelCard) -> str:
+    """Identifies the run and its step: a model of fewer steps is another one."""
+    fewer = card.steps and card.steps < card.config.training.steps
+    return f"{card.fingerprint} after {card.steps} steps" if fewer else card.fingerprint
 
 
 def write_card(encoder: Encoder, tokenizer: TextTokenizer, folder: str, card: ModelCard) -> None:

@@ -19,8 +19,8 @@ from gte_ray.errors import RunError
 from gte_ray.evaluation.heldout import SourceScores
 from gte_ray.evaluation.scores import Scores
 from gte_ray.evaluation.seen import Seen
-from gte_ray.export.card import CardSource, ModelCard
-from gte_ray.export.folder import export_model
+from gte_ray.exporting.card import CardSource, ModelCard
+from gte_ray.exporting.folder import export_model
 from gte_ray.model.load import build_encoder, load_model
 from tests.model.folders import SIZES, T5, bare_folder, edit, model_folder
 

@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard as HubCard
 from gte_ray.config import Config, ModelConfig, ObjectiveConfig, PairsConfig, TrainingConfig
 from gte_ray.evaluation.heldout import SourceScores
 from gte_ray.evaluation.scores import Scores
-from gte_ray.export.card import CardSource, Exported, ModelCard, render
+from gte_ray.exporting.card import CardSource, Exported, ModelCard, render
 from gte_ray.pretrained.prompts import Prompts
 
 ODD = [

@@ -46,6 +46,8 @@ class ModelCard:
     sources: tuple[CardSource, ...]
     scores: Scores | None = None
     """None while the model is not scored yet."""
+    steps: int = 0
+    """Steps after which the model was exported; 0 for all of them."""
 
 
 @dataclass(frozen=True)
@@ -206,8 +208,9 @@ def _data(card: ModelCard) -> str:
 def _training(card: ModelCard) -> str:
     t, o = card.config.training, card.config.objective
     settings = {k: v for k, v in card.config.to_dict().items() if k != "run"}
+    done = f"{card.steps:,} of " if card.steps and card.steps < t.steps else ""
     return without_password(
-        f"## Training\n\n{t.steps:,} steps of {t.global_batch:,} pairs, AdamW with a highest learning rate "
+        f"## Training\n\n{done}{t.steps:,} steps of {t.global_batch:,} pairs, AdamW with a highest learning rate "
         f"of {t.learning_rate:g}, temperature {o.temperature:g}, mixing exponent {card.config.data.alpha:g}, "
         f"seed {card.config.seed}. Fingerprint `{card.fingerprint}`. The command:\n\n"
         f"{code_block(card.command)}\n\n"
