@@ -11,7 +11,18 @@ from rich.table import Table
 
 from gte_ray.cli.console import plain_console
 
-MODULES = ("readers", "prepare", "stream", "loss", "step", "mining", "encode", "checkpoints", "startup")
+MODULES = (
+    "readers",
+    "joins",
+    "prepare",
+    "stream",
+    "loss",
+    "step",
+    "mining",
+    "encode",
+    "checkpoints",
+    "startup",
+)
 
 
 def main(chosen: list[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from pyarrow import NativeFile, fs
 
 from gte_ray.errors import RunError, UsageError
+from gte_ray.runtime.http import SCHEMES, Http
 from gte_ray.runtime.uri import parse
 
 S3_ATTEMPTS = 10
@@ -122,10 +123,12 @@ def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
         from huggingface_hub import HfFileSystem
 
         return fs.PyFileSystem(fs.FSSpecHandler(HfFileSystem())), uri.removeprefix("hf://").strip("/")
+    if uri.startswith(SCHEMES):
+        return fs.PyFileSystem(Http()), str(parse(uri))
     try:
         return fs.FileSystem.from_uri(str(parse(uri)))
     except ValueError as error:
         raise UsageError(
             f"{uri}: not a location that can be opened ({error}); "
-            "a local path, or a file://, s3://, gs://, hdfs:// or hf:// URI is allowed"
+            "a local path, or a file://, s3://, gs://, hdfs://, hf:// or https:// URI is allowed"
         ) from error

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 from pyarrow import fs
 
+from gte_ray.errors import RunError
 from gte_ray.runtime import listing
 from gte_ray.runtime.filesystems import check_reachable as check_reachable
 from gte_ray.runtime.filesystems import resolve as resolve
 from gte_ray.runtime.filesystems import whole_files as whole_files
 from gte_ray.runtime.filesystems import written_aside
+from gte_ray.runtime.http import SCHEMES
 from gte_ray.runtime.uri import beside as beside
 from gte_ray.runtime.uri import join as join
 from gte_ray.runtime.uri import name as name
@@ -81,11 +83,24 @@ def glob(pattern: str) -> list[FileStamp]:
     `listing`. No file is asked for by itself. Raises OSError if a folder cannot be listed.
     """
     location = parse(absolute(pattern))
+    if location.root.startswith(SCHEMES):
+        return _at_address(str(location))
     filesystem, folder = resolve(str(location._replace(path="/")))
     return [
         FileStamp(str(location._replace(path=f"/{path}")), entry.size, entry.mtime_ns)
         for path, entry in listing.matches(filesystem, folder, location.path.removeprefix("/")).items()
     ]
+
+
+def _at_address(url: str) -> list[FileStamp]:
+    """The one file at `url`. Raises RunError for a pattern: nothing says which files a server has."""
+    if any(character in parse(url).path for character in listing.MAGIC):
+        raise RunError(
+            f"{url}: files of a server cannot be listed; name one file, or a folder of hf:// or a bucket"
+        )
+    filesystem, path = resolve(url)
+    info = filesystem.get_file_info(path)
+    return [FileStamp(url, info.size, info.mtime_ns or 0)] if info.type == fs.FileType.File else []
 
 
 def folders(uri: str) -> list[str]:
