@@ -90,6 +90,9 @@ class ObjectiveConfig:
     """Softmax temperature (section 3.4)."""
     mask_duplicates: bool = True
     """Whether the texts of pairs that share a text are kept from being each other's negatives; off is the paper."""
+    false_negative_margin: FromZero = 0.0
+    """Candidates more similar than the pair's own document by over this much are no negatives, as likely false
+    ones: 0.1 in Qwen3-Embedding. 0 for none, which is the paper."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,8 @@ class Config:
         identity["model"]["base"] = base_identity
         identity["data"]["sources"] = sorted(self.data.sources)
         identity["objective"]["directions"] = sorted(self.objective.directions)
+        if not self.objective.false_negative_margin:
+            del identity["objective"]["false_negative_margin"]  # as before there was one
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -48,6 +48,8 @@ class JointLoss:
     """r, the number of rows whose similarities are in memory at a time."""
     masks: Sequence[Mask] = ()
     """Which candidates to mask, besides a pair's own texts."""
+    margin: float = 0.0
+    """Candidates whose similarity is above the positive's by more are masked, too; 0 for none."""
 
     def __call__(self, contrast: Contrast) -> Loss:
         candidates = contrast.candidates
@@ -59,6 +61,7 @@ class JointLoss:
             self.tile,
             candidates.negative_owners,
             tuple(mask(contrast) for mask in self.masks),
+            self.margin,
         )
         total, correct, masked = _JointLoss.apply(
             contrast.queries, contrast.documents, candidates.queries, documents, settings
@@ -75,6 +78,7 @@ class _Settings(NamedTuple):
     tile: int
     owners: Tensor | None
     masks: tuple[TileMask, ...]
+    margin: float
 
 
 class _JointLoss(torch.autograd.Function):
@@ -93,9 +97,10 @@ class _JointLoss(torch.autograd.Function):
             tile = Tile((q[rows], d[rows]), (all_q, all_d), settings, start)
             tile.leave_out_own(settings.owners)
             masked += tile.leave_out(settings.masks)
-            loss, right = tile.losses()
-            total += loss
-            correct += right
+            correct += tile.ranked_first()  # of all that may be negatives, above the margin or not
+            if settings.margin:
+                masked += tile.leave_out_above(settings.margin)
+            total += tile.losses()
             if gradients is not None:
                 tile.add_gradients(tuple(g[rows] for g in gradients[:2]), gradients[2:])
         if gradients is not None:
@@ -155,14 +160,29 @@ class Tile:
                 self.logits[name][row, column] = -torch.inf
         return count
 
-    def losses(self) -> tuple[Tensor, Tensor]:
-        """Return the sum of the losses and the number of queries whose positive ranks first.
+    def leave_out_above(self, margin: float) -> Tensor:
+        """Mask entries that are above their pair's positive by more than `margin`, likely false negatives.
 
-        Leaves e^(logit - highest) in `logits`.
+        Each by its own similarity, in all directions: the rule of Qwen3-Embedding (2506.05176), and in what it leaves
+        open GISTEmbed's (2402.16829) with the model as its own guide. Returns the number of documents masked for queries.
         """
+        highest = (self.positive + margin / self.temperature)[:, None]
+        count = self.local.new_zeros(())
+        for name, logits in self.logits.items():
+            above = logits > highest
+            if name == "q2d":
+                count = above.sum()
+            logits.masked_fill_(above, -torch.inf)
+        return count
+
+    def ranked_first(self) -> Tensor:
+        """Return the number of queries whose positive ranks first."""
+        return (self.positive >= self.logits["q2d"].amax(1)).sum()
+
+    def losses(self) -> Tensor:
+        """Return the sum of the losses; leaves e^(logit - highest) in `logits`."""
         positive = self.positive
-        best = self.logits["q2d"].amax(1)
-        highest = best
+        highest = self.logits["q2d"].amax(1)
         for name, logits in self.logits.items():
             if name != "q2d":
                 highest = torch.maximum(highest, logits.amax(1))
@@ -170,7 +190,7 @@ class Tile:
         for logits in self.logits.values():
             z += logits.sub_(highest[:, None]).exp_().sum(1)
         self.scale = 1 / (z * self.temperature)
-        return (highest + z.log() - positive).sum(), (positive >= best).sum()
+        return (highest + z.log() - positive).sum()
 
     def add_gradients(self, of_rows: tuple[Tensor, ...], of_columns: tuple[Tensor, ...]) -> None:
         """Add the gradient of the summed losses with respect to the tile's rows and to all columns."""

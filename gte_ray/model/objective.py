@@ -14,4 +14,5 @@ def build_objective(config: Config) -> Objective:
         objective.directions,
         config.hardware.loss_tile,
         masks=(Duplicates,) if objective.mask_duplicates else (),
+        margin=objective.false_negative_margin,
     )
