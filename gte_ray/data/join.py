@@ -24,6 +24,7 @@ from gte_ray.data.sorted_run import RunFile, read_run
 from gte_ray.data.units import text_bytes
 from gte_ray.readers.join import Join, without
 from gte_ray.readers.reading import Reading
+from gte_ray.readers.values import MOST_EXAMPLES
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import run_tasks
 from gte_ray.runtime.storage import FileStamp
@@ -150,7 +151,8 @@ def _join_range(index: int, job: JoinJob) -> Iterator[JoinedRange]:
         for key, row, _ in _rows(job.these, index, job.ranges):
             partner = partners.get(key)
             if partner is None:
-                drops.add(without(job.name).of(json.loads(row)))
+                lost = without(job.name)
+                drops.add(lost.of(json.loads(row)) if drops.dropped[lost.reason] < MOST_EXAMPLES else lost)
             else:
                 lines.write(row[:-1] + field + partner[1] + b"}\n")
                 rows += 1

@@ -137,7 +137,9 @@ def _range(url: str, remote: Remote, first: int, stop: int) -> bytes:
     for last_attempt in _attempts():
         try:
             with _request(url, headers) as answer:
-                if answer.status != 206 or not answer.headers["Content-Range"].endswith(f"/{remote.size}"):
+                if answer.status != 206 or not answer.headers.get("Content-Range", "").endswith(
+                    f"/{remote.size}"
+                ):
                     raise OSError(f"{url}: the file changed while it was read")
                 content = answer.read()
             if len(content) == stop - first:
