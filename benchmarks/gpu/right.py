@@ -70,7 +70,16 @@ def batch_of(config: Config) -> PairBatch:
 def engine_of(config: Config, device: torch.device) -> Engine:
     gpu = device.type == "cuda"
     placed = replace(config, hardware=replace(config.hardware, gpu=gpu))
+    if not gpu and config.training.precision == "fp16":
+        _allow_fp16()
     return Engine(build_encoder(config.model, config.model.vocab_size, PAD, LENGTH, SEED), placed, device)
+
+
+def _allow_fp16() -> None:
+    """For a dry run: torch computes half precision on any CPU, DeepSpeed allows it on those that are fast at it."""
+    from deepspeed.accelerator import get_accelerator
+
+    type(get_accelerator()).is_fp16_supported = lambda self: True
 
 
 def gradients(config: Config, device: torch.device, packed: bool | None = None) -> Gradients:

@@ -1,5 +1,11 @@
-"""Jobs on a real cluster of three nodes, each a raylet, on this machine: submitted, stopped, killed, resized."""
+"""Jobs on a real cluster of three nodes, each a raylet, on this machine: submitted, stopped, killed, resized.
 
+The Slurm script's command lines are tried here too, before that cluster is there: Ray gives a node 30 s to start.
+"""
+
+import contextlib
+import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -8,6 +14,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -17,6 +24,7 @@ from gte_ray.runtime import storage
 from gte_ray.train.checkpoints import last_checkpoint, next_step
 from tests.cluster.chaos import EVERY, KINDS, arguments, disturb, expected
 from tests.cluster.nodes import REPOSITORY, Nodes, Training
+from tests.cluster.slurm import SCONTROL, SRUN, Job
 from tests.commands import HANGS
 from tests.servers import Server
 from tests.train.reference import Step, assert_same, steps_done
@@ -70,6 +78,78 @@ def mlflow_run(uri: str) -> tuple[MlflowClient, Run]:
     client = MlflowClient(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("gte_ray").experiment_id])
     return client, run
+
+
+# Joins the Ray of the job and looks around; a program without the token must not get in.
+PROBE = f"""#!{sys.executable}
+import json, os, subprocess, sys
+import ray
+
+without_token = {{**os.environ, "RAY_AUTH_MODE": "disabled"}}
+status = ["{Path(sys.executable).with_name("ray")}", "status", "--address", os.environ["RAY_ADDRESS"]]
+stranger = subprocess.run(status, env=without_token, capture_output=True, text=True)
+ray.init(log_to_driver=False)
+seen = {{
+    "nodes": len(ray.nodes()),
+    "resources": ray.cluster_resources(),
+    "temp_dir": ray.get_runtime_context().get_temp_dir(),
+    "stranger": stranger.stderr if stranger.returncode else "was let in",
+}}
+path = f"{{os.environ['RECORDS']}}/probe"
+with open(path + ".new", "w") as file:
+    json.dump(seen, file)
+os.rename(file.name, path)
+sys.exit(5)
+"""
+
+
+def test_the_command_lines_start_a_ray_that_only_the_token_opens(tmp_path):
+    job, folder = probing_job(tmp_path), None
+    try:
+        seen = json.loads(job.record("probe"))
+        folder = Path(seen["temp_dir"]).parent
+        assert job.wait() == 5
+        deadline = time.monotonic() + HANGS
+        while processes_of(folder) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not processes_of(folder), "Ray goes on after the job"
+    finally:
+        job.close()
+        if folder is not None:
+            shutil.rmtree(folder)
+    assert folder.parent == Path("/tmp")
+    assert seen["nodes"] == 1 and seen["resources"]["GPU"] == 2 and seen["resources"]["CPU"] == 1
+    assert "AuthenticationError" in seen["stranger"]
+
+
+def probing_job(folder: Path, tries: int = 3) -> Job:
+    """A job with a real Ray, once it has looked around. Ray gives a node 30 s to start, which a loaded machine exceeds."""
+    (folder / str(tries)).mkdir()
+    job = Job(
+        folder / str(tries),
+        {"srun": SRUN, "scontrol": SCONTROL, "python": PROBE},
+        (),
+        RAY_HEAD_IP="127.0.0.1",
+        OBJECT_STORE_GIB="1",
+        SLURM_JOB_NUM_NODES="1",
+        SLURM_CPUS_ON_NODE="1",
+        SLURM_GPUS_ON_NODE="2",
+    )
+    while job.process.poll() is None and not (job.records / "probe").exists():
+        time.sleep(0.1)
+    if "The current node timed out during startup" in job.log and tries > 1:
+        job.close()
+        return probing_job(folder, tries - 1)
+    return job
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines that name a folder."""
+    lines = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            lines.append(" ".join(process.cmdline()))
+    return [line for line in lines if str(folder) in line]
 
 
 def test_without_the_token_nothing_is_run(nodes, tiny_store, tmp_path):

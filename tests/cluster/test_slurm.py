@@ -1,11 +1,7 @@
 """cluster/slurm/pretrain.sbatch under bash, with stand-ins for srun, scontrol, ray and python."""
 
-import contextlib
-import json
 import re
-import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cluster.slurm import SCONTROL, SCRIPT, SRUN, STAND_INS, Job, options
-from tests.commands import HANGS
+from tests.cluster.slurm import SCRIPT, STAND_INS, Job, options
 
 pytestmark = pytest.mark.processes
 FLAGS = ("--recipe", "gte-base", "--store", "/shared/a store", "--name", "mine")
@@ -171,75 +166,3 @@ def test_slurm_signals_early_enough_for_a_checkpoint():
     text = SCRIPT.read_text()
     signalled = int(re.findall(r"^#SBATCH --signal=B:USR1@(\d+)$", text, re.MULTILINE)[0])
     assert signalled >= int(re.findall(r"CHECKPOINT_SECONDS:-(\d+)", text)[0]) + 120
-
-
-# Joins the Ray of the job and looks around; a program without the token must not get in.
-PROBE = f"""#!{sys.executable}
-import json, os, subprocess, sys
-import ray
-
-without_token = {{**os.environ, "RAY_AUTH_MODE": "disabled"}}
-status = ["{Path(sys.executable).with_name("ray")}", "status", "--address", os.environ["RAY_ADDRESS"]]
-stranger = subprocess.run(status, env=without_token, capture_output=True, text=True)
-ray.init(log_to_driver=False)
-seen = {{
-    "nodes": len(ray.nodes()),
-    "resources": ray.cluster_resources(),
-    "temp_dir": ray.get_runtime_context().get_temp_dir(),
-    "stranger": stranger.stderr if stranger.returncode else "was let in",
-}}
-path = f"{{os.environ['RECORDS']}}/probe"
-with open(path + ".new", "w") as file:
-    json.dump(seen, file)
-os.rename(file.name, path)
-sys.exit(5)
-"""
-
-
-def test_the_command_lines_start_a_ray_that_only_the_token_opens(tmp_path):
-    job, folder = probing_job(tmp_path), None
-    try:
-        seen = json.loads(job.record("probe"))
-        folder = Path(seen["temp_dir"]).parent
-        assert job.wait() == 5
-        deadline = time.monotonic() + HANGS
-        while processes_of(folder) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert not processes_of(folder), "Ray goes on after the job"
-    finally:
-        job.close()
-        if folder is not None:
-            shutil.rmtree(folder)
-    assert folder.parent == Path("/tmp")
-    assert seen["nodes"] == 1 and seen["resources"]["GPU"] == 2 and seen["resources"]["CPU"] == 1
-    assert "AuthenticationError" in seen["stranger"]
-
-
-def probing_job(folder: Path, tries: int = 3) -> Job:
-    """A job with a real Ray, once it has looked around. Ray gives a node 30 s to start, which a loaded machine exceeds."""
-    (folder / str(tries)).mkdir()
-    job = Job(
-        folder / str(tries),
-        {"srun": SRUN, "scontrol": SCONTROL, "python": PROBE},
-        (),
-        RAY_HEAD_IP="127.0.0.1",
-        OBJECT_STORE_GIB="1",
-        SLURM_JOB_NUM_NODES="1",
-        SLURM_CPUS_ON_NODE="1",
-        SLURM_GPUS_ON_NODE="2",
-    )
-    while job.process.poll() is None and not (job.records / "probe").exists():
-        time.sleep(0.1)
-    if "The current node timed out during startup" in job.log and tries > 1:
-        job.close()
-        return probing_job(folder, tries - 1)
-    return job
-
-
-def processes_of(folder: Path) -> list[str]:
-    """Command lines that name a folder."""
-    lines = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            lines.append(" ".join(process.cmdline()))
-    return [line for line in lines if str(folder) in line]
