@@ -8,8 +8,9 @@ words by chance. Where words are not set apart by spaces, equal texts alone are 
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from hashlib import sha256
 from itertools import islice
 from typing import NamedTuple
 
@@ -21,11 +22,11 @@ from gte_ray.data.hashing import digest, text_hashes
 from gte_ray.data.ids import Report
 from gte_ray.data.units import Unit, cut
 from gte_ray.errors import RunError
-from gte_ray.readers.formats import read_items
+from gte_ray.readers.formats import Piece, read_items
 from gte_ray.readers.paths import ROW
 from gte_ray.readers.reading import Reading
 from gte_ray.readers.spec import Chunk, list_files
-from gte_ray.readers.values import MOST_EXAMPLES, Dropped, Pair, keep_example
+from gte_ray.readers.values import MOST_EXAMPLES, Dropped, Unused, keep_example, reason_to_drop
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import run_tasks
 from gte_ray.runtime.storage import FileStamp
@@ -38,7 +39,9 @@ BEIR_FILES = ("queries.jsonl", "corpus.jsonl")
 IN_BENCHMARK = Dropped("in a benchmark")
 TEXTS = Reading(query=ROW, document="text")
 BATCH_TEXTS = 10_000
+"""Texts that are hashed at once."""
 TABLE_BITS = 24
+"""First bits of a hash, by which most that are not in a set are told."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def gather(uri: str, paths: Sequence[str], report: Report) -> str:
         raise RunError(f"--decontaminate {' '.join(paths)}: there is no text in a column 'text'")
     content = io.BytesIO()
     np.savez(content, texts=hashes.texts, runs=hashes.runs)
-    name = digest(WORDS, text_hashes(pa.array([hashes.texts.tobytes(), hashes.runs.tobytes()])).tolist())
+    name = digest(WORDS, *(sha256(part.tobytes()).hexdigest() for part in (hashes.texts, hashes.runs)))
     storage.write_bytes(location(uri, name), content.getvalue())
     return name
 
@@ -117,24 +120,18 @@ def without_benchmarks(chunk: Chunk, path: str) -> Chunk:
     if not path or not chunk.table.num_rows:
         return chunk
     known = _load(path)
-    inside = _found(chunk.table.column("query"), known) | _found(chunk.table.column("document"), known)
+    (batch,) = chunk.table.combine_chunks().to_batches()
+    inside = _found(batch.column("query"), known) | _found(batch.column("document"), known)
     if not inside.any():
         return chunk
     examples = {reason: list(rows) for reason, rows in chunk.examples.items()}
-    (batch,) = chunk.table.combine_chunks().to_batches()
     for row in (
         batch.select(["query", "document"]).filter(pa.array(inside)).slice(0, MOST_EXAMPLES).to_pylist()
     ):
         keep_example(examples, IN_BENCHMARK.reason, row)
     dropped = {**chunk.dropped, IN_BENCHMARK.reason: int(inside.sum())}
-    return Chunk(
-        pa.Table.from_batches([batch.filter(pa.array(~inside))]),
-        dropped,
-        chunk.layout,
-        chunk.unused,
-        chunk.lost_negatives,
-        examples,
-    )
+    table = pa.Table.from_batches([batch.filter(pa.array(~inside))])
+    return replace(chunk, table=table, dropped=dropped, examples=examples)
 
 
 @lru_cache(maxsize=1)
@@ -159,15 +156,27 @@ def _files(path: str) -> list[FileStamp]:
 
 
 def _hash_unit(unit: Unit) -> Iterator[Hashes]:
-    """Hashes of the texts of some files."""
-    rows = (item for piece in unit for item in read_items(piece, TEXTS) if isinstance(item, Pair))
+    """Hashes of the texts of some files. Raises RunError for a row that has none: a benchmark has to be whole."""
+    rows = (row for piece in unit for row in _rows(piece))
     while batch := list(islice(rows, BATCH_TEXTS)):
-        yield _hashes(
-            [(pair.document, pair.query.get("title")) for pair in batch if isinstance(pair.document, str)]
-        )
+        yield _hashes(batch)
 
 
-def _hashes(rows: Sequence[tuple[str, str | None]]) -> Hashes:
+def _rows(piece: Piece) -> Iterator[tuple[str, str]]:
+    """(text, title) of each row; either may be empty."""
+    for item in read_items(piece, TEXTS):
+        if isinstance(item, Unused):
+            continue
+        if isinstance(item, Dropped):
+            raise RunError(f"{piece.uri}: a row of the benchmark cannot be read ({item.reason})")
+        text, title = item.document or "", item.query.get("title") or ""
+        for part in (text, title):
+            if part and reason_to_drop(part):
+                raise RunError(f"{piece.uri}: a text of the benchmark is none ({reason_to_drop(part)})")
+        yield text, title
+
+
+def _hashes(rows: Sequence[tuple[str, str]]) -> Hashes:
     """Hashes of (text, title), each text with and without its title before it."""
     texts = [text for text, _ in rows]
     titled = [f"{title} {text}" for text, title in rows if title]
@@ -176,9 +185,9 @@ def _hashes(rows: Sequence[tuple[str, str | None]]) -> Hashes:
     return Hashes(*map(np.unique, kept))
 
 
-def _found(texts: pa.ChunkedArray, known: Known) -> np.ndarray:
+def _found(texts: pa.Array, known: Known) -> np.ndarray:
     """(n,) bool: which of the texts are in a benchmark."""
-    normalised = _normalised(texts.combine_chunks())
+    normalised = _normalised(texts)
     found = known.texts.has(text_hashes(normalised))
     runs, owners, _ = _runs(normalised)
     found[owners[known.runs.has(runs)]] = True

@@ -92,7 +92,7 @@ def list_input(earlier: FinishedSources, source: SourceSpec, split: Split) -> In
         finished = () if whole is None else (whole,)
     if not finished:
         files = files or source.files()[0]
-        _check(files, source.joins[0].these_rows(source.reading, "") if source.joins else source.reading)
+        _check(files, source.key_readings[0] if source.joins else source.reading)
         for join, others in zip(source.joins, joined, strict=True):
             _check(others, join.other_rows)
     return Input(source, files, skipped, input_fingerprint, finished, joined)

@@ -18,13 +18,13 @@ from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
 from gte_ray.data.inputs import Input
 from gte_ray.data.journal import read_records, scratch_folder, write_record
-from gte_ray.data.shuffle import Drops, Shuffled, Side, shuffle
+from gte_ray.data.shuffle import Shuffled, Side, shuffle
 from gte_ray.data.sort import Counts, SortedUnit
 from gte_ray.data.sorted_run import RunFile, read_run
 from gte_ray.data.units import text_bytes
-from gte_ray.readers.join import Join, without
+from gte_ray.readers.join import Join, best_rows, without
 from gte_ray.readers.reading import Reading
-from gte_ray.readers.values import MOST_EXAMPLES
+from gte_ray.readers.values import MOST_EXAMPLES, Drops
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import run_tasks
 from gte_ray.runtime.storage import FileStamp
@@ -71,22 +71,21 @@ class JoinJob(NamedTuple):
 def join_input(uri: str, listed: Input, report: Report) -> tuple[Input, list[SortedUnit]]:
     """`listed` with files of joined rows for its own, and what was dropped on the way there."""
     source, files = listed.source, listed.files
-    reading, where = source.reading, source.where_of_rows
     dropped: list[Counts] = []
-    for number, (join, others) in enumerate(zip(source.joins, listed.joined, strict=True)):
+    joins = zip(source.joins, source.key_readings, listed.joined, strict=True)
+    for number, (join, reading, others) in enumerate(joins):
         key = digest(JOIN_VERSION, listed.fingerprint, number)
         folder = storage.join(scratch_folder(uri, source.name), f"join-{key}")
         files, counts = _join(
             folder,
             join,
-            join.these_rows(reading, where),
+            reading,
             files,
             others,
             partial(report, f"joining {source.name}"),
         )
         dropped += counts
-        reading, where = source.joined_reading, ""
-    joined = replace(source, reading=reading, joins=())
+    joined = replace(source, reading=source.joined_reading, joins=())
     return replace(listed, source=joined, files=files), [SortedUnit((), counts) for counts in dropped]
 
 
@@ -105,7 +104,7 @@ def _join(
             shuffle(storage.join(folder, name), side, files, ranges, report)
             for name, side, files in (
                 ("these", Side(reading, name=join.name), these),
-                ("others", Side(join.other_rows, best=join.best), others),
+                ("others", Side(join.other_rows, rank=join.rank), others),
             )
         )
         job = JoinJob(join.name, _runs(left), _runs(right), ranges, storage.join(folder, "joined"))
@@ -141,7 +140,7 @@ def _ranges(these: int, others: int) -> int:
 
 def _join_range(index: int, job: JoinJob) -> Iterator[JoinedRange]:
     """Writes this side's rows of a range of hashes, with the other side's."""
-    partners = _partners(index, job)
+    partners = best_rows(_rows(job.others, index, job.ranges))
     path = storage.join(job.folder, f"{index:05}.jsonl.zst")
     drops, rows = Drops(), 0
     field = b", " + json.dumps(job.name).encode() + b": "
@@ -152,23 +151,14 @@ def _join_range(index: int, job: JoinJob) -> Iterator[JoinedRange]:
             partner = partners.get(key)
             if partner is None:
                 lost = without(job.name)
-                drops.add(lost.of(json.loads(row)) if drops.dropped[lost.reason] < MOST_EXAMPLES else lost)
+                drops.add(lost.of(json.loads(row)) if drops.counts[lost.reason] < MOST_EXAMPLES else lost)
             else:
-                lines.write(row[:-1] + field + partner[1] + b"}\n")
+                lines.write(row[:-1] + field + partner + b"}\n")
                 rows += 1
     (size,) = (stamp[1] for stamp in storage.stamps([path]))
-    done = JoinedRange(index, path, size, rows, drops.counts)
+    done = JoinedRange(index, path, size, rows, Counts(dict(drops.counts), examples=drops.examples))
     write_record(job.folder, f"{index:05}", done)
     yield done
-
-
-def _partners(index: int, job: JoinJob) -> dict[str, tuple[float, bytes]]:
-    """The other side's rows of a range by key: the best of each, the first of those that are equally good."""
-    found: dict[str, tuple[float, bytes]] = {}
-    for key, row, best in _rows(job.others, index, job.ranges):
-        if key not in found or best > found[key][0]:
-            found[key] = best, row
-    return found
 
 
 def _rows(runs: Sequence[RunFile], index: int, ranges: int) -> Iterator[tuple[str, bytes, float]]:

@@ -1,7 +1,6 @@
 """Rows of files as runs sorted by the hash of their key, for `join`."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -11,20 +10,23 @@ import pyarrow as pa
 
 from gte_ray.data.hashing import digest, text_hashes
 from gte_ray.data.journal import read_records, write_record
-from gte_ray.data.sort import Counts
+from gte_ray.data.sort import Counts, with_end
 from gte_ray.data.sorted_run import RunFile, write_run
 from gte_ray.data.units import Unit, cut
 from gte_ray.readers.formats import read_items
-from gte_ray.readers.join import Row, keyed, number
-from gte_ray.readers.paths import template
+from gte_ray.readers.join import Row, keyed
 from gte_ray.readers.reading import Reading
-from gte_ray.readers.values import Dropped, Examples, keep_example
+from gte_ray.readers.values import Dropped, Drops
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import run_tasks
 from gte_ray.runtime.storage import FileStamp
 
 RUN_BYTES = 2**27
 """Bytes of rows that a task gathers before it sorts and writes them."""
+
+
+def unranked(row: Row) -> float:
+    return 0.0
 
 
 class Side(NamedTuple):
@@ -34,8 +36,8 @@ class Side(NamedTuple):
     """Whose pairs are (row, key)."""
     name: str = ""
     """The field that rows are to get, and must not have."""
-    best: str = ""
-    """Path of a number: of several rows with one key, that with the highest is taken."""
+    rank: Callable[[Row], float] = unranked
+    """Of several rows with one key, that with the highest is taken."""
 
 
 class ShuffleJob(NamedTuple):
@@ -54,22 +56,6 @@ class Shuffled:
     runs: tuple[RunFile, ...]
     rows: int
     counts: Counts
-
-
-class Drops:
-    """Rows that are not joined, counted by reason."""
-
-    def __init__(self) -> None:
-        self.dropped: Counter[str] = Counter()
-        self.examples: Examples = {}
-
-    def add(self, item: Dropped) -> None:
-        self.dropped[item.reason] += 1
-        keep_example(self.examples, item.reason, item.row)
-
-    @property
-    def counts(self) -> Counts:
-        return Counts(dropped=dict(self.dropped), examples=self.examples)
 
 
 def shuffle(
@@ -100,13 +86,13 @@ class _Rows:
     def __init__(self) -> None:
         self.keys: list[str] = []
         self.rows: list[bytes] = []
-        self.best: list[float] = []
+        self.ranks: list[float] = []
         self.size = 0
 
-    def add(self, key: str, row: bytes, best: float) -> None:
+    def add(self, key: str, row: bytes, rank: float) -> None:
         self.keys.append(key)
         self.rows.append(row)
-        self.best.append(best)
+        self.ranks.append(rank)
         self.size += len(row) + len(key)
 
     def write(self, path: str, ranges: int) -> RunFile:
@@ -114,28 +100,27 @@ class _Rows:
         columns = {
             "key": keys,
             "row": pa.array(self.rows, pa.large_binary()),
-            "best": pa.array(self.best, pa.float64()),
+            "rank": pa.array(self.ranks, pa.float64()),
         }
         hashes = text_hashes(keys)
         return write_run(path, columns, hashes, np.argsort(hashes, kind="stable"), ranges)
 
 
 def _shuffle_unit(job: ShuffleJob) -> Iterator[tuple[str, Shuffled]]:
-    best = template(job.side.best) if job.side.best else None
     drops, runs = Drops(), list[RunFile]()
     waiting, rows = _Rows(), 0
-    for item in _with_end(_read(job)):
+    for item in with_end(_read(job)):
         if isinstance(item, Dropped):
             drops.add(item)
         elif item is not None:
             key, row = item
-            waiting.add(key, _encoded(row), number(best(row)) if best else 0.0)
+            waiting.add(key, _encoded(row), job.side.rank(row))
             rows += 1
         if waiting.keys and (item is None or waiting.size > RUN_BYTES):
             path = storage.join(job.folder, f"{job.key}-{len(runs)}.run")
             runs.append(waiting.write(path, job.ranges))
             waiting = _Rows()
-    done = Shuffled(tuple(runs), rows, drops.counts)
+    done = Shuffled(tuple(runs), rows, Counts(dict(drops.counts), examples=drops.examples))
     write_record(job.folder, job.key, done)
     yield job.key, done
 
@@ -143,11 +128,6 @@ def _shuffle_unit(job: ShuffleJob) -> Iterator[tuple[str, Shuffled]]:
 def _read(job: ShuffleJob) -> Iterator[tuple[str, Row] | Dropped]:
     for piece in job.unit:
         yield from keyed(read_items(piece, job.side.reading), job.side.name, piece.uri)
-
-
-def _with_end(items: Iterator[Any]) -> Iterator[Any]:
-    yield from items
-    yield None
 
 
 def _encoded(row: dict[str, Any]) -> bytes:

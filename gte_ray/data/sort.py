@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from gte_ray.data.split import Split
 from gte_ray.data.units import Unit
 from gte_ray.errors import RunError
 from gte_ray.readers.reading import Reading
-from gte_ray.readers.spec import Chunk, read_pairs
+from gte_ray.readers.spec import read_pairs
 from gte_ray.readers.values import Examples, unite_examples
 from gte_ray.runtime import storage
 
@@ -26,6 +26,7 @@ HELD_OUT = ".held_out"
 """Ending of the files beside the runs, with the hashes of what may be held out: queries, then documents."""
 MOST_GROUPS = 1_000
 """Most sources that one is split into: each costs files of its own."""
+Item = TypeVar("Item")
 RUN_BYTES = 2**29
 """Bytes of text that a task gathers before it sorts and writes them: the larger, the fewer reads later."""
 
@@ -124,7 +125,7 @@ def sort_unit(job: SortJob) -> Iterator[Sorted]:
         for piece in job.unit
         for chunk in read_pairs(piece, job.reading)
     )
-    for chunk in _with_end(chunks):
+    for chunk in with_end(chunks):
         if chunk is not None:
             for name, total in counts.items():
                 total.update(getattr(chunk, name))
@@ -151,8 +152,9 @@ def sort_unit(job: SortJob) -> Iterator[Sorted]:
     yield Sorted(job.source, 0, done)
 
 
-def _with_end(chunks: Iterator[Chunk]) -> Iterator[Chunk | None]:
-    yield from chunks
+def with_end(items: Iterator[Item]) -> Iterator[Item | None]:
+    """The items, then None, for what is left to do after the last."""
+    yield from items
     yield None
 
 

@@ -47,7 +47,7 @@ class ModelCard:
     scores: Scores | None = None
     """None while the model is not scored yet."""
     steps: int = 0
-    """Steps after which the model was exported; 0 for all of them."""
+    """Steps after which the model was exported, if they were not all; otherwise 0."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _data(card: ModelCard) -> str:
 def _training(card: ModelCard) -> str:
     t, o = card.config.training, card.config.objective
     settings = {k: v for k, v in card.config.to_dict().items() if k != "run"}
-    done = f"{card.steps:,} of " if card.steps and card.steps < t.steps else ""
+    done = f"{card.steps:,} of " if card.steps else ""
     return without_password(
         f"## Training\n\n{done}{t.steps:,} steps of {t.global_batch:,} pairs, AdamW with a highest learning rate "
         f"of {t.learning_rate:g}, temperature {o.temperature:g}, mixing exponent {card.config.data.alpha:g}, "

@@ -79,8 +79,7 @@ def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, card: Model
 
 def _origin(card: ModelCard) -> str:
     """Identifies the run and its step: a model of fewer steps is another one."""
-    fewer = card.steps and card.steps < card.config.training.steps
-    return f"{card.fingerprint} after {card.steps} steps" if fewer else card.fingerprint
+    return f"{card.fingerprint} after {card.steps} steps" if card.steps else card.fingerprint
 
 
 def write_card(encoder: Encoder, tokenizer: TextTokenizer, folder: str, card: ModelCard) -> None:

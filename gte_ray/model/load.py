@@ -72,8 +72,9 @@ class TextModel:
 def load_model(name: str, device: str = "cpu", half: bool = False, max_length: int = 0) -> TextModel:
     """Load a model from a folder, a folder at a URI, or a Hugging Face id.
 
-    `half` computes in fp16. Texts are cut at `max_length` tokens, or where the folder says if it is 0. Raises RunError with a one-sentence message if loading fails. A setting in the
-    folder that is not supported is such a failure, and the message names it.
+    `half` computes in fp16. Texts are cut at `max_length` tokens, or where the folder says if it is 0. Raises
+    RunError with a one-sentence message if loading fails. A setting in the folder that is not supported is such
+    a failure, and the message names it.
     """
     with model_folder(name) as folder:
         settings = read_settings(folder, name)

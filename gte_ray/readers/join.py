@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.paths import ROW, template
@@ -11,6 +11,8 @@ from gte_ray.readers.reading import Reading
 from gte_ray.readers.values import NOT_A_PAIR, Dropped, Item, Unused
 
 Row = dict[str, Any]
+AnyRow = TypeVar("AnyRow")
+"""A row, or its text."""
 
 SHAPES = ("query", "document", "negatives", "split_by")
 """Settings that shape pairs, which the rows of a join do not become."""
@@ -53,6 +55,16 @@ class Join:
         """A `Reading` of the source's files, which `reading` reads, whose pairs are (row, key)."""
         return replace(reading, query=ROW, document=self.on, negatives="", split_by="", where=where)
 
+    def rank(self, row: Row) -> float:
+        """What one of the other rows is worth among those of its key; less than all numbers if it has none."""
+        if not self.best:
+            return 0.0
+        try:
+            found = float(template(self.best)(row))
+        except (TypeError, ValueError):
+            return -math.inf
+        return -math.inf if math.isnan(found) else found
+
     @property
     def identity(self) -> dict[str, Any]:
         """All that decides what is joined."""
@@ -85,13 +97,13 @@ def without(name: str) -> Dropped:
     return Dropped(f"without {name}")
 
 
-def number(value: Any) -> float:
-    """What a number or its text is worth among others; less than all numbers for anything else."""
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        return -math.inf
-    return -math.inf if math.isnan(found) else found
+def best_rows(rows: Iterable[tuple[str, AnyRow, float]]) -> dict[str, AnyRow]:
+    """Of (key, row, rank) the row of the highest rank for each key, the first of those that are equal."""
+    found: dict[str, tuple[float, AnyRow]] = {}
+    for key, row, rank in rows:
+        if key not in found or rank > found[key][0]:
+            found[key] = rank, row
+    return {key: row for key, (_, row) in found.items()}
 
 
 def _key(value: Any) -> str:

@@ -14,7 +14,7 @@ from gte_ray.readers.formats import SUFFIXES, Piece, kind_of, read_items
 from gte_ray.readers.join import Join
 from gte_ray.readers.paths import template
 from gte_ray.readers.reading import Reading
-from gte_ray.readers.values import Dropped, Examples, Item, Unused, checked, keep_example, reason_to_drop
+from gte_ray.readers.values import Dropped, Drops, Examples, Item, Unused, checked, reason_to_drop
 from gte_ray.runtime import storage
 from gte_ray.runtime.storage import FileStamp
 
@@ -88,6 +88,12 @@ class SourceSpec:
         found = self.reading.condition()
         own = found and not {join.name for join in self.joins} & {path.column for path in found.paths}
         return self.reading.where if own else ""
+
+    @property
+    def key_readings(self) -> list[Reading]:
+        """How this side's rows are read for each join, if there is one: from the files, then as joined rows."""
+        later = [join.these_rows(self.joined_reading, "") for join in self.joins[1:]]
+        return [self.joins[0].these_rows(self.reading, self.where_of_rows), *later]
 
     @property
     def joined_reading(self) -> Reading:
@@ -199,11 +205,10 @@ def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
     documents: list[str] = []
     negatives: list[list[str]] = []
     groups: list[str] = []
-    dropped: Counter[str] = Counter()
+    drops = Drops()
     unused: Counter[str] = Counter()
     lost: Counter[str] = Counter()
     layouts: set[str] = set()
-    examples: Examples = {}
     size = 0
     for item in items:
         if isinstance(item, Unused):
@@ -211,8 +216,7 @@ def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
             continue
         item = checked(item)
         if isinstance(item, Dropped):
-            dropped[item.reason] += 1
-            keep_example(examples, item.reason, item.row)
+            drops.add(item)
             continue
         query, document, candidates, layout, group = item
         queries.append(query)
@@ -228,7 +232,9 @@ def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
     table = _table(queries, documents, negatives)
     if any(groups):
         table = table.append_column("group", pa.array(groups, pa.string()))
-    chunk = Chunk(table, dict(dropped), "; ".join(sorted(layouts)), dict(unused), dict(lost), examples)
+    chunk = Chunk(
+        table, dict(drops.counts), "; ".join(sorted(layouts)), dict(unused), dict(lost), drops.examples
+    )
     return chunk, size > CHUNK_CHARACTERS
 
 

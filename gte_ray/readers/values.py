@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -118,6 +119,18 @@ def keep_example(examples: Examples, reason: str, row: Any) -> None:
         kept.append(
             ascii(text[:EXAMPLE_CHARACTERS])[1:-1] if not text.isprintable() else text[:EXAMPLE_CHARACTERS]
         )
+
+
+class Drops:
+    """Rows that are left out: their number and the first of them, by reason."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.examples: Examples = {}
+
+    def add(self, item: Dropped) -> None:
+        self.counts[item.reason] += 1
+        keep_example(self.examples, item.reason, item.row)
 
 
 def unite_examples(examples: Examples, more: Examples) -> None:

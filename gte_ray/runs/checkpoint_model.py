@@ -43,15 +43,16 @@ def export_checkpoint(run_folder: str, steps: int, to: str) -> CheckpointModel:
         )
     run = plan_run(from_dict(storage.read_json(record)["config"]))
     folder = storage.absolute(to) if to else storage.join(run_folder, f"model-{steps}")
-    card = replace(card_of(run), steps=steps)
+    all_steps, tokenizer = run.config.training.steps, resolve_tokenizer(run)
+    card = replace(card_of(run), steps=steps if steps < all_steps else 0)
     try:
-        export_weights(card, resolve_tokenizer(run), checkpoints[steps], folder)
+        export_weights(card, tokenizer, checkpoints[steps], folder)
     except FileNotFoundError as error:
         kept = run.config.run.checkpoints_kept
         raise RunError(
             f"{checkpoints[steps].path}: was deleted meanwhile; the run keeps its last {kept} checkpoints, so try again"
         ) from error
-    return CheckpointModel(folder, steps, run.config.training.steps)
+    return CheckpointModel(folder, steps, all_steps)
 
 
 def _checkpoints(run_folder: str) -> dict[int, ray.train.Checkpoint]:

@@ -6,6 +6,7 @@ import re
 import time
 import urllib.error
 import urllib.request
+from email.message import Message
 from email.utils import parsedate_to_datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -75,17 +76,11 @@ class Http(fs.FileSystemHandler):
 
 def look_at(url: str) -> Remote:
     """What the server says of a file. Raises FileNotFoundError if there is none, OSError if it does not serve ranges."""
-    try:
-        with _request(url, {"Range": "bytes=0-0"}) as answer:
-            status, headers = answer.status, answer.headers
-    except _Refused as error:
-        if error.code != 416:  # of an empty file no range can be had
-            raise
-        status, headers = 206, error.headers
-    found = re.search(r"/(\d+)$", headers.get("Content-Range", ""))
-    if status != 206 or not found:
+    answer = _ask(url, {"Range": "bytes=0-0"})
+    found = re.search(r"/(\d+)$", answer.headers.get("Content-Range", ""))
+    if answer.status == 200 or not found:
         raise OSError(f"{url}: the server sends no ranges of files; download the file and name it")
-    modified, tag = headers.get("Last-Modified"), headers.get("ETag", "")
+    modified, tag = answer.headers.get("Last-Modified"), answer.headers.get("ETag", "")
     mtime_ns = int(parsedate_to_datetime(modified).timestamp() * 1e9) if modified else 0
     if not modified and tag:
         mtime_ns = int.from_bytes(blake2b(tag.encode(), digest_size=7).digest())
@@ -134,55 +129,45 @@ def _range(url: str, remote: Remote, first: int, stop: int) -> bytes:
     headers = {"Range": f"bytes={first}-{stop - 1}"}
     if remote.tag.startswith('"'):
         headers["If-Range"] = remote.tag
-    for last_attempt in _attempts():
-        try:
-            with _request(url, headers) as answer:
-                if answer.status != 206 or not answer.headers.get("Content-Range", "").endswith(
-                    f"/{remote.size}"
-                ):
-                    raise OSError(f"{url}: the file changed while it was read")
-                content = answer.read()
-            if len(content) == stop - first:
-                return content
-        except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
-            if last_attempt:
-                raise OSError(f"{url}: the connection broke ({type(error).__name__})") from error
-    raise OSError(f"{url}: the server sends too few bytes of a range")
+    answer = _ask(url, headers)
+    if answer.status != 206 or not answer.headers.get("Content-Range", "").endswith(f"/{remote.size}"):
+        raise OSError(f"{url}: the file changed while it was read")
+    if len(answer.content) != stop - first:
+        raise OSError(
+            f"{url}: the server sends {len(answer.content):,} of the {stop - first:,} bytes of a range"
+        )
+    return answer.content
 
 
-class _Refused(OSError):
-    """An answer that another attempt would not change."""
+class _Answer(NamedTuple):
+    status: int
+    headers: Message
+    content: bytes
+    """Of an answer with a range; empty of one with the whole file."""
 
-    def __init__(self, url: str, error: urllib.error.HTTPError):
-        super().__init__(f"{url}: the server answers {error.code} {error.reason}")
-        self.code, self.headers = error.code, error.headers
 
-
-def _request(url: str, headers: dict[str, str]) -> Any:
+def _ask(url: str, headers: dict[str, str]) -> _Answer:
+    """The answer to a request for a range, which is tried again where that may help. Raises OSError."""
     request = urllib.request.Request(
         url, headers={"User-Agent": "gte_ray", "Accept-Encoding": "identity", **headers}
     )
-    for last_attempt in _attempts():
+    for attempt in range(1, ATTEMPTS + 1):
         try:
-            return urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+                return _Answer(answer.status, answer.headers, answer.read() if answer.status == 206 else b"")
         except urllib.error.HTTPError as error:
+            if error.code == 416:  # of an empty file no range can be had
+                return _Answer(416, error.headers, b"")
             if error.code in (404, 410):
                 raise FileNotFoundError(f"{url}: there is no such file") from error
-            if error.code not in AGAIN or last_attempt:
-                raise _Refused(url, error) from error
-        except (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTTPException) as error:
-            if last_attempt:
+            if error.code not in AGAIN or attempt == ATTEMPTS:
+                raise OSError(f"{url}: the server answers {error.code} {error.reason}") from error
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            if attempt == ATTEMPTS:
                 reason = getattr(error, "reason", None) or type(error).__name__
-                raise OSError(f"{url}: cannot be reached ({reason})") from error
+                raise OSError(f"{url}: cannot be reached, or the connection broke ({reason})") from error
+        time.sleep(FIRST_WAIT * 2 ** (attempt - 1))
     raise AssertionError("the last attempt returns or raises")
-
-
-def _attempts() -> Any:
-    """Whether an attempt is the last; waits before each but the first."""
-    for number in range(ATTEMPTS):
-        if number:
-            time.sleep(FIRST_WAIT * 2 ** (number - 1))
-        yield number == ATTEMPTS - 1
 
 
 def _info(url: str) -> fs.FileInfo:

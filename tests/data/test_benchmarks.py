@@ -29,9 +29,9 @@ def words_of(text: str) -> list[str]:
 
 
 def found(texts: list[str], known: list[str]) -> list[bool]:
-    hashes = benchmarks._hashes([(text, None) for text in known])
+    hashes = benchmarks._hashes([(text, "") for text in known])
     sets = Known(HashSet(hashes.texts), HashSet(hashes.runs))
-    return benchmarks._found(pa.chunked_array([pa.array(texts, pa.large_string())]), sets).tolist()
+    return benchmarks._found(pa.array(texts, pa.large_string()), sets).tolist()
 
 
 WORD = st.sampled_from(["a", "b", "C", "é", "12"])
@@ -157,6 +157,17 @@ def test_a_source_of_which_nothing_is_left_is_told_and_most_may_be_in_a_benchmar
         ({"queries.jsonl": '{"query": "a"}'}, "", "there is no column 'text'; there are 'query'"),
         ({"queries.jsonl": '{"text": ""}'}, "", "there is no text in a column 'text'"),
         ({"queries.jsonl": ""}, "", "there is no text in a column 'text'"),
+        (
+            {"queries.jsonl": '{"text": "a"}\n[not json'},
+            "",
+            "a row of the benchmark cannot be read \\(not json\\)",
+        ),
+        (
+            {"queries.jsonl": '{"text": "a"}\n{"text": 7}'},
+            "",
+            "a text of the benchmark is none \\(not text\\)",
+        ),
+        ({"queries.jsonl": '{"text": "\\ud800"}'}, "", "a text of the benchmark is none"),
     ],
 )
 def test_benchmarks_that_cannot_be_read_are_told(tmp_path, content, path, message):
