@@ -127,7 +127,7 @@ def check_fit(name: str, backbone: Any, vocab_size: int, max_length: int) -> Non
         raise RunError(f"max_length is {max_length}, but the model {name!r} has {most} positions for tokens")
     try:
         embedded = len(backbone.get_input_embeddings().weight)
-    except NotImplementedError as error:  # raised by transformers for a backbone without such a table
+    except NotImplementedError as error:  # what transformers raises for a backbone of sounds or images
         raise RunError(f"{name}: {backbone.config.model_type} has no table of tokens") from error
     if vocab_size > embedded:
         raise RunError(

@@ -58,6 +58,19 @@ def test_what_is_found_is_what_a_plain_search_finds(texts, known):
             assert not is_found
 
 
+def test_each_long_run_of_a_text_is_found_wherever_it_begins_and_no_short_one():
+    words = [f"word{number}" for number in range(90)]
+
+    def of_length(length: int) -> list[bool]:
+        slices = [words[start : start + length] for start in range(len(words) - length + 1)]
+        return found([f"before {' '.join(part)} behind" for part in slices], [" ".join(words)])
+
+    assert all(of_length(2 * WORDS - 1))
+    assert not any(of_length(WORDS - 1))
+    # Those of 13 words that begin at every thirteenth word are kept.
+    assert [start for start, is_found in enumerate(of_length(WORDS)) if is_found] == list(range(0, 78, WORDS))
+
+
 @pytest.mark.parametrize(
     ("text", "is_found"),
     [

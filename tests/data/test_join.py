@@ -11,7 +11,7 @@ from gte_ray.data import join as joining
 from gte_ray.data import shuffle as shuffling
 from gte_ray.data.prepare_store import prepare
 from gte_ray.errors import RunError
-from gte_ray.readers.join import Join
+from gte_ray.readers.join import Join, best_rows
 from gte_ray.readers.reading import Reading
 from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime.pool import run_tasks
@@ -209,6 +209,11 @@ def test_keys_are_texts_and_whole_numbers_of_pandas_are_whole(tmp_path):
     store = prepare(str(tmp_path / "store"), [source])
     assert all_pairs(store) == {("query 0", "seven"), ("query 1", "agent")}
     assert store.source("a").dropped == {"without found": 2}
+
+
+def test_of_equally_good_partners_the_first_is_taken():
+    rows = [("a", "first", 2.0), ("b", "other", 0.0), ("a", "later", 2.0), ("a", "lower", 1.0)]
+    assert best_rows(rows) == {"a": "first", "b": "other"}
 
 
 def test_a_list_of_keys_is_a_row_for_each(tmp_path):

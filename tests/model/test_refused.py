@@ -7,10 +7,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
+from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from gte_ray.config import ModelConfig
 from gte_ray.errors import RunError
-from gte_ray.model.load import check_base, check_model, load_model
+from gte_ray.model.load import check_base, check_fit, check_model, load_model
 from tests.model.folders import POOLING, PROMPTS, TRANSFORMER, assert_same, bare_folder, edit, refusal
 
 REFUSED = [
@@ -86,3 +87,13 @@ def test_a_folder_that_is_not_there():
         load_model("somebody/no-such-model")
     with pytest.raises(RunError, match="runs/nosuch/model: no such folder here"):
         check_base(ModelConfig("runs/nosuch/model"), 16)
+
+
+def test_a_backbone_that_reads_no_tokens_is_refused():
+    """Of sounds: transformers raises NotImplementedError where it is asked for the table."""
+    narrow = {"conv_dim": (8,), "conv_stride": (5,), "conv_kernel": (10,), "num_feat_extract_layers": 1}
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    positions = {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    backbone = Wav2Vec2Model(Wav2Vec2Config(**narrow, **shape, **positions))
+    with pytest.raises(RunError, match=r"^some: wav2vec2 has no table of tokens$"):
+        check_fit("some", backbone, vocab_size=10, max_length=5)
