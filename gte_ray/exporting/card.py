@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from gte_ray.config import Config, Pooling
 from gte_ray.evaluation.heldout import SourceScores, mean_scores
 from gte_ray.evaluation.scores import Scores
+from gte_ray.pretrained.modules import IDENTITY
 from gte_ray.pretrained.prompts import Prompts
 from gte_ray.report.markdown import code, code_block, escaped, markdown_table
 from gte_ray.runtime.uri import without_password
@@ -62,6 +63,8 @@ class Exported:
     """Whether that class makes a pooler unless it is told not to: the folder has none."""
     pooling: Pooling
     prompts: Prompts
+    dense: tuple[tuple[str, str], ...] = ()
+    """Subfolders of linear layers after pooling, and their activations' classes."""
 
 
 METRICS = {
@@ -140,6 +143,14 @@ def _usage(exported: Exported) -> str:
     without = ", add_pooling_layer=False" if exported.pooler else ""
     sides = ("_query", "_document") if exported.prompts else ("", "")
     texts = [exported.prompts.query + QUERY, exported.prompts.document + DOCUMENT]
+    pooled = POOLING[exported.pooling][1]
+    dense, loading = "", ""
+    if exported.dense:
+        dense, pooled, loading = (
+            _dense(exported, pooled),
+            "vectors",
+            "from safetensors.torch import load_file\n",
+        )
     return f"""## Use
 
 With sentence-transformers, where `folder` is the folder of this file:
@@ -157,7 +168,7 @@ With transformers alone:
 
 ```python
 import torch
-from transformers import {", ".join(sorted((exported.loader, "AutoTokenizer")))}
+{loading}from transformers import {", ".join(sorted((exported.loader, "AutoTokenizer")))}
 
 tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
 model = {exported.loader}.from_pretrained(folder{without}).eval()
@@ -166,9 +177,22 @@ inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
 with torch.no_grad():
     hidden = model(**inputs).last_hidden_state
 mask = inputs["attention_mask"].unsqueeze(-1)
-embeddings = torch.nn.functional.normalize({POOLING[exported.pooling][1]}, dim=-1)
+{dense}embeddings = torch.nn.functional.normalize({pooled}, dim=-1)
 print(embeddings[0] @ embeddings[1])
 ```"""
+
+
+def _dense(exported: Exported, pooled: str) -> str:
+    """Code that takes `pooled` through the linear layers, to `vectors`."""
+    lines = [f"vectors = {pooled}\n"]
+    for path, activation in exported.dense:
+        linear = 'torch.nn.functional.linear(vectors, layer["linear.weight"], layer.get("linear.bias"))'
+        called = linear if activation == IDENTITY else f"torch.nn.{activation.rsplit('.', 1)[-1]}()({linear})"
+        lines += [
+            f'layer = load_file(f"{{folder}}/{path}/model.safetensors")\n',
+            f"vectors = {called}\n",
+        ]
+    return "".join(lines)
 
 
 def _scores(scores: Scores) -> str:

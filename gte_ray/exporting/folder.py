@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from transformers.utils import logging as transformers_logging
 
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
 from gte_ray.exporting.card import CardSource, Exported, ModelCard, render
 from gte_ray.model.abilities import abilities
+from gte_ray.model.dense import WEIGHTS as DENSE_FILES
+from gte_ray.model.dense import Dense
 from gte_ray.model.encoder import Encoder
 from gte_ray.pretrained.identity import ORIGIN_FILE, origin_record
 from gte_ray.runtime import storage
@@ -51,7 +54,8 @@ def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, card: Model
     _save_weights(backbone, folder)
     tokenizer.save(str(folder))
     _set_length(folder, max_length)
-    _write_json(folder / "modules.json", [_module(i, name) for i, name in enumerate(_MODULES)])
+    names = ["Transformer", "Pooling", *("Dense" for _ in encoder.dense), "Normalize"]
+    _write_json(folder / "modules.json", [_module(i, name) for i, name in enumerate(names)])
     _write_json(
         folder / "sentence_bert_config.json",
         {"max_seq_length": max_length, "do_lower_case": False}
@@ -61,7 +65,7 @@ def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, card: Model
     _write_json(
         folder / "1_Pooling" / "config.json",
         {
-            "word_embedding_dimension": encoder.dimensions,
+            "word_embedding_dimension": backbone.config.hidden_size,
             "pooling_mode_cls_token": encoder.pooling == "cls",
             "pooling_mode_mean_tokens": encoder.pooling == "mean",
             "pooling_mode_max_tokens": False,
@@ -69,6 +73,8 @@ def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, card: Model
             **({"pooling_mode_lasttoken": True} if encoder.pooling == "last" else {}),
         },
     )
+    for index, layer in enumerate(encoder.dense, 2):
+        _write_dense(layer, folder / f"{index}_Dense")
     _write_json(
         folder / "config_sentence_transformers.json",
         {"similarity_fn_name": "cosine"} | tokenizer.prompts.to_folder(),
@@ -86,7 +92,12 @@ def write_card(encoder: Encoder, tokenizer: TextTokenizer, folder: str, card: Mo
     """Writes the card of the model in `folder` (a path or URI), whole or not at all."""
     backbone = encoder.backbone
     exported = Exported(
-        encoder.dimensions, _loader(backbone), _has_pooler(encoder), encoder.pooling, tokenizer.prompts
+        encoder.dimensions,
+        _loader(backbone),
+        _has_pooler(encoder),
+        encoder.pooling,
+        tokenizer.prompts,
+        tuple((f"{index}_Dense", layer.activation_name) for index, layer in enumerate(encoder.dense, 2)),
     )
     storage.write_bytes(storage.join(folder, CARD_FILE), render(card, exported).encode())
 
@@ -101,7 +112,14 @@ def _has_pooler(encoder: Encoder) -> bool:
     return "add_pooling_layer" in inspect.signature(type(encoder.backbone)).parameters
 
 
-_MODULES = ("Transformer", "Pooling", "Normalize")
+def _write_dense(layer: Dense, folder: Path) -> None:
+    folder.mkdir()
+    settings: dict[str, Any] = {"in_features": layer.in_features, "out_features": layer.out_features}
+    settings |= {"bias": layer.linear.bias is not None, "activation_function": layer.activation_name}
+    _write_json(folder / "config.json", settings)
+    weights = layer.linear.state_dict(prefix="linear.")
+    save_file({name: w.to("cpu", torch.float32) for name, w in weights.items()}, folder / DENSE_FILES[0])
+    shutil.copymode(folder / "config.json", folder / DENSE_FILES[0])
 
 
 def _module(index: int, name: str) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """Texts to embeddings: a transformers backbone, pooling over real tokens, L2 normalisation (eqs. 1, 2, 7).
 
+Models from elsewhere may have linear layers between pooling and normalisation.
+
 Legend: n texts, L tokens of the longest text, T tokens of all texts, D dimensions.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from gte_ray.data.batch import TokenLists
 from gte_ray.model.abilities import abilities
 from gte_ray.model.attention import PACKED, packed_layout
 from gte_ray.model.backbone import attention
+from gte_ray.model.dense import Dense, truncation
 from gte_ray.model.dropout import attention_dropout
 from gte_ray.model.microbatch import MicroBatch, micro_batches
 from gte_ray.model.pooling import pool_packed, pool_padded
@@ -28,9 +32,17 @@ class Encoder(nn.Module):
     which changes no cosine.
     """
 
-    def __init__(self, backbone: Any, pad_id: int, packed: bool, pooling: Pooling = "mean"):
+    def __init__(
+        self,
+        backbone: Any,
+        pad_id: int,
+        packed: bool,
+        pooling: Pooling = "mean",
+        dense: Iterable[Dense] = (),
+    ):
         super().__init__()
         self.backbone: Any = backbone
+        self.dense: Any = nn.ModuleList(dense)  # Any: of its `Dense`s
         self.pad_id = pad_id
         self.abilities = abilities(backbone.config.model_type)
         self.pooling: Pooling = pooling
@@ -55,7 +67,15 @@ class Encoder(nn.Module):
     @property
     def dimensions(self) -> int:
         """D."""
-        return self.backbone.config.hidden_size
+        widths = [layer.out_features for layer in self.dense]
+        return widths[-1] if widths else self.backbone.config.hidden_size
+
+    def truncate(self, dimensions: int) -> None:
+        """Keep the first `dimensions` of each vector alone. ValueError for more than there are."""
+        if dimensions > self.dimensions:
+            raise ValueError(f"{dimensions} of {self.dimensions} dimensions")
+        if dimensions < self.dimensions:
+            self.dense.append(truncation(self.dimensions, dimensions).to(self.device))
 
     @property
     def device(self) -> torch.device:
@@ -66,8 +86,10 @@ class Encoder(nn.Module):
 
         Rows have length 1 if `normalize` is set.
         """
-        pooled_nD = self._pool_packed(batch) if self.packed else self._pool_padded(batch)
-        return F.normalize(pooled_nD, dim=-1) if self.normalize else pooled_nD
+        vectors_nD = self._pool_packed(batch) if self.packed else self._pool_padded(batch)
+        for layer in self.dense:
+            vectors_nD = layer(vectors_nD)
+        return F.normalize(vectors_nD, dim=-1) if self.normalize else vectors_nD
 
     def _pool_packed(self, batch: MicroBatch) -> Tensor:
         layout = packed_layout(batch.lengths, self.device, self.abilities.causal)

@@ -1,6 +1,6 @@
 """Load any embedding model, to map texts to vectors: ours, sentence-transformers', or bare transformers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from gte_ray.config import ModelConfig, Pooling
+from gte_ray.config import ModelConfig, Pooling, check_dimensions
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
 from gte_ray.model.abilities import abilities
 from gte_ray.model.backbone import counts_from_the_left, load_backbone, positions, scratch
+from gte_ray.model.dense import Dense, load_dense
 from gte_ray.model.dropout import Dropout
 from gte_ray.model.encoder import Encoder
 from gte_ray.pretrained.files import model_folder
@@ -69,17 +70,21 @@ class TextModel:
         return _unit(self.embed(texts, budget_tokens, self.prompts.document))
 
 
-def load_model(name: str, device: str = "cpu", half: bool = False, max_length: int = 0) -> TextModel:
+def load_model(
+    name: str, device: str = "cpu", half: bool = False, max_length: int = 0, dimensions: int = 0
+) -> TextModel:
     """Load a model from a folder, a folder at a URI, or a Hugging Face id.
 
-    `half` computes in fp16. Texts are cut at `max_length` tokens, or where the folder says if it is 0. Raises
-    RunError with a one-sentence message if loading fails. A setting in the folder that is not supported is such
+    `half` computes in fp16. Texts are cut at `max_length` tokens, or where the folder says if it is 0. Vectors have
+    their first `dimensions`, or all if it is 0. Raises RunError with a one-sentence message if loading fails. A setting in the folder that is not supported is such
     a failure, and the message names it.
     """
     with model_folder(name) as folder:
         settings = read_settings(folder, name)
         tokenizer = load_tokenizer(name)
         backbone = load_backbone(folder / settings.transformer, name)
+        dense = load_dense(folder, settings.dense, backbone.config.hidden_size, name)
+        encoder = wrap(backbone, tokenizer.pad_id, settings.pooling, dense)
         longest, notes = _longest(folder / settings.transformer, settings, backbone, name)
     if counts_from_the_left(backbone) and tokenizer.pads_left:
         notes += (
@@ -87,7 +92,11 @@ def load_model(name: str, device: str = "cpu", half: bool = False, max_length: i
         )
     max_length = max_length or longest
     check_fit(name, backbone, tokenizer.largest_id + 1, max_length)
-    encoder = wrap(backbone, tokenizer.pad_id, settings.pooling)
+    if dimensions > encoder.dimensions:
+        raise RunError(
+            f"{name}: has vectors of {encoder.dimensions} dimensions; allowed are as many, not {dimensions}"
+        )
+    encoder.truncate(dimensions or encoder.dimensions)
     encoder.normalize = settings.normalize
     _check_texts(encoder, tokenizer, max_length, name)
     encoder = encoder.to(device, torch.float16 if half else None).eval()
@@ -103,6 +112,7 @@ def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, max_length:
     `max_length`.
     """
     pooling: Pooling = "mean"
+    dense: list[Dense] = []
     if config.base == "scratch":
         backbone = scratch(config, vocab_size, pad_id, max_length, seed)
     else:
@@ -110,14 +120,15 @@ def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, max_length:
             settings = read_settings(folder, config.base)
             dropout = Dropout(config.hidden_dropout, config.attention_dropout)
             backbone = load_backbone(folder / settings.transformer, config.base, dropout)
+            dense = [*load_dense(folder, settings.dense, backbone.config.hidden_size, config.base)]
         check_fit(config.base, backbone, vocab_size, max_length)
         pooling = settings.pooling
-    return wrap(backbone, pad_id, pooling if config.pooling == "base" else config.pooling)
+    return wrap(backbone, pad_id, pooling if config.pooling == "base" else config.pooling, dense)
 
 
-def wrap(backbone: Any, pad_id: int, pooling: Pooling) -> Encoder:
+def wrap(backbone: Any, pad_id: int, pooling: Pooling, dense: Iterable[Dense] = ()) -> Encoder:
     """Wrap a backbone in an encoder, packed if the backbone supports it."""
-    return Encoder(backbone, pad_id, abilities(backbone.config.model_type).packed, pooling)
+    return Encoder(backbone, pad_id, abilities(backbone.config.model_type).packed, pooling, dense)
 
 
 def check_fit(name: str, backbone: Any, vocab_size: int, max_length: int) -> None:
@@ -136,18 +147,19 @@ def check_fit(name: str, backbone: Any, vocab_size: int, max_length: int) -> Non
         )
 
 
-def check_model(name: str, max_length: int = 0) -> tuple[str, ...]:
+def check_model(name: str, max_length: int = 0, dimensions: int = 0) -> tuple[str, ...]:
     """Load the model once and return its notes, so that errors are reported before any work.
 
     Reads all weights: nothing less shows that they are complete.
     """
-    return load_model(name, max_length=max_length).notes
+    return load_model(name, max_length=max_length, dimensions=dimensions).notes
 
 
-def check_base(config: ModelConfig, max_length: int) -> None:
+def check_base(config: ModelConfig, max_length: int, dimensions: Sequence[int] = ()) -> None:
     """Raise RunError if training cannot start from the base model with texts of up to `max_length` tokens.
 
-    Reads all weights, as `check_model` does.
+    Also if it cannot have `dimensions`, the numbers of first dimensions that are trained. Reads all weights, as
+    `check_model` does.
     """
     with model_folder(config.base, weights=False):  # for the error message if there is no model
         tokenizer = load_tokenizer(config.base)
@@ -158,6 +170,7 @@ def check_base(config: ModelConfig, max_length: int) -> None:
             f"{config.base}: its tokenizer puts no special token at the end of a text, so that pooling by the last "
             "token would take any word of it; allowed are --pooling mean and cls"
         )
+    check_dimensions(dimensions, encoder.dimensions)
 
 
 def _check_texts(encoder: Encoder, tokenizer: TextTokenizer, max_length: int, name: str) -> None:

@@ -9,6 +9,9 @@ so the positive is counted twice, as printed. Hard negatives are additional docu
 queries, and for all documents except the positive they belong to. `directions` selects from the four sums.
 `reference.py` computes the same loss in a few lines.
 
+Matryoshka (2205.13147) adds the same loss over the first k of the D dimensions, for several k, each times its
+weight. Vectors are gathered once and cut here; what is masked is decided on whole vectors, for all k alike.
+
 Memory is O(N D + tile). Rows are processed a tile at a time. A tile has all columns, so its log-sum-exps are
 final and its part of the gradient is computed right away, in the forward pass. Storing the log-sum-exps and
 recomputing tiles in the backward pass would take the same memory and four matrix products instead of three.
@@ -50,10 +53,14 @@ class JointLoss:
     """Which candidates to mask, besides a pair's own texts."""
     margin: float = 0.0
     """Candidates whose similarity is above the positive's by more are masked, too; 0 for none."""
+    levels: Sequence[tuple[int, float]] = ()
+    """Numbers of dimensions k and their weights, with D first; empty for the whole vectors alone."""
 
     def __call__(self, contrast: Contrast) -> Loss:
         candidates = contrast.candidates
         documents = candidates.all_documents
+        whole = (contrast.queries, contrast.documents, candidates.queries, documents)
+        levels = self.levels or ((whole[0].shape[1], 1.0),)
         settings = _Settings(
             contrast.offset,
             self.temperature,
@@ -62,10 +69,10 @@ class JointLoss:
             candidates.negative_owners,
             tuple(mask(contrast) for mask in self.masks),
             self.margin,
+            tuple(weight for _, weight in levels),
         )
-        total, correct, masked = _JointLoss.apply(
-            contrast.queries, contrast.documents, candidates.queries, documents, settings
-        )
+        vectors = [_prefix(x, dimensions) for dimensions, _ in levels for x in whole]
+        total, correct, masked = _JointLoss.apply(settings, *vectors)
         n_global = len(candidates.queries)
         negatives = n_global * max(len(documents) - 1, 1)
         return Loss(total / n_global, correct / n_global, masked / negatives)
@@ -79,39 +86,65 @@ class _Settings(NamedTuple):
     owners: Tensor | None
     masks: tuple[TileMask, ...]
     margin: float
+    weights: tuple[float, ...]
+    """Of the levels."""
+
+
+def _prefix(vectors: Tensor, dimensions: int) -> Tensor:
+    """Return the first dimensions of unit vectors as unit vectors."""
+    whole = dimensions == vectors.shape[1]
+    return vectors if whole else torch.nn.functional.normalize(vectors[:, :dimensions], dim=-1)
 
 
 class _JointLoss(torch.autograd.Function):
-    """Sum of the losses of local pairs; the forward pass also computes its gradient (see above)."""
+    """Weighted sum of the losses of local pairs; the forward pass also computes its gradient (see above).
+
+    Four inputs for each level: local queries and documents, then those of all ranks.
+    """
 
     @staticmethod
-    def forward(ctx, queries, documents, all_queries, all_documents, settings):
-        inputs = (queries, documents, all_queries, all_documents)
-        widest = torch.promote_types(queries.dtype, torch.float32)
-        q, d, all_q, all_d = (x.to(widest) for x in inputs)
+    def forward(ctx, settings, *inputs):
+        widest = torch.promote_types(inputs[0].dtype, torch.float32)
+        levels = _in_fours([x.to(widest) for x in inputs])
         needs_gradient = any(ctx.needs_input_grad)
-        gradients = tuple(torch.zeros_like(x) for x in (q, d, all_q, all_d)) if needs_gradient else None
-        total, correct, masked = (q.new_zeros(()) for _ in range(3))
-        for start in range(0, len(q), settings.tile):
-            rows = slice(start, start + settings.tile)
-            tile = Tile((q[rows], d[rows]), (all_q, all_d), settings, start)
+        gradients = [[torch.zeros_like(x) for x in level] for level in levels] if needs_gradient else []
+        total, correct, masked = (levels[0][0].new_zeros(()) for _ in range(3))
+        for start in range(0, len(inputs[0]), settings.tile):
+            tile = _tile(levels[0], settings, start)
             tile.leave_out_own(settings.owners)
             masked += tile.leave_out(settings.masks)
             correct += tile.ranked_first()  # of all that may be negatives, above the margin or not
             if settings.margin:
                 masked += tile.leave_out_above(settings.margin)
-            total += tile.losses()
-            if gradients is not None:
-                tile.add_gradients(tuple(g[rows] for g in gradients[:2]), gradients[2:])
-        if gradients is not None:
-            ctx.save_for_backward(*(g.to(x.dtype) for g, x in zip(gradients, inputs, strict=True)))
+            left_out = tile.left_out() if len(levels) > 1 else {}
+            for k, weight in enumerate(settings.weights):
+                if k:
+                    tile = _tile(levels[k], settings, start)
+                    tile.leave_out_same(left_out)
+                total += weight * tile.losses()
+                if gradients:
+                    rows = slice(start, start + settings.tile)
+                    tile.add_gradients(weight, tuple(g[rows] for g in gradients[k][:2]), gradients[k][2:])
+        if gradients:
+            flat = [g for level in gradients for g in level]
+            ctx.save_for_backward(*(g.to(x.dtype) for g, x in zip(flat, inputs, strict=True)))
         ctx.mark_non_differentiable(correct, masked)
         return total, correct, masked
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient, *_):
-        return *(g * gradient for g in ctx.saved_tensors), None
+        return None, *(g * gradient for g in ctx.saved_tensors)
+
+
+def _in_fours(tensors: list[Tensor]) -> list[list[Tensor]]:
+    return [tensors[start : start + 4] for start in range(0, len(tensors), 4)]
+
+
+def _tile(level: Sequence[Tensor], settings: _Settings, start: int) -> "Tile":
+    q, d, all_q, all_d = level
+    rows = slice(start, start + settings.tile)
+    return Tile((q[rows], d[rows]), (all_q, all_d), settings, start)
 
 
 class Tile:
@@ -175,6 +208,15 @@ class Tile:
             logits.masked_fill_(above, -torch.inf)
         return count
 
+    def left_out(self) -> dict[Direction, Tensor]:
+        """Return which entries are masked, (r, M) by direction."""
+        return {name: logits == -torch.inf for name, logits in self.logits.items()}
+
+    def leave_out_same(self, entries: Mapping[Direction, Tensor]) -> None:
+        """Mask what another tile of the same rows has `left_out`."""
+        for name, logits in self.logits.items():
+            logits.masked_fill_(entries[name], -torch.inf)
+
     def ranked_first(self) -> Tensor:
         """Return the number of queries whose positive ranks first."""
         return (self.positive >= self.logits["q2d"].amax(1)).sum()
@@ -192,12 +234,13 @@ class Tile:
         self.scale = 1 / (z * self.temperature)
         return (highest + z.log() - positive).sum()
 
-    def add_gradients(self, of_rows: tuple[Tensor, ...], of_columns: tuple[Tensor, ...]) -> None:
-        """Add the gradient of the summed losses with respect to the tile's rows and to all columns."""
-        weighted = tuple(x * self.scale[:, None] for x in self.rows)
+    def add_gradients(self, weight: float, of_rows: Sequence[Tensor], of_columns: Sequence[Tensor]) -> None:
+        """Add the gradient of `weight` times the summed losses with respect to the rows and to all columns."""
+        scale = self.scale * weight
+        weighted = tuple(x * scale[:, None] for x in self.rows)
         for name, (a, b) in self.kinds.items():
-            of_rows[a].addcmul_(self.logits[name] @ self.columns[b], self.scale[:, None])
+            of_rows[a].addcmul_(self.logits[name] @ self.columns[b], scale[:, None])
             of_columns[b].addmm_(self.logits[name].T, weighted[a])
         # The positive is also in the numerator.
-        of_rows[0].sub_(self.columns[1][self.own], alpha=1 / self.temperature)
-        of_columns[1][self.own] -= self.rows[0] / self.temperature
+        of_rows[0].sub_(self.columns[1][self.own], alpha=weight / self.temperature)
+        of_columns[1][self.own] -= self.rows[0] / self.temperature * weight

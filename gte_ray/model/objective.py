@@ -15,4 +15,5 @@ def build_objective(config: Config) -> Objective:
         config.hardware.loss_tile,
         masks=(Duplicates,) if objective.mask_duplicates else (),
         margin=objective.false_negative_margin,
+        levels=objective.levels,
     )

@@ -32,7 +32,7 @@ def is_folder(name: str) -> bool:
 def model_folder(name: str, weights: bool = True) -> Iterator[Path]:
     """Yields a local path of the model `name`. Its weights are fetched only if `weights` is true.
 
-    For a hub id, pickled weights are fetched only if there are no safetensors. Raises ModelNotFound.
+    For a hub id, pickled weights are fetched only for modules without safetensors. Raises ModelNotFound.
     """
     if is_folder(name):
         if not storage.files(name):
@@ -41,9 +41,21 @@ def model_folder(name: str, weights: bool = True) -> Iterator[Path]:
             yield Path(path)
         return
     folder = _snapshot(name, [*SETTINGS, SAFE_WEIGHTS] if weights else SETTINGS)
-    if weights and not any(folder.rglob(SAFE_WEIGHTS)):
-        folder = _snapshot(name, [*SETTINGS, PICKLED_WEIGHTS])
-    yield folder
+    pickled = [
+        storage.join(path, PICKLED_WEIGHTS) if path else PICKLED_WEIGHTS
+        for path in _weighted(folder)
+        if not any((folder / path).glob(SAFE_WEIGHTS))
+    ]
+    yield _snapshot(name, [*SETTINGS, SAFE_WEIGHTS, *pickled]) if weights and pickled else folder
+
+
+def _weighted(folder: Path) -> list[str]:
+    """The folders of modules that have weights, relative to the model's; itself is the empty name."""
+    path = folder / "modules.json"
+    modules = storage.read_json(str(path)) if path.is_file() else []
+    kinds = ("Transformer", "Dense")
+    found = [m.get("path", "") for m in modules if isinstance(m, dict) and str(m.get("type")).endswith(kinds)]
+    return found or [""]
 
 
 @contextmanager

@@ -61,7 +61,8 @@ def content_digest(folder: str) -> str:
     pickled = [name for name in names if fnmatchcase(storage.name(name), PICKLED_WEIGHTS)]
     if not (safe or pickled) or not any(storage.name(name) == "config.json" for name in names):
         return ""
-    unused = set(pickled) if safe else set()
+    have_safe = {name.rpartition("/")[0] for name in safe}
+    unused = {name for name in pickled if name.rpartition("/")[0] in have_safe}
     parts = [[name, _file_digest(folder, name)] for name in names if name not in unused]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from gte_ray.config import Pooling
-from gte_ray.errors import RunError
+from gte_ray.pretrained.modules import DenseSettings, read_modules
 from gte_ray.pretrained.prompts import DOCUMENT_NAMES, Prompts
+from gte_ray.pretrained.settings_files import SettingsFiles
 
 PROMPTS_FILE = "config_sentence_transformers.json"
 TRANSFORMER_FILES = tuple(
@@ -20,17 +21,6 @@ TRANSFORMER_FILES = tuple(
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 """Files of the transformer's settings, by sentence-transformers release; the first one present is used."""
-POOLINGS: dict[str, Pooling] = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
-"""Pooling modes by their sentence-transformers names."""
-OLD_POOLINGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
-}
-"""Boolean keys of older releases, and their pooling modes."""
 HARMLESS = {
     "model": ("add_pooling_layer", "attn_implementation", "torch_dtype", "dtype", "trust_remote_code"),
     "tokenizer": ("padding_side", "use_fast", "trust_remote_code"),
@@ -46,6 +36,8 @@ class Settings:
     transformer: str = ""
     """Subfolder of the backbone and its tokenizer, as in older releases; empty for the model's own folder."""
     pooling: Pooling = "mean"
+    dense: tuple[DenseSettings, ...] = ()
+    """Linear layers that the pooled vector passes through."""
     normalize: bool = False
     """Whether vectors are normalised to length 1."""
     lower_case: bool = False
@@ -62,23 +54,21 @@ def read_settings(folder: Path, name: str) -> Settings:
 
     Raises RunError, with the file and the setting, for a setting that is not supported.
     """
-    reader = _Reader(folder, name)
+    reader = SettingsFiles(folder, name)
     if not (folder / "modules.json").is_file():
         return Settings(pooling=_usual_pooling(reader), notes=_unused(reader))
     prompts, notes = _prompts(reader)
-    modules = _modules(reader)
-    transformer = _transformer(reader, modules[0])
-    pooling, include_prompt = _pooling(reader, modules[1])
-    if not include_prompt and any(prompts.named.values()):
+    modules = read_modules(reader)
+    transformer = _transformer(reader, modules.transformer)
+    if not modules.include_prompt and any(prompts.named.values()):
         raise reader.refusal(
-            f"{modules[1]}/config.json", "include_prompt", False, "true where there are prompts"
+            f"{modules.pooling_path}/config.json", "include_prompt", False, "true where there are prompts"
         )
-    if len(modules) == 3:
-        _check_normalize(reader, modules[2])
     return Settings(
-        transformer=modules[0],
-        pooling=pooling,
-        normalize=len(modules) == 3,
+        transformer=modules.transformer,
+        pooling=modules.pooling,
+        dense=modules.dense,
+        normalize=modules.normalize,
         lower_case=bool(transformer.get("do_lower_case")),
         max_length=transformer.get("max_seq_length"),
         prompts=prompts,
@@ -86,46 +76,7 @@ def read_settings(folder: Path, name: str) -> Settings:
     )
 
 
-class _Reader:
-    """Reads the JSON files of a model folder, and builds the error for an unsupported setting."""
-
-    def __init__(self, folder: Path, name: str):
-        self.folder, self.name = folder, name
-
-    def read(self, path: str) -> dict[str, Any]:
-        """The object in a JSON file; empty if there is no file."""
-        value = self.parse(path) if (self.folder / path).is_file() else {}
-        if not isinstance(value, dict):
-            raise RunError(f"{self.name}: {path} is not an object in JSON")
-        return value
-
-    def parse(self, path: str) -> Any:
-        try:
-            return json.loads((self.folder / path).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RunError(f"{self.name}: {path} is not JSON ({error})") from error
-
-    def refusal(self, path: str, key: str, value: Any, allowed: str) -> RunError:
-        return RunError(f"{self.name}: {path} says {key} = {json.dumps(value)}; allowed is {allowed}")
-
-
-def _modules(reader: _Reader) -> list[str]:
-    """Folders of the modules, with the transformer's first."""
-    modules = reader.parse("modules.json")
-    try:
-        types, paths = [m["type"] for m in modules], [m["path"] for m in modules]
-    except (TypeError, KeyError) as error:
-        raise RunError(f"{reader.name}: modules.json is no list of modules with type and path") from error
-    names = [kind.rsplit(".", 1)[-1] if kind.startswith("sentence_transformers.") else kind for kind in types]
-    if names[:2] != ["Transformer", "Pooling"] or names[2:] not in ([], ["Normalize"]):
-        raise RunError(
-            f"{reader.name}: modules.json names {', '.join(names) or 'no modules'}; allowed are sentence-transformers' "
-            "Transformer, Pooling and, after them, Normalize"
-        )
-    return paths
-
-
-def _transformer(reader: _Reader, path: str) -> dict[str, Any]:
+def _transformer(reader: SettingsFiles, path: str) -> dict[str, Any]:
     """The settings of the transformer. Raises RunError if an unsupported one differs from its default."""
     files = [str(Path(path) / name) for name in TRANSFORMER_FILES]
     file = next((name for name in files if (reader.folder / name).is_file()), files[0])
@@ -153,28 +104,7 @@ def _transformer(reader: _Reader, path: str) -> dict[str, Any]:
     return settings
 
 
-def _pooling(reader: _Reader, path: str) -> tuple[Pooling, bool]:
-    """The pooling mode, and whether the prompt's tokens are pooled with the text's."""
-    file = f"{path}/config.json"
-    if not (reader.folder / file).is_file():
-        raise RunError(f"{reader.name}: {file} is missing, which says how to pool")
-    settings = reader.read(file)
-    modes = [mode for key, mode in OLD_POOLINGS.items() if settings.get(key)] or ["mean"]
-    mode = settings.get("pooling_mode", modes)
-    mode = mode[0] if isinstance(mode, list) and len(mode) == 1 else mode
-    if not isinstance(mode, str) or mode not in POOLINGS:
-        shown = mode if isinstance(mode, str) else "+".join(map(str, mode))
-        raise reader.refusal(file, "pooling_mode", shown, ", ".join(POOLINGS))
-    return POOLINGS[mode], settings.get("include_prompt", True)
-
-
-def _check_normalize(reader: _Reader, path: str) -> None:
-    for key, value in reader.read(f"{path}/config.json").items():
-        if value not in ("sentence_embedding", None):
-            raise reader.refusal(f"{path}/config.json", key, value, '"sentence_embedding"')
-
-
-def _usual_pooling(reader: _Reader) -> Pooling:
+def _usual_pooling(reader: SettingsFiles) -> Pooling:
     """sentence-transformers' default for a bare transformers folder: last token if causal, mean otherwise."""
     config = reader.read("config.json")
     classes = config.get("architectures") or [""]
@@ -182,7 +112,7 @@ def _usual_pooling(reader: _Reader) -> Pooling:
     return cast(Pooling, "last" if causal else "mean")
 
 
-def _unused(reader: _Reader) -> tuple[str, ...]:
+def _unused(reader: SettingsFiles) -> tuple[str, ...]:
     """A note on settings files without modules.json, which sentence-transformers ignores too."""
     files = [name for name in (PROMPTS_FILE, *TRANSFORMER_FILES) if (reader.folder / name).is_file()]
     if not files:
@@ -190,7 +120,7 @@ def _unused(reader: _Reader) -> tuple[str, ...]:
     return (f"{reader.name}: has no modules.json, without which {' and '.join(files)} say nothing",)
 
 
-def _prompts(reader: _Reader) -> tuple[Prompts, tuple[str, ...]]:
+def _prompts(reader: SettingsFiles) -> tuple[Prompts, tuple[str, ...]]:
     """The prompts in config_sentence_transformers.json, and notes for the user on its other settings."""
     file = PROMPTS_FILE
     settings = reader.read(file)

@@ -27,7 +27,7 @@ def check_base(config: Config) -> None:
     if config.model.base != "scratch":
         from gte_ray.model.load import check_base  # the import takes seconds
 
-        check_base(config.model, config.data.max_length)
+        check_base(config.model, config.data.max_length, config.objective.dimensions)
 
 
 def resolve_pooling(

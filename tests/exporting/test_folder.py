@@ -195,6 +195,28 @@ def test_every_pooling_and_prompts_in_the_folder_and_in_the_cards_examples(kind,
     assert np.abs(names["embeddings"].numpy() - np.stack([query, document])).max() <= 1e-5
 
 
+def test_linear_layers_and_first_dimensions_in_the_folder_and_in_the_cards_example(card, tmp_path):
+    layers = [modules.Dense(24, 40), modules.Dense(40, 16, False, torch.nn.Identity())]
+    base = model_folder(bare_folder(tmp_path / "bare"), tmp_path / "base", dense=layers)
+    encoder, tokenizer = build_encoder(ModelConfig(base), 120, 0, LENGTH, seed=0), load_tokenizer(base)
+    full = encoder.encode(tokenizer.encode(TEXTS, LENGTH), 64).numpy()
+    export_model(encoder, tokenizer, str(tmp_path / "whole"), card)
+    encoder.truncate(16)
+    encoder.truncate(6)
+    export_model(encoder, tokenizer, str(tmp_path / "cut"), card)
+    cut = full[:, :6] / np.linalg.norm(full[:, :6], axis=1, keepdims=True)
+    for name, expected in (("whole", full), ("cut", cut)):
+        folder = str(tmp_path / name)
+        assert np.abs(SentenceTransformer(folder, device="cpu").encode(TEXTS) - expected).max() <= 1e-5
+        assert np.abs(load_model(folder).embed(TEXTS, 64) - expected).max() <= 1e-6
+        text = (tmp_path / name / "README.md").read_text()
+        assert f"a vector of {expected.shape[1]} dimensions" in text
+        names = {"folder": folder, "TEXTS": TEXTS}
+        code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[1].replace("print(", "(")
+        exec(re.sub(r"texts = \[.*\]", "texts = TEXTS", code), names)
+        assert np.abs(names["embeddings"].numpy() - expected).max() <= 1e-5
+
+
 def test_crash_leaves_the_old_folder_and_no_half_one(folder, model, card, tmp_path, monkeypatch):
     encoder, tokenizer = model
     target = tmp_path / "model"

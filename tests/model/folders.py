@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoModel, BertConfig, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -55,10 +56,17 @@ def cased_tokenizer(path: Path) -> None:
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>").save_pretrained(path)
 
 
-def model_folder(bare: str, path: Path, pooling: str = "mean", normalize: bool = True, **named: Any) -> str:
+def model_folder(
+    bare: str,
+    path: Path,
+    pooling: str = "mean",
+    normalize: bool = True,
+    dense: Sequence[Dense] = (),
+    **named: Any,
+) -> str:
     """A sentence-transformers folder around a bare one; `named` goes to SentenceTransformer."""
     width = Transformer(bare).get_embedding_dimension()
-    modules = [Transformer(bare, max_seq_length=30), Pooling(width, pooling)]
+    modules = [Transformer(bare, max_seq_length=30), Pooling(width, pooling), *dense]
     layers = [*modules, Normalize()] if normalize else modules
     SentenceTransformer(modules=layers, device="cpu", **named).save(str(path), create_model_card=False)
     return str(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import LayerNorm, Pooling, Transformer
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from gte_ray.config import ModelConfig
@@ -48,9 +48,11 @@ def test_prompts_that_are_not_pooled_are_refused(own):
 
 def test_modules_that_are_not_followed_are_refused_by_name(own, tmp_path):
     bare = bare_folder(tmp_path / "bare")
-    dense = [Transformer(bare), Pooling(24, "mean"), Dense(24, 8)]
-    SentenceTransformer(modules=dense, device="cpu").save(str(tmp_path / "dense"))
-    assert "modules.json names Transformer, Pooling, Dense; allowed are" in refusal(str(tmp_path / "dense"))
+    more = [Transformer(bare), Pooling(24, "mean"), LayerNorm(24)]
+    SentenceTransformer(modules=more, device="cpu").save(str(tmp_path / "more"))
+    assert "modules.json names Transformer, Pooling, LayerNorm; allowed are" in refusal(
+        str(tmp_path / "more")
+    )
     modules = json.loads(Path(own, "modules.json").read_text())
     modules[0]["type"] = "custom.Transformer"
     for content, said in ((json.dumps(modules), "names custom.Transformer"), ("{", "is not JSON"),

@@ -50,6 +50,12 @@ def with_groups(config: Config) -> Config:
     return replace(config, data=replace(config.data, group_size=4))
 
 
+def with_dimensions(config: Config) -> Config:
+    """`config` with two embeddings of fewer dimensions."""
+    objective = replace(config.objective, dimensions=(32, 12, 5), dimension_weights=(1.0, 0.5, 0.25))
+    return replace(config, objective=objective)
+
+
 def with_precision(config: Config, precision: Any) -> Config:
     return replace(config, training=replace(config.training, precision=precision))
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense
 
 from gte_ray.config import Config
 from gte_ray.data.read import read_batch
@@ -30,11 +31,11 @@ PROMPTS = {"query": "river stone ", "document": "cloud "}
 
 @pytest.fixture(scope="module")
 def base(tiny_store, tmp_path_factory) -> str:
-    """CLS pooling and prompts, with the store's tokenizer."""
+    """CLS pooling, a linear layer and prompts, with the store's tokenizer."""
     folder = tmp_path_factory.mktemp("base")
     bare_folder(folder / "bare")
     open_store(tiny_store).load_tokenizer().save(str(folder / "bare"))
-    return model_folder(str(folder / "bare"), folder / "model", "cls", prompts=PROMPTS)
+    return model_folder(str(folder / "bare"), folder / "model", "cls", dense=[Dense(24, 10)], prompts=PROMPTS)
 
 
 def config_of(store: str, base: str, output: Path, **model: object) -> Config:

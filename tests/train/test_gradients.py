@@ -23,6 +23,7 @@ from tests.train.runs import (
     shard,
     texts_of,
     tiny,
+    with_dimensions,
     with_groups,
     with_precision,
 )
@@ -78,7 +79,11 @@ def plain_run(config: Config, hard: bool = False) -> tuple[Weights, list[float]]
         batch = pairs(step, hard=hard)
         texts = (batch.queries, batch.documents, *[batch.negatives] * hard)
         q, d, *h = (embed_one_by_one(encoder, tokens) for tokens in texts)
-        loss = loss_of_formula(q, d, h[0] if hard else q[:0], batch, 0.01)
+        vectors = (q, d, h[0] if hard else q[:0])
+        loss = torch.zeros(())
+        for k, weight in config.objective.levels or ((32, 1.0),):
+            prefixes = (torch.nn.functional.normalize(x[:, :k], dim=-1) for x in vectors)
+            loss = loss + weight * loss_of_formula(*prefixes, batch, 0.01)
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
@@ -126,6 +131,12 @@ def plain_hard():
     return plain_run(tiny(), hard=True)
 
 
+@pytest.fixture(scope="module")
+def plain_dimensions():
+    torch.set_num_threads(1)
+    return plain_run(with_dimensions(tiny()), hard=True)
+
+
 def assert_same(
     found: tuple[Weights, list[StepMetrics], int], plain: tuple[Weights, list[float]], masked: float = 4 / 110
 ) -> None:
@@ -141,19 +152,23 @@ def assert_same(
 
 @pytest.mark.processes
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_ranks_with_unequal_micro_batches_equal_one_plain_process(ranks, plain, plain_hard, tmp_path):
+def test_ranks_with_unequal_micro_batches_equal_one_plain_process(
+    ranks, plain, plain_hard, plain_dimensions, tmp_path
+):
     configs = [
         tiny(zero_stage=1, graph_tokens=0, loss_tile=2),
         tiny(zero_stage=1, graph_tokens=60),
         tiny(zero_stage=0, graph_tokens=10_000),
         with_groups(tiny(graph_tokens=60)),
+        with_groups(with_dimensions(tiny(graph_tokens=60, loss_tile=2))),
         with_precision(tiny(graph_tokens=60), "bf16"),
     ]
     by_rank = on_ranks(ranks, run_unequal, tmp_path, ranks, configs)
     counts = [[parts for _, _, parts in results] for results in by_rank]
     assert counts[0] != counts[1]
-    for *exact, hard, bf16 in by_rank:
+    for *exact, hard, dimensions, bf16 in by_rank:
         assert_same(hard, plain_hard, MASKED_HARD)
+        assert_same(dimensions, plain_dimensions, MASKED_HARD)
         for found in exact:
             assert_same(found, plain)
         # Weights of 8 bits part ways soon, but their first gradient is of the same length.

@@ -1,0 +1,173 @@
+"""The sections of the config, each with the fields of one concern."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+from annotated_types import Ge
+
+from gte_ray.config.fields import (
+    IMPROVED,
+    Base,
+    Count,
+    Direction,
+    Evaluation,
+    FromZero,
+    Place,
+    Pooling,
+    Positive,
+    Precision,
+    Share,
+    Workers,
+    ZeroStage,
+    flag,
+)
+from gte_ray.config.typed import Allowed
+
+
+@dataclass(frozen=True)
+class PairsConfig:
+    """Which pairs are trained on, and how sources are mixed."""
+
+    store: Place
+    """Pair store: a folder, or an s3:// or gs:// URI."""
+    sources: tuple[str, ...] = ()
+    """Names of the sources to train on; empty for all that the store has."""
+    alpha: FromZero = 0.5
+    """Exponent of the source sizes in the mixture, p ~ n^alpha (eq. 4); 0 is uniform, 1 exactly proportional."""
+    max_length: Annotated[int, Ge(3)] = 128
+    """Tokens of a text, special tokens included; the rest is cut off (section 3.4)."""
+    group_size: Count = 1
+    """Documents of a pair: its own and group-size - 1 hard or random negatives (section 3.4); 1 for pairs."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The backbone: a pre-trained one, or BERT of the sizes below from random weights."""
+
+    base: Annotated[Base, tyro.conf.arg(aliases=["--model"])]
+    """Hugging Face id or folder of a pre-trained encoder, or `scratch` for random weights."""
+    vocab_size: Annotated[int, Ge(100)] = 30522
+    """Entries of the WordPiece vocabulary trained on the store; `scratch` only."""
+    hidden_size: Count = 768
+    """Width of the backbone and dimension D of the embedding; `scratch` only."""
+    layers: Count = 12
+    """Transformer layers; `scratch` only."""
+    heads: Count = 12
+    """Attention heads; `scratch` only."""
+    intermediate_size: Count = 3072
+    """Width of the feed-forward layers; `scratch` only."""
+    hidden_dropout: Share = 0.0
+    """Dropout probability of hidden states: those of embeddings, of attention's output and of feed-forward layers.
+    Above 0 its draws depend on the number of workers and the micro-batches; 0 makes runs the same on any."""
+    attention_dropout: Share = 0.0
+    """Dropout probability of attention weights; above 0 as hidden-dropout, and on a GPU texts are then padded."""
+    pooling: Pooling | Literal["base"] = "base"
+    """How the states of a text's tokens become its embedding: their mean, that of the first token (cls) or of the
+    last; `base` for what the base model's folder says, the mean where it says nothing and for `scratch`."""
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """The contrastive loss (eqs. 5 and 6)."""
+
+    directions: tuple[Direction, ...] = IMPROVED
+    """Which sums make up the partition function: all four are eq. 6, q2d alone is the vanilla loss."""
+    temperature: Positive = 0.01
+    """Softmax temperature (section 3.4)."""
+    mask_duplicates: bool = True
+    """Whether the texts of pairs that share a text are kept from being each other's negatives; off is the paper."""
+    false_negative_margin: FromZero = 0.0
+    """Candidates more similar than the pair's own document by over this much are no negatives, as likely false
+    ones: 0.1 in Qwen3-Embedding. 0 for none, which is the paper."""
+    dimensions: tuple[Count, ...] = ()
+    """Matryoshka: numbers of first dimensions that serve as embeddings too, beside the whole, which is one of them, as
+    in 768 256 64. The loss is the sum over them. Empty for the whole alone, which is the paper."""
+    dimension_weights: tuple[Positive, ...] = ()
+    """Weight of each of `dimensions` in the sum, in their order; empty for 1 each."""
+
+    @property
+    def levels(self) -> tuple[tuple[int, float], ...]:
+        """`dimensions` with their weights, the whole first."""
+        weights = self.dimension_weights or (1.0,) * len(self.dimensions)
+        return tuple(sorted(zip(self.dimensions, weights, strict=True), reverse=True))
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long, how large and how fast (section 3.4, Table 3)."""
+
+    steps: Count
+    """Optimizer steps of the run."""
+    global_batch: Annotated[int, Ge(2), Allowed("at least 2 pairs: one is no contrast")]
+    """Pairs of one step over all workers together."""
+    learning_rate: Positive
+    """Highest learning rate, reached at the end of the warm-up (Table 3)."""
+    warmup: Share = 0.05
+    """Share of the steps over which the learning rate rises; it falls linearly to 0 afterwards."""
+    weight_decay: FromZero = 0.01
+    """Decoupled weight decay of AdamW."""
+    adam_beta1: Share = 0.9
+    """Decay rate of AdamW's first moment."""
+    adam_beta2: Share = 0.999
+    """Decay rate of AdamW's second moment."""
+    adam_epsilon: Positive = 1e-8
+    """Term that keeps AdamW's denominator from 0."""
+    max_grad_norm: FromZero = 1.0
+    """Global gradient norm above which gradients are scaled down; 0 for no clipping."""
+    precision: Precision = "fp16"
+    """Number format of the forward and backward pass; fp16 and bf16 need a GPU."""
+
+
+@dataclass(frozen=True)
+class HardwareConfig:
+    """Where and how the run is computed.
+
+    Without dropout no field changes what is computed, up to rounding. With dropout its draws depend on the
+    workers, on micro-batch-tokens and on the kind of device: those runs then differ as by another seed.
+    """
+
+    workers: Annotated[Workers, flag("workers", Workers, "INT[:INT]")] = Workers.exactly(1)
+    """Training processes, one for each GPU; `2:8` for as many as the cluster has room for, from 2 to 8."""
+    gpu: bool = True
+    """Whether each worker has a GPU."""
+    worker_cpus: Positive = 1.0
+    """Logical CPUs reserved for each worker in Ray's scheduling."""
+    threads: Count = 1
+    """CPU threads of each worker's tensor operations."""
+    micro_batch_tokens: int = 65_536
+    """Tokens, padding included, of one forward and backward pass."""
+    graph_tokens: Annotated[int, Ge(0)] = 65_536
+    """Tokens whose activations are kept from the first forward pass; the rest is computed twice."""
+    loss_tile: Count = 4_096
+    """Rows of the similarity matrices that exist at one time."""
+    gradient_checkpointing: bool = False
+    """Whether layers recompute their activations in the backward pass, to save memory."""
+    retokenize: bool = False
+    """Whether texts are tokenised while training even where the store has token ids."""
+    zero_stage: ZeroStage = 1
+    """DeepSpeed ZeRO stage, 0 or 1; 2 and 3 reduce at each backward pass and are refused."""
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """What a run is called and where it leaves things."""
+
+    output: Place = "runs"
+    """Folder or URI under which each run has a folder of its name."""
+    name: str = ""
+    """Name of the run; empty for recipe and fingerprint. The same name goes on with the same run."""
+    checkpoint_every: Count = 1_000
+    """Steps between checkpoints; the last step always makes one."""
+    checkpoints_kept: Count = 2
+    """Checkpoints kept on storage; older ones are deleted."""
+    max_failures: Annotated[int, Ge(0)] = 3
+    """Times that training is restarted after a worker or node is lost."""
+    eval_limit: Annotated[int, Ge(0)] = 1_000
+    """Most held-out pairs of a source that the evaluation uses; 0 for none."""
+    eval: Annotated[Evaluation, flag("eval", Evaluation, "SCOREBOARD@STEPS")] = Evaluation()
+    """`heldout@1000` scores the weights after each 1000 steps too, beside the training; empty for the last alone."""
+    tracking_uri: str = "sqlite:///mlflow.db"
+    """MLflow tracking server or database."""
+    experiment: str = "gte_ray"
+    """MLflow experiment that the run is filed under."""
