@@ -14,7 +14,7 @@ finetune: pretrain
 	$(BIN)/python -m gte_ray.finetune --model runs/pretrained/model --name finetuned
 	$(BIN)/python -m gte_ray.show runs/pretrained runs/only-finetuned runs/finetuned
 
-# Two processes, whatever the cores: each has a Ray of its own, and one of them a cluster of three nodes.
+# Two processes, whatever the cores: each has a Ray of its own, and one of them a cluster of two nodes.
 SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed

@@ -46,6 +46,8 @@ class Arguments:
     """CPU threads of each."""
     max_length: int = 0
     """Tokens at which texts are cut; 0 for where each model's folder says. MTEB takes 512."""
+    dimensions: int = 0
+    """First dimensions of each vector that are compared; 0 for all."""
     micro_batch_tokens: int = 16_384
     """Tokens per forward pass."""
     tracking_uri: str = field(
@@ -65,8 +67,10 @@ def main() -> None:
             raise UsageError(
                 f"--{name.replace('_', '-')} is {getattr(arguments, name)}; allowed is at least 1"
             )
-    if arguments.max_length < 0:
-        raise UsageError(f"--max-length is {arguments.max_length}; allowed is a number of tokens, or 0")
+    for name, of in (("max_length", "tokens"), ("dimensions", "first dimensions")):
+        if getattr(arguments, name) < 0:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} is {getattr(arguments, name)}; allowed is a number of {of}, or 0")
     if not arguments.models:
         raise UsageError("at least one model is needed")
     from gte_ray.retrieval.bm25 import BM25
@@ -79,19 +83,21 @@ def main() -> None:
         store=storage.absolute(arguments.store),
     )
     benchmark = _benchmark(arguments)
-    _check(models, arguments.max_length)
+    _check(arguments)
     start_ray(arguments.workers * arguments.threads, arguments.verbose)
     until_interrupted(lambda interruption: _evaluate(arguments, benchmark))
 
 
-def _check(models: tuple[str, ...], max_length: int) -> None:
+def _check(arguments: Arguments) -> None:
     """Prints warnings about the models. Raises RunError if one of them cannot be scored."""
     from gte_ray.model.load import check_model
     from gte_ray.retrieval.bm25 import BM25
 
     console = plain_console()
-    for model in dict.fromkeys(models):
-        for note in check_model(model, max_length) if model != BM25 else ():
+    for model in dict.fromkeys(arguments.models):
+        if model == BM25:
+            continue
+        for note in check_model(model, arguments.max_length, arguments.dimensions):
             console.print(f"warning: {note}", style="yellow", soft_wrap=True)
 
 
@@ -153,8 +159,16 @@ def _score(
 
     pool = Pool(arguments.workers, arguments.gpu, arguments.threads)
     output = storage.absolute(arguments.output)
-    scoring = Scoring(arguments.benchmark, output, pool, arguments.micro_batch_tokens, arguments.max_length)
+    scoring = Scoring(
+        arguments.benchmark,
+        output,
+        pool,
+        arguments.micro_batch_tokens,
+        arguments.max_length,
+        arguments.dimensions,
+    )
     cut = f", texts of up to {arguments.max_length} tokens" if arguments.max_length else ""
+    cut += f", {arguments.dimensions} dimensions" if arguments.dimensions else ""
     if benchmark is None:
         from gte_ray.evaluation.heldout_benchmark import HeldOutScoring, score_held_out
 

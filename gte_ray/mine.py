@@ -1,6 +1,7 @@
 """python -m gte_ray.mine: finds hard negatives for the pairs of a store (paper, section 3.3)."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import tyro
 
@@ -28,6 +29,10 @@ class Arguments:
     """Rank of the last candidate."""
     margin: float = float("-inf")
     """The score of a negative has to be at least this much lower than the score of the pair itself."""
+    relative_margin: float = float("-inf")
+    """The same as a share of that score: 0.05 for at most 95 % of it, as in NV-Retriever."""
+    sampling: Literal["random", "top"] = "random"
+    """Whether negatives are drawn among the candidates, or are the best of them."""
     sources: tuple[str, ...] = ()
     """Names of the sources to mine; empty for all. Other sources in the new store stay."""
     seed: int = 0
@@ -60,7 +65,13 @@ def main() -> None:
     from gte_ray.runtime.pool import Pool
 
     window = Window(
-        arguments.first_rank, arguments.last_rank, arguments.margin, arguments.negatives, arguments.seed
+        first_rank=arguments.first_rank,
+        last_rank=arguments.last_rank,
+        margin=arguments.margin,
+        negatives=arguments.negatives,
+        seed=arguments.seed,
+        relative_margin=arguments.relative_margin,
+        sampling=arguments.sampling,
     )
     store, model = (
         open_store(storage.absolute(arguments.store)),

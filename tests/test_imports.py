@@ -21,9 +21,12 @@ SOLE_IMPORTERS = {
     "ray.tune": {"ablation/tune.py"},
     "tyro": {
         "cli/flags.py",
-        "config/__init__.py",
+        "config/sections.py",
         "config/fields.py",
-        *(f"{name}.py" for name in ("evaluate", "export", "finetune", "mine", "prepare", "show", "sources")),
+        *(
+            f"{name}.py"
+            for name in ("evaluate", "export", "finetune", "merge", "mine", "prepare", "show", "sources")
+        ),
     }
     | {"ablation/command.py"},
 }

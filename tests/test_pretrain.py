@@ -5,11 +5,11 @@ import re
 import shutil
 import subprocess
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
@@ -20,13 +20,13 @@ from gte_ray.evaluation.scores import Scores
 from gte_ray.evaluation.scoring import score_weights
 from gte_ray.model.weights_file import WEIGHTS_FILE
 from gte_ray.pretrained.identity import identity
-from gte_ray.recipes import recipe
 from gte_ray.runs import checkpoint_model, finishing
 from gte_ray.runs.plan import plan_run
-from gte_ray.runs.run_folder import open_run, run_key
 from gte_ray.train.checkpoints import delete_orphans
 from tests import wheel
 from tests.commands import SMALL
+
+MADE = ["--store", "store", *SMALL, "--eval", "heldout@4", "--dimensions", "16", "6", "--name", "run"]
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,7 @@ def finished(built, workplace, tmp_path_factory) -> subprocess.CompletedProcess:
     python = wheel.environment(tmp_path_factory.mktemp("environment"), built)
     where = wheel.run(python, "-c", "import gte_ray; print(gte_ray.__file__)", cwd=workplace)
     assert Path(where.stdout.strip()).is_relative_to(python.parents[1]), where.stdout + where.stderr
-    flags = ["--store", "store", *SMALL, "--eval", "heldout@4", "--name", "run"]
-    result = wheel.run(python, "-m", "gte_ray.pretrain", *flags, cwd=workplace)
+    result = wheel.run(python, "-m", "gte_ray.pretrain", *MADE, cwd=workplace)
     assert result.returncode == 0, result.stdout + result.stderr
     return result
 
@@ -74,13 +73,6 @@ def test_a_run_ends_with_scores_model_and_mlflow(workplace, finished):
     assert {path.name for path in workplace.iterdir()} == {"store", "runs", "mlflow.db", "mlartifacts"}
 
 
-def test_the_model_is_a_sentence_transformer(workplace, finished):
-    model = SentenceTransformer(str(workplace / "runs/run/model"), device="cpu")
-    vectors = model.encode(["river stone", "a much longer text about river stones and clouds" * 9])
-    assert vectors.shape == (2, 16)
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-5)
-
-
 def test_mlflow_has_each_step_once_and_the_scores(workplace, finished):
     from mlflow import MlflowClient
 
@@ -90,15 +82,8 @@ def test_mlflow_has_each_step_once_and_the_scores(workplace, finished):
     assert run.info.status == "FINISHED"
     losses = client.get_metric_history(run.info.run_id, "loss")
     assert sorted(metric.step for metric in losses) == list(range(8))
-    wanted = {
-        "accuracy",
-        "learning_rate",
-        "gradient_norm",
-        "pairs_per_second",
-        "padding_share",
-        "masked_share",
-    }
-    assert wanted <= set(run.data.metrics)
+    assert {"accuracy", "learning_rate", "gradient_norm", "pairs_per_second"} <= set(run.data.metrics)
+    assert {"padding_share", "masked_share"} <= set(run.data.metrics)
     assert "ndcg_at_10/mean" in run.data.metrics
     assert run.data.params["global_batch"] == "16"
     assert {artifact.path for artifact in client.list_artifacts(run.info.run_id)} == {"config.json", "plots"}
@@ -124,23 +109,50 @@ def test_weights_in_between_are_scored_too(workplace, finished):
     assert middle != last
 
 
+def test_first_dimensions_are_scored_and_exported_as_a_model(workplace, finished, here):
+    from mlflow import MlflowClient
+
+    saved = json.loads((workplace / "runs/run/results.json").read_text())["scores"]
+    ((dimensions, rows),) = saved["dimensions"]
+    assert dimensions == 6 and rows != saved["after"]
+    mean = np.mean([row["ndcg_at_10"] for row in rows])
+    table = finished.stdout[finished.stdout.index("nDCG@10 by dimensions") :]
+    assert re.search(r"source +16 +6\b", table)
+    assert float(re.search(r"mean +\d+\.\d +(\d+\.\d)", table)[1]) == pytest.approx(100 * mean, abs=0.06)
+    assert "| source | 16 | 6 |" in (workplace / "runs/run/model/README.md").read_text()
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("gte_ray").experiment_id])
+    assert run.data.metrics["ndcg_at_10_dim6/mean"] == pytest.approx(mean)
+
+    code, out, _ = here("export", "runs/run", "--dimensions", "6")
+    assert code == 0 and f"model   {workplace}/runs/run/model-8-6d" in out
+    whole, cut = (
+        SentenceTransformer(str(workplace / "runs/run" / name), device="cpu", **more)
+        for name, more in (("model", {"truncate_dim": 6}), ("model-8-6d", {}))
+    )
+    expected = whole.encode("river stone", normalize_embeddings=True)
+    assert cut.encode("river stone") == pytest.approx(expected, abs=1e-6)
+    assert np.linalg.norm(cut.encode(["a", "river " * 40]), axis=1) == pytest.approx(1.0, abs=1e-5)
+    first = identity(str(workplace / "runs/run/model-8-6d"))
+    assert first == identity(str(workplace / "runs/run/model")) + ", first 6 dimensions"
+    code, _, err = here("export", "runs/run", "--dimensions", "17")
+    assert code == 2 and "--dimensions is 17; allowed are up to 16, which the model has" in err
+
+    scored = ["--store", "store", "--limit", "1000", "--threads", "1"]
+    code, out, err = here("evaluate", "runs/run/model", *scored, "--dimensions", "6")
+    assert code == 0, err
+    assert "heldout, nDCG@10, 6 dimensions, %" in out
+    assert float(re.search(r"average +(\d+\.\d)", out)[1]) == pytest.approx(100 * mean, abs=0.06)
+    code, _, err = here("evaluate", "runs/run/model", *scored, "--dimensions", "17")
+    assert code == 1 and "has vectors of 16 dimensions; allowed are as many, not 17" in err
+
+
 def test_a_finished_run_is_not_run_again(workplace, finished, here):
-    code, out, _ = here("pretrain", "--store", "store", *SMALL, "--eval", "heldout@4", "--name", "run")
+    code, out, _ = here("pretrain", *MADE)
     assert code == 0
     assert "run run is finished; --fresh trains it anew" in out
     assert "step 8/8" not in out
     assert f"model   {workplace}/runs/run/model" in out
-
-
-def test_mlflow_goes_on_with_a_run_and_has_another_after_a_fresh_start(tiny_store, tmp_path):
-    config = recipe("tiny", tiny_store)
-    run = plan_run(replace(config, run=replace(config.run, output=str(tmp_path))))
-    open_run(run, fresh=False)
-    key = run_key(run)
-    open_run(run, fresh=False)
-    assert run_key(run) == key
-    open_run(run, fresh=True)
-    assert run_key(run) != key
 
 
 def check_an_unscored_model(code: int, out: str, err: str, folder: Path) -> None:
@@ -249,6 +261,16 @@ def test_a_model_of_any_checkpoint(workplace, finished, here, monkeypatch):
     whole = identity(str(folder / "model"))
     assert identity(str(folder / "model-8")) == whole and whole.startswith("model of run ")
     assert identity(str(workplace / "early")) == f"{whole} after 4 steps"
+    code, out, _ = here("export", "runs/run", "--average", "2")
+    assert code == 0 and "after   4 and 8 of 8 steps" in out and f"model   {folder}/model-4-8" in out
+    averaged, both = folder / "model-4-8", [load_file(kept[steps] / "model.safetensors") for steps in (4, 8)]
+    for name, value in load_file(averaged / "model.safetensors").items():
+        first, second = (weights[f"backbone.{name}"] for weights in both)
+        torch.testing.assert_close(value, (first + second) / 2)
+    assert identity(str(averaged)) == f"{whole}, mean of those after 4, 8"
+    assert "the mean of those after 4 and 8 steps" in (averaged / "README.md").read_text()
+    code, _, err = here("export", "runs/run", "--average", "2", "--step", "4")
+    assert code == 2 and "--average is 2; allowed are up to 1" in err
     code, _, err = here("export", "runs/run", "--step", "5")
     assert code == 2 and f"--step is 5; allowed are those that {folder} has a checkpoint of: 4, 8" in err
     code, _, err = here("export", "store")
@@ -259,7 +281,7 @@ def test_a_model_of_any_checkpoint(workplace, finished, here, monkeypatch):
 
     monkeypatch.setattr(checkpoint_model, "export_weights", gone)
     code, _, err = here("export", "runs/run", "--to", "never")
-    assert code == 1 and "was deleted meanwhile; the run keeps its last 2 checkpoints, so try again" in err
+    assert code == 1 and "was deleted meanwhile; the run keeps its last 2, so try again" in err
     assert not (workplace / "never").exists()
 
 
@@ -272,7 +294,7 @@ def test_checkpoints_that_ray_has_not_registered_are_deleted(workplace, finished
 
 
 def test_the_same_name_for_another_run_is_refused(workplace, finished, here):
-    code, _, err = here("pretrain", "--store", "store", *SMALL, "--name", "run", "--alpha", "1")
+    code, _, err = here("pretrain", *MADE, "--alpha", "1")
     assert code == 2
     assert "made with other settings (alpha 0.5 -> 1.0)" in err
     assert (workplace / "runs/run/model/model.safetensors").exists()

@@ -9,6 +9,7 @@ from rich.text import Text
 from gte_ray.config import Config
 from gte_ray.evaluation.heldout import SourceScores, mean_scores
 from gte_ray.evaluation.scoreboard import AVERAGE, Scoreboard
+from gte_ray.evaluation.scores import Numbered
 from gte_ray.evaluation.seen import Seen
 from gte_ray.runs.forecast import Forecast
 
@@ -70,6 +71,23 @@ def _cells(
         percent(after.recall_at_1),
         percent(after.recall_at_10),
     ]
+
+
+def dimensions_table(after: Sequence[SourceScores], dimensions: Numbered, whole: int) -> Table:
+    """nDCG@10 in percent by source, of all `whole` dimensions and of the first alone."""
+    title = "nDCG@10 by dimensions, %"
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, min_width=len(title))
+    table.add_column("source", overflow="fold")
+    columns = [(whole, after), *dimensions]
+    for k, _ in columns:
+        table.add_column(f"{k:,}", justify="right")
+    for number, row in enumerate(after):
+        values = [f"{100 * rows[number].ndcg_at_10:.1f}" for _, rows in columns]
+        table.add_row(row.source, *values, end_section=row is after[-1])
+    if len(after) > 1:
+        means = [f"{100 * mean_scores(rows).ndcg_at_10:.1f}" for _, rows in columns]
+        table.add_row("mean", *means, style="bold")
+    return table
 
 
 def forecast_table(config: Config, result: Forecast) -> Table:

@@ -52,7 +52,7 @@ def _dry_run(run: "Run", console: Console) -> None:
 
 def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruption: Interruption) -> None:
     from gte_ray.cli.progress import ConsoleDisplay
-    from gte_ray.cli.tables import scores_table
+    from gte_ray.cli.tables import dimensions_table, scores_table
     from gte_ray.evaluation.heldout import skipped_sources
     from gte_ray.runs.capacity import check_capacity
     from gte_ray.runs.execute import execute, finished
@@ -77,6 +77,9 @@ def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruptio
     if scores.after:
         skipped = skipped_sources(run.store, run.config.run.eval_limit)
         console.print(scores_table(scores.before, scores.after, scores.bm25, skipped, scores.seen))
+    if scores.dimensions:
+        whole = max(run.config.objective.dimensions)
+        console.print(dimensions_table(scores.after, scores.dimensions, whole))
     # Without line breaks, so that they can be copied.
     console.print(f"model   {results.model_folder}", soft_wrap=True)
     console.print(f"MLflow  {viewing_command(run.config.run.tracking_uri)}", soft_wrap=True)

@@ -99,9 +99,17 @@ class Config:
         identity["objective"]["directions"] = sorted(self.objective.directions)
         identity["objective"]["dimensions"] = self.objective.levels
         del identity["objective"]["dimension_weights"]
-        for name in ("false_negative_margin", "dimensions"):
-            if not identity["objective"][name]:
-                del identity["objective"][name]  # as before there was one
+        if self.training.schedule != "wsd":
+            del identity["training"]["cooldown"]
+        # What is off is left out, so that runs of older versions, which did not have it, stay the same.
+        off = (
+            ("objective", "false_negative_margin", 0),
+            ("objective", "dimensions", ()),
+            ("training", "schedule", "linear"),
+        )
+        for section, name, value in off:
+            if identity[section][name] == value:
+                del identity[section][name]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -129,6 +137,8 @@ def validate(config: Config) -> Config:
         (len(o.dimension_weights) in (0, len(o.dimensions)), "dimension-weights",
          " ".join(f"{weight:g}" for weight in o.dimension_weights), f"one for each of dimensions ({len(o.dimensions)})"),
         ("q2d" in o.directions, "directions", o.directions, "a set that has q2d"),
+        (t.schedule != "wsd" or t.warmup + t.cooldown <= 1, "cooldown", t.cooldown,
+         f"what is left after warmup ({t.warmup:g}) at most"),
         (h.gpu or t.precision == "fp32", "precision", t.precision, "fp32 where there is no GPU (--no-gpu)"),
         (h.workers.most <= t.global_batch, "workers", h.workers, f"at most global-batch ({t.global_batch})"),
         (h.micro_batch_tokens >= d.max_length, "micro-batch-tokens", h.micro_batch_tokens,

@@ -17,6 +17,7 @@ from gte_ray.config.fields import (
     Pooling,
     Positive,
     Precision,
+    Schedule,
     Share,
     Workers,
     ZeroStage,
@@ -104,7 +105,11 @@ class TrainingConfig:
     learning_rate: Positive
     """Highest learning rate, reached at the end of the warm-up (Table 3)."""
     warmup: Share = 0.05
-    """Share of the steps over which the learning rate rises; it falls linearly to 0 afterwards."""
+    """Share of the steps over which the learning rate rises; it falls to 0 afterwards."""
+    schedule: Schedule = "linear"
+    """How it falls: linear, by a cosine, or wsd (warm-up, stable, decay), which keeps it until the cooldown."""
+    cooldown: Share = 0.1
+    """Share of the steps, the last ones, over which the learning rate of wsd falls linearly to 0; wsd only."""
     weight_decay: FromZero = 0.01
     """Decoupled weight decay of AdamW."""
     adam_beta1: Share = 0.9

@@ -58,12 +58,40 @@ def evaluate(
     return tuple(score_source(task, embed, embed_documents) for task in held_out(store, limit))
 
 
+def evaluate_first(
+    store: Store, embed: Embed, limit: int, embed_documents: Embed, dimensions: Sequence[int]
+) -> dict[int, tuple[SourceScores, ...]]:
+    """Score the first of a model's dimensions alone, for each of `dimensions`, by one encoding; see `evaluate`."""
+    rows: dict[int, list[SourceScores]] = {k: [] for k in dimensions}
+    for task in held_out(store, limit):
+        q_QD, d_ND = _vectors(task, embed, embed_documents)
+        for k, scores in rows.items():
+            scores.append(_score_vectors(task, _first(q_QD, k), _first(d_ND, k)))
+    return {k: tuple(scores) for k, scores in rows.items()}
+
+
 def score_source(task: HeldOut, embed: Embed, embed_documents: Embed | None = None) -> SourceScores:
     """Score an embedding model on one source; see `evaluate`."""
-    q_QD, d_ND = embed(task.queries), (embed_documents or embed)(task.documents)
+    return _score_vectors(task, *_vectors(task, embed, embed_documents or embed))
+
+
+def _vectors(task: HeldOut, embed: Embed, embed_documents: Embed) -> tuple[np.ndarray, np.ndarray]:
+    """Return (Q, D) vectors of the queries and (N, D) of the documents."""
+    q_QD, d_ND = embed(task.queries), embed_documents(task.documents)
     if not (np.isfinite(q_QD).all() and np.isfinite(d_ND).all()):
         raise RunError(f"the model's embeddings of held-out texts of {task.source} are not finite")
+    return q_QD, d_ND
 
+
+def _first(vectors: np.ndarray, dimensions: int) -> np.ndarray:
+    """Return the first of the vectors' dimensions, with length 1 again."""
+    if dimensions == vectors.shape[1]:
+        return vectors
+    cut = vectors[:, :dimensions]
+    return cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12)
+
+
+def _score_vectors(task: HeldOut, q_QD: np.ndarray, d_ND: np.ndarray) -> SourceScores:
     def similarity(start: int, stop: int) -> np.ndarray:
         return q_QD[start:stop] @ d_ND.T
 

@@ -8,7 +8,8 @@ from gte_ray.evaluation.heldout import SourceScores, mean_scores
 from gte_ray.evaluation.seen import Seen
 from gte_ray.retrieval.metrics import Retrieval
 
-Steps = tuple[tuple[int, tuple[SourceScores, ...]], ...]
+Numbered = tuple[tuple[int, tuple[SourceScores, ...]], ...]
+Steps = Numbered
 """Numbers of steps and the scores of the model after them, in step order."""
 
 
@@ -23,6 +24,9 @@ class Scores:
     """Scores at the steps that `run.eval` names, without the last step."""
     seen: tuple[Seen, ...] = ()
     """Shares of the held-out texts that were also trained on; empty in the results of older versions."""
+    dimensions: Numbered = ()
+    """Numbers of first dimensions that were trained as embeddings of their own, downwards, and the scores after training
+    with these alone; without those of the whole, which are `after`."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -32,6 +36,8 @@ class Scores:
         for step, rows in self.steps:
             yield step, named(rows)
         last = named(self.before, "_before") | named(self.bm25, "_bm25") | named(self.after)
+        for k, rows in self.dimensions:
+            last |= named(rows, f"_dim{k}")
         last |= {f"seen_documents/{row.source}": row.documents for row in self.seen}
         last |= {f"seen_pairs/{row.source}": row.pairs for row in self.seen}
         if last:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import torch
 from gte_ray.config import Config
 from gte_ray.data.store import open_store
 from gte_ray.data.tokenize import TextTokenizer
-from gte_ray.evaluation.heldout import Embed, SourceScores, evaluate, evaluate_bm25
+from gte_ray.evaluation.heldout import Embed, SourceScores, evaluate, evaluate_bm25, evaluate_first
 from gte_ray.evaluation.scores import Scores
 from gte_ray.evaluation.seen import seen
 from gte_ray.model.encoder import Encoder
@@ -39,14 +39,17 @@ def score_run(
     embed = embedders(encoder, tokenizer, config)
     before = evaluate(store, embed.queries, limit, embed.documents)
     load_checkpoint(encoder, checkpoint)
-    after = evaluate(store, embed.queries, limit, embed.documents)
-    shares = seen(store, [row.source for row in after], trained, limit)
-    return Scores(before, after, evaluate_bm25(store, limit), seen=shares)
+    dimensions = [k for k, _ in config.objective.levels] or [encoder.dimensions]
+    after, *first = evaluate_first(store, embed.queries, limit, embed.documents, dimensions).items()
+    shares = seen(store, [row.source for row in after[1]], trained, limit)
+    return Scores(before, after[1], evaluate_bm25(store, limit), seen=shares, dimensions=tuple(first))
 
 
-def load_checkpoint(encoder: Encoder, checkpoint: ray.train.Checkpoint) -> None:
-    with checkpoint.as_directory() as folder:
-        load_weights(encoder, str(Path(folder) / WEIGHTS_FILE))
+def load_checkpoint(encoder: Encoder, *checkpoints: ray.train.Checkpoint) -> None:
+    """Load the weights of a checkpoint, of several their mean."""
+    with ExitStack() as stack:
+        folders = [stack.enter_context(checkpoint.as_directory()) for checkpoint in checkpoints]
+        load_weights(encoder, *(str(Path(folder) / WEIGHTS_FILE) for folder in folders))
 
 
 def score_weights(

@@ -25,12 +25,14 @@ class Scoring:
     """Tokens of a forward pass."""
     max_length: int = 0
     """Tokens at which texts are cut; 0 for where each model's folder says."""
+    dimensions: int = 0
+    """First dimensions of each vector that are compared; 0 for all."""
 
     def load(self, model: str) -> "TextModel":
         """The model as it is to be scored."""
         from gte_ray.model.load import load_model  # takes seconds, which the driver does without
 
-        return load_model(model, self.pool.device, self.pool.gpu, self.max_length)
+        return load_model(model, self.pool.device, self.pool.gpu, self.max_length, self.dimensions)
 
 
 @dataclass(frozen=True)
@@ -109,5 +111,6 @@ def cached_or_scored(
 def _folder(model: str, scoring: Scoring) -> str:
     """Where the results of a model are kept."""
     precision = "fp16" if scoring.pool.gpu else "fp32"
-    cut = [scoring.max_length] if scoring.max_length else []
+    cut: list[object] = [scoring.max_length] if scoring.max_length else []
+    cut += [f"{scoring.dimensions} dimensions"] if scoring.dimensions else []
     return storage.join(scoring.output, digest(SCORING_VERSION, identity(model), precision, *cut))

@@ -5,13 +5,15 @@ ours: the library's template knows neither the folder's pooling nor its prompts,
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import ModelCardData
 
 from gte_ray.config import Config, Pooling
-from gte_ray.evaluation.heldout import SourceScores, mean_scores
+from gte_ray.evaluation.heldout import SourceScores
 from gte_ray.evaluation.scores import Scores
+from gte_ray.exporting.card_scores import dimensions_section, eval_results, scores_section
 from gte_ray.pretrained.modules import IDENTITY
 from gte_ray.pretrained.prompts import Prompts
 from gte_ray.report.markdown import code, code_block, escaped, markdown_table
@@ -49,6 +51,10 @@ class ModelCard:
     """None while the model is not scored yet."""
     steps: int = 0
     """Steps after which the model was exported, if they were not all; otherwise 0."""
+    dimensions: int = 0
+    """First dimensions that the model's vectors have, if they were not all; otherwise 0."""
+    averaged: tuple[int, ...] = ()
+    """Numbers of steps after which the weights were taken that the model's are the mean of; empty for one."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +71,10 @@ class Exported:
     prompts: Prompts
     dense: tuple[tuple[str, str], ...] = ()
     """Subfolders of linear layers after pooling, and their activations' classes."""
+    normalized: bool = True
+    """Whether vectors have length 1."""
 
 
-METRICS = {
-    "ndcg_at_10": "nDCG@10",
-    "mrr_at_10": "MRR@10",
-    "recall_at_1": "recall@1",
-    "recall_at_10": "recall@10",
-}
-"""Fields of a source's scores, and how they are written."""
 POOLING = {
     "mean": ("Mean pooling over the tokens", "(hidden * mask).sum(1) / mask.sum(1)"),
     "cls": ("Pooling by the first token", "hidden[:, 0]"),
@@ -84,54 +85,44 @@ POOLING = {
 
 def render(card: ModelCard, exported: Exported) -> str:
     """The card as the README.md of a model folder."""
-    parts = [_header(card), _introduction(card, exported), _usage(exported)]
+    base, rows = card.config.model.base, card.scores.after if card.scores is not None else ()
+    parts = [header([base], card.name, rows), _introduction(card, exported), usage(exported)]
     if card.scores is not None and card.scores.after:
-        parts.append(_scores(card.scores))
+        parts.append(scores_section(card.scores))
+        if card.scores.dimensions:
+            parts.append(dimensions_section(card.scores, max(card.config.objective.dimensions)))
     return "\n\n".join([*parts, _data(card), _training(card)]) + "\n"
 
 
-def _header(card: ModelCard) -> str:
+def header(bases: Sequence[str], name: str, rows: Sequence[SourceScores] = ()) -> str:
     """What the Hugging Face hub reads. No licence: that is for those to say who know the texts and the base."""
-    base = card.config.model.base
-    on_hub = base != "scratch" and base.count("/") == 1 and not base.startswith((".", "/", "~"))
-    rows = card.scores.after if card.scores is not None else ()
-    header = ModelCardData(
-        base_model=base if on_hub else None,
+    on_hub = [base for base in bases if base != "scratch" and base.count("/") == 1 and base[0] not in "./~"]
+    values = ModelCardData(
+        base_model=(on_hub[0] if len(on_hub) == 1 else on_hub) or None,
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
         tags=["sentence-transformers", "feature-extraction", "sentence-similarity", "gte_ray"],
-        model_name=card.name if rows else None,
-        eval_results=[result for row in rows for result in _results(row)] or None,
+        model_name=name if rows else None,
+        eval_results=[result for row in rows for result in eval_results(row)] or None,
     )
-    return f"---\n{header.to_yaml()}\n---"
-
-
-def _results(row: SourceScores) -> list[EvalResult]:
-    """The scores of a source, which the library makes one entry of; task and values as sentence-transformers has them."""
-    return [
-        EvalResult(
-            task_type="information-retrieval",
-            task_name="Information Retrieval",
-            dataset_type="held-out-pairs",  # of no dataset that others have
-            dataset_name=f"held-out pairs of the training source {row.source}",
-            dataset_config=row.source,  # without it, the library takes all sources for one dataset
-            metric_type=kind,
-            metric_name=name,
-            metric_value=round(float(getattr(row, kind)), 4),
-        )
-        for kind, name in METRICS.items()
-    ]
+    return f"---\n{values.to_yaml()}\n---"
 
 
 def _introduction(card: ModelCard, exported: Exported) -> str:
     base = "random weights" if card.config.model.base == "scratch" else code(card.config.model.base)
     return (
-        f"# {escaped(card.name)}\n\n"
-        f"A text embedding model: up to {card.config.data.max_length} tokens in, a vector of {exported.dimensions} "
-        f"dimensions and length 1 out, compared by cosine similarity. {POOLING[exported.pooling][0]}; "
-        f"{_prompts(exported.prompts)}. Trained with gte_ray by the recipe `{card.config.recipe}` from {base}, after "
+        f"# {escaped(card.name)}\n\n{description(card.config.data.max_length, exported)} Trained with gte_ray by the recipe `{card.config.recipe}` from {base}, after "
         "[Towards General Text Embeddings with Multi-stage Contrastive Learning]"
         "(https://arxiv.org/abs/2308.03281)."
+    )
+
+
+def description(max_length: int, exported: Exported) -> str:
+    """What goes into the model and what comes out of it."""
+    length = " and length 1" if exported.normalized else ""
+    return (
+        f"A text embedding model: up to {max_length} tokens in, a vector of {exported.dimensions} dimensions{length} "
+        f"out, compared by cosine similarity. {POOLING[exported.pooling][0]}; {_prompts(exported.prompts)}."
     )
 
 
@@ -139,7 +130,8 @@ def _prompts(prompts: Prompts) -> str:
     return f"it needs {prompts.in_words()}" if prompts else "no prompt or prefix is needed"
 
 
-def _usage(exported: Exported) -> str:
+def usage(exported: Exported) -> str:
+    """How the model is used, as code."""
     without = ", add_pooling_layer=False" if exported.pooler else ""
     sides = ("_query", "_document") if exported.prompts else ("", "")
     texts = [exported.prompts.query + QUERY, exported.prompts.document + DOCUMENT]
@@ -195,31 +187,6 @@ def _dense(exported: Exported, pooled: str) -> str:
     return "".join(lines)
 
 
-def _scores(scores: Scores) -> str:
-    rows = list(zip(scores.before, scores.after, scores.bm25, strict=True))
-    if len(rows) > 1:
-        rows.append((mean_scores(scores.before), mean_scores(scores.after), mean_scores(scores.bm25)))
-    seen = {row.source: _percent(row.documents) for row in scores.seen}
-    header = ["source", "queries", "documents", "nDCG@10 before", "nDCG@10", "BM25 nDCG@10"]
-    header += ["MRR@10", "BM25 MRR@10", "recall@1", "recall@10", "documents seen"]
-    cells = [
-        [
-            *(a.source, f"{a.queries:,}", f"{a.documents:,}"),
-            *map(_percent, (b.ndcg_at_10, a.ndcg_at_10, m.ndcg_at_10)),
-            *map(_percent, (a.mrr_at_10, m.mrr_at_10, a.recall_at_1, a.recall_at_10)),
-            seen.get(a.source, ""),
-        ]
-        for b, a, m in rows
-    ]
-    return (
-        "## Scores\n\nHeld-out documents of each source retrieved by its held-out queries, in percent. "
-        "`before` is the model before training; BM25 has the same queries and candidates. The sources are "
-        "those of the training: this is no measure of other domains. `documents seen` are those of the "
-        "candidates that are also, letter by letter, in pairs that the model was trained on, with other queries: "
-        "queries are held out, documents are not.\n\n" + markdown_table(header, cells, numbers=True)
-    )
-
-
 def _data(card: ModelCard) -> str:
     cells = [[s.name, s.task, f"{s.pairs:,}", f"{100 * s.share:.1f} %"] for s in card.sources]
     total = sum(source.pairs for source in card.sources)
@@ -233,14 +200,16 @@ def _training(card: ModelCard) -> str:
     t, o = card.config.training, card.config.objective
     settings = {k: v for k, v in card.config.to_dict().items() if k != "run"}
     done = f"{card.steps:,} of " if card.steps else ""
+    mean = f"The weights are the mean of those after {_steps(card)}. " if card.averaged else ""
     return without_password(
         f"## Training\n\n{done}{t.steps:,} steps of {t.global_batch:,} pairs, AdamW with a highest learning rate "
         f"of {t.learning_rate:g}, temperature {o.temperature:g}, mixing exponent {card.config.data.alpha:g}, "
-        f"seed {card.config.seed}. Fingerprint `{card.fingerprint}`. The command:\n\n"
+        f"seed {card.config.seed}. {mean}Fingerprint `{card.fingerprint}`. The command:\n\n"
         f"{code_block(card.command)}\n\n"
         f"All settings:\n\n{code_block(json.dumps(settings, indent=2), 'json')}"
     )
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+def _steps(card: ModelCard) -> str:
+    *first, last = (f"{steps:,}" for steps in card.averaged)
+    return f"{', '.join(first)} and {last} steps"

@@ -8,6 +8,8 @@ import inspect
 import json
 import os
 import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +34,40 @@ CARD_FILE = "README.md"
 
 
 def export_model(encoder: Encoder, tokenizer: TextTokenizer, folder: str, card: ModelCard) -> None:
-    """Writes the model, in float32, into the local `folder`; what was there before is replaced.
+    """Writes the model of a run, in float32, into `folder`; see `write_model`."""
 
-    The folder appears when it is complete. Raises RunError when it cannot be written.
+    def finish(written: Path) -> None:
+        _write_json(written / ORIGIN_FILE, origin_record(str(written), _origin(card)))
+        write_card(encoder, tokenizer, str(written), card)
+
+    write_model(encoder, tokenizer, folder, card.config.data.max_length, finish)
+
+
+def write_model(
+    encoder: Encoder,
+    tokenizer: TextTokenizer,
+    folder: str,
+    max_length: int,
+    finish: Callable[[Path], None],
+) -> None:
+    """Writes a model, in float32, into `folder`, a path or URI; what was there before is replaced.
+
+    `finish` writes what else is to be in it. A local folder appears when it is complete. Raises RunError when it cannot
+    be written.
     """
+    if "://" in folder:
+        with tempfile.TemporaryDirectory() as scratch:
+            local = str(Path(scratch) / "model")
+            write_model(encoder, tokenizer, local, max_length, finish)
+            storage.upload(local, folder)
+        return
     target = Path(folder).absolute()
     aside = target.with_name(f".{target.name}.tmp{os.getpid()}")
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        _write(encoder, tokenizer, aside, card)
+        _write(encoder, tokenizer, aside, max_length)
+        finish(aside)
         _replace(target, aside)
     except OSError as error:
         raise RunError(f"{folder}: the model could not be written there ({error})") from error
@@ -49,12 +75,12 @@ def export_model(encoder: Encoder, tokenizer: TextTokenizer, folder: str, card: 
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, card: ModelCard) -> None:
-    backbone, max_length = encoder.backbone, card.config.data.max_length
+def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, max_length: int) -> None:
+    backbone = encoder.backbone
     _save_weights(backbone, folder)
     tokenizer.save(str(folder))
     _set_length(folder, max_length)
-    names = ["Transformer", "Pooling", *("Dense" for _ in encoder.dense), "Normalize"]
+    names = ["Transformer", "Pooling", *("Dense" for _ in encoder.dense), *["Normalize"] * encoder.normalize]
     _write_json(folder / "modules.json", [_module(i, name) for i, name in enumerate(names)])
     _write_json(
         folder / "sentence_bert_config.json",
@@ -79,27 +105,33 @@ def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, card: Model
         folder / "config_sentence_transformers.json",
         {"similarity_fn_name": "cosine"} | tokenizer.prompts.to_folder(),
     )
-    _write_json(folder / ORIGIN_FILE, origin_record(str(folder), _origin(card)))
-    write_card(encoder, tokenizer, str(folder), card)
 
 
 def _origin(card: ModelCard) -> str:
-    """Identifies the run and its step: a model of fewer steps is another one."""
-    return f"{card.fingerprint} after {card.steps} steps" if card.steps else card.fingerprint
+    """Identifies the run, and what makes another model than that of its last step."""
+    after = f" after {card.steps} steps" if card.steps else ""
+    mean = f", mean of those after {', '.join(map(str, card.averaged))}" if card.averaged else ""
+    cut = f", first {card.dimensions} dimensions" if card.dimensions else ""
+    return card.fingerprint + after + mean + cut
 
 
 def write_card(encoder: Encoder, tokenizer: TextTokenizer, folder: str, card: ModelCard) -> None:
     """Writes the card of the model in `folder` (a path or URI), whole or not at all."""
-    backbone = encoder.backbone
-    exported = Exported(
+    content = render(card, exported(encoder, tokenizer))
+    storage.write_bytes(storage.join(folder, CARD_FILE), content.encode())
+
+
+def exported(encoder: Encoder, tokenizer: TextTokenizer) -> Exported:
+    """What a card says of the folder that these are written to."""
+    return Exported(
         encoder.dimensions,
-        _loader(backbone),
+        _loader(encoder.backbone),
         _has_pooler(encoder),
         encoder.pooling,
         tokenizer.prompts,
         tuple((f"{index}_Dense", layer.activation_name) for index, layer in enumerate(encoder.dense, 2)),
+        encoder.normalize,
     )
-    storage.write_bytes(storage.join(folder, CARD_FILE), render(card, exported).encode())
 
 
 def _loader(backbone: Any) -> str:

@@ -3,12 +3,15 @@
 Legend: n pairs, q distinct queries, m distinct documents, k candidates found per query.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from gte_ray.data.hashing import pair_hashes
 from gte_ray.errors import UsageError
+
+Sampling = Literal["random", "top"]
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,15 @@ class Window:
     last_rank: int = 100
     """Rank of the last candidate."""
     margin: float = float("-inf")
-    """Least distance of a negative's score below the positive's."""
+    """Least distance of a negative's score below the positive's (TopK-MarginPos of NV-Retriever, 2407.15831)."""
     negatives: int = 15
     """Most negatives per pair."""
     seed: int = 0
     """Seed of the random choice among the candidates."""
+    relative_margin: float = float("-inf")
+    """The same as a share of the positive's score, whose sign does not matter (TopK-PercPos, with 0.05 for 95 %)."""
+    sampling: Sampling = "random"
+    """Whether negatives are drawn among the candidates, or are the best of them, as in NV-Retriever."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.first_rank <= self.last_rank:
@@ -32,10 +39,17 @@ class Window:
                 f"--first-rank is {self.first_rank} and --last-rank {self.last_rank}; allowed are ranks from 1, "
                 "the first not after the last"
             )
+        if not (self.relative_margin < 1):
+            raise UsageError(f"--relative-margin is {self.relative_margin:g}; allowed is a share below 1")
         if self.negatives < 1:
             raise UsageError(f"--negatives is {self.negatives}; allowed is at least 1")
         if not 0 <= self.seed < 2**64:
             raise UsageError(f"--seed is {self.seed}; allowed is a whole number from 0 to 2^64 - 1")
+
+    def identity(self) -> dict[str, Any]:
+        """The fields, as plain values, without those that older versions did not have where these are off."""
+        later = {"relative_margin": float("-inf"), "sampling": "random"}
+        return {name: value for name, value in asdict(self).items() if later.get(name) != value}
 
 
 def no_candidates(queries: np.ndarray, documents: np.ndarray, same_text: np.ndarray) -> np.ndarray:
@@ -52,7 +66,7 @@ def choose(
     retrieved: np.ndarray, scores: np.ndarray, positive_scores: np.ndarray,
     query_hashes: np.ndarray, document_hashes: np.ndarray, window: Window,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Return (c,) pairs, ascending, and (c,) documents: at most `window.negatives` per pair, drawn by seed.
+    """Return (c,) pairs, ascending, and (c,) documents: at most `window.negatives` per pair.
 
     `retrieved` and `scores` (n, last_rank) are the best documents for each pair's query, -1 if there are no more,
     and their scores. `positive_scores` (n,) are the scores of the pairs themselves, and the hashes (n,) are
@@ -61,9 +75,15 @@ def choose(
     allowed = retrieved >= 0
     if window.margin > -np.inf:
         allowed &= scores <= positive_scores[:, None] - window.margin
+    if window.relative_margin > -np.inf:
+        highest = positive_scores - window.relative_margin * np.abs(positive_scores)
+        allowed &= scores <= highest[:, None]
     allowed[:, : window.first_rank - 1] = False
-    drawn = pair_hashes(query_hashes, document_hashes, window.seed)[:, None]
-    keys = pair_hashes(drawn, retrieved.astype(np.uint64), window.seed)
+    if window.sampling == "top":
+        keys = np.broadcast_to(np.arange(retrieved.shape[1]), retrieved.shape)
+    else:
+        drawn = pair_hashes(query_hashes, document_hashes, window.seed)[:, None]
+        keys = pair_hashes(drawn, retrieved.astype(np.uint64), window.seed)
     order = np.lexsort((keys, ~allowed), axis=1)[:, : window.negatives]
     taken = np.take_along_axis(allowed, order, axis=1)
     pairs, _ = np.nonzero(taken)

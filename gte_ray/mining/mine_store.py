@@ -76,7 +76,7 @@ def mine(
 def _fingerprint(source: SourceInfo, model_identity: str, window: Window) -> str:
     """Of a source and of all settings that its negatives depend on."""
     tokenizer = asdict(source.tokenizer) if source.tokenizer else None
-    return digest(MINING_VERSION, source.content, tokenizer, model_identity, asdict(window))
+    return digest(MINING_VERSION, source.content, tokenizer, model_identity, window.identity())
 
 
 def _search(store: Store, model: str, tasks: dict[str, Task], pool: Pool, report: Report) -> None:

@@ -16,28 +16,27 @@ class Abilities:
     packed: bool = False
     """Whether texts are concatenated instead of padded. Requires attention to go through transformers'
     attention interface and positions to enter only through `position_ids`: MPNet does not qualify, because
-    it adds relative positions inside attention."""
+    it adds relative positions inside attention. Which tokens a token attends to, all, earlier ones or those of a
+    window, is the layer's to say."""
     after_padding_id: bool = False
     """Whether positions start after the padding id instead of at 0. Used only for packed texts."""
-    causal: bool = False
-    """Whether each token attends only to itself and earlier tokens. Used only for packed texts."""
     encoder: Any = None
     """Encoder class for an encoder-decoder; sentence-transformers also uses only the encoder."""
 
 
+PACKED = Abilities(packed=True)
+AFTER_PADDING_ID = Abilities(packed=True, after_padding_id=True)
 BACKBONES = {
-    "bert": Abilities(packed=True),
-    "roberta": Abilities(after_padding_id=True),
-    "xlm-roberta": Abilities(after_padding_id=True),
-    "camembert": Abilities(after_padding_id=True),
-    "qwen2": Abilities(causal=True),
-    "llama": Abilities(causal=True),
+    **dict.fromkeys(("bert", "electra", "ernie", "albert", "distilbert"), PACKED),
+    **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), AFTER_PADDING_ID),
+    **dict.fromkeys(("gte", "nomic_bert", "jina_embeddings_v3", "eurobert", "modernbert"), PACKED),
+    **dict.fromkeys(("qwen2", "qwen3", "llama", "mistral", "phi3", "gemma", "gemma3_text"), PACKED),
     "t5": Abilities(encoder=T5EncoderModel),
     "mt5": Abilities(encoder=MT5EncoderModel),
     "umt5": Abilities(encoder=UMT5EncoderModel),
 }
-"""By `model_type`. Positions and direction of the types that are not packed yet are tested by packing them; T5 and its
-kin add relative positions inside the attention and cannot be packed."""
+"""By `model_type`. T5 and its kin add relative positions inside the attention, and Gemma 2 caps its logits, which no
+packed kernel does."""
 
 
 def abilities(model_type: str) -> Abilities:

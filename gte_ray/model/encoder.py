@@ -6,6 +6,7 @@ Legend: n texts, L tokens of the longest text, T tokens of all texts, D dimensio
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,11 @@ class Encoder(nn.Module):
         drops = self.training and attention_dropout(self.backbone.config) > 0
         self.use_packing(self.abilities.packed and (device.type != "cuda" or (half and not drops)))
 
+    def never_pack(self) -> None:
+        """Pad texts on all devices."""
+        self.abilities = replace(self.abilities, packed=False)
+        self.use_packing(False)
+
     def use_packing(self, packed: bool) -> None:
         """Pack texts, or pad them."""
         self.packed = packed
@@ -92,7 +98,7 @@ class Encoder(nn.Module):
         return F.normalize(vectors_nD, dim=-1) if self.normalize else vectors_nD
 
     def _pool_packed(self, batch: MicroBatch) -> Tensor:
-        layout = packed_layout(batch.lengths, self.device, self.abilities.causal)
+        layout = packed_layout(batch.lengths, self.device)
         starts = np.cumsum(batch.lengths) - batch.lengths
         first = self.pad_id + 1 if self.abilities.after_padding_id else 0
         positions_T = first + np.arange(batch.tokens) - np.repeat(starts, batch.lengths)

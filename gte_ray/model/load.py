@@ -16,6 +16,7 @@ from gte_ray.model.backbone import counts_from_the_left, load_backbone, position
 from gte_ray.model.dense import Dense, load_dense
 from gte_ray.model.dropout import Dropout
 from gte_ray.model.encoder import Encoder
+from gte_ray.model.probe import check_texts, same_when_packed, unit
 from gte_ray.pretrained.files import model_folder
 from gte_ray.pretrained.prompts import Prompts
 from gte_ray.pretrained.settings import Settings, read_settings
@@ -23,12 +24,6 @@ from gte_ray.runtime import storage
 
 NO_LENGTH = 1_000_000
 """A tokenizer whose longest text has at least this many tokens states no limit."""
-PROBES = ["a", "a b c d e f g h"]
-"""Texts of different lengths."""
-MANY_TOKENS = 4_096
-"""More tokens than both probes together, or any prompt, have."""
-PADDING_TOLERANCE = 1e-4
-"""Largest allowed change of a unit vector's component due to padding, far above float32 rounding."""
 UNNAMED_LENGTH = 512
 """Longest text, in tokens, for a model that states no limit and has unlimited positions."""
 
@@ -63,11 +58,11 @@ class TextModel:
 
     def queries(self, texts: Sequence[str], budget_tokens: int) -> np.ndarray:
         """Return (n, D) float32 of length 1: the texts embedded as queries, with the query prompt."""
-        return _unit(self.embed(texts, budget_tokens, self.prompts.query))
+        return unit(self.embed(texts, budget_tokens, self.prompts.query))
 
     def documents(self, texts: Sequence[str], budget_tokens: int) -> np.ndarray:
         """Return (n, D) float32 of length 1: the texts embedded as documents, with the document prompt."""
-        return _unit(self.embed(texts, budget_tokens, self.prompts.document))
+        return unit(self.embed(texts, budget_tokens, self.prompts.document))
 
 
 def load_model(
@@ -98,7 +93,11 @@ def load_model(
         )
     encoder.truncate(dimensions or encoder.dimensions)
     encoder.normalize = settings.normalize
-    _check_texts(encoder, tokenizer, max_length, name)
+    check_texts(encoder, tokenizer, max_length, name)
+    if abilities(backbone.config.model_type).packed and not encoder.abilities.packed:
+        notes += (
+            f"{name}: is padded, slower than its kind usually is, as its config.json asks for other attention",
+        )
     encoder = encoder.to(device, torch.float16 if half else None).eval()
     encoder.choose_attention(torch.device(device), half)
     return TextModel(name, encoder, tokenizer, max_length, (*settings.notes, *notes))
@@ -127,8 +126,14 @@ def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, max_length:
 
 
 def wrap(backbone: Any, pad_id: int, pooling: Pooling, dense: Iterable[Dense] = ()) -> Encoder:
-    """Wrap a backbone in an encoder, packed if the backbone supports it."""
-    return Encoder(backbone, pad_id, abilities(backbone.config.model_type).packed, pooling, dense)
+    """Wrap a backbone in an encoder, packed if the backbone supports it.
+
+    That is tried on three short texts too, since a config may have what its type of model usually has not.
+    """
+    encoder = Encoder(backbone, pad_id, abilities(backbone.config.model_type).packed, pooling, dense)
+    if encoder.packed and not same_when_packed(encoder):
+        encoder.never_pack()
+    return encoder
 
 
 def check_fit(name: str, backbone: Any, vocab_size: int, max_length: int) -> None:
@@ -164,47 +169,13 @@ def check_base(config: ModelConfig, max_length: int, dimensions: Sequence[int] =
     with model_folder(config.base, weights=False):  # for the error message if there is no model
         tokenizer = load_tokenizer(config.base)
     encoder = build_encoder(config, tokenizer.largest_id + 1, tokenizer.pad_id, max_length, seed=0)
-    _check_texts(encoder.eval(), tokenizer, max_length, config.base)
+    check_texts(encoder.eval(), tokenizer, max_length, config.base)
     if encoder.pooling == "last" and not tokenizer.suffix:
         raise RunError(
             f"{config.base}: its tokenizer puts no special token at the end of a text, so that pooling by the last "
             "token would take any word of it; allowed are --pooling mean and cls"
         )
     check_dimensions(dimensions, encoder.dimensions)
-
-
-def _check_texts(encoder: Encoder, tokenizer: TextTokenizer, max_length: int, name: str) -> None:
-    """Raise RunError if `max_length` leaves no room for a text.
-
-    Also if a short text fails, or if its vector is not finite or depends on the padding beside it.
-    """
-    room = max_length - len(tokenizer.prefix) - len(tokenizer.suffix)
-    for prompt in ("", tokenizer.prompts.query, tokenizer.prompts.document):
-        taken = int(tokenizer.content_ids([prompt], MANY_TOKENS).lengths[0])
-        if taken >= room:
-            what = f"its prompt {prompt!r}" if prompt else "special tokens"
-            raise RunError(
-                f"{name}: max_length is {max_length}, and {what} would leave no token of it to a text"
-            )
-    try:
-        alone, beside = (
-            _unit(encoder.encode(tokenizer.encode(texts, max_length), MANY_TOKENS).numpy())[0]
-            for texts in (PROBES[:1], PROBES)
-        )
-    except Exception as error:  # any error of a backbone whose config does not fit it
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(
-            f"{name}: the model fails on a short text ({type(error).__name__}: {reason})"
-        ) from error
-    difference = np.abs(alone - beside).max()
-    if not np.isfinite(difference):
-        raise RunError(f"{name}: the vector of a short text is not finite")
-    if difference > PADDING_TOLERANCE:
-        model_type = encoder.backbone.config.model_type
-        raise RunError(
-            f"{name}: a text's vector depends on the padding beside it ({model_type} changes it by {difference:.2g}); "
-            "allowed are backbones whose attention mask hides padding wholly"
-        )
 
 
 def _longest(folder: Path, settings: Settings, backbone: object, name: str) -> tuple[int, tuple[str, ...]]:
@@ -221,7 +192,3 @@ def _longest(folder: Path, settings: Settings, backbone: object, name: str) -> t
     if longest < NO_LENGTH:
         return longest, ()
     return UNNAMED_LENGTH, (f"{name}: names no longest text, so texts are cut at {UNNAMED_LENGTH} tokens",)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -1,7 +1,7 @@
 """The weights of an encoder in a separate file."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
@@ -23,11 +23,30 @@ def kept_weights(run_folder: str, step: int) -> str:
     return storage.join(run_folder, "weights", f"step-{step}.safetensors")
 
 
-def load_weights(encoder: "Encoder", path: str) -> None:
-    """Load a local weights file into `encoder`; raises RunError if the weights do not fit."""
-    with fitting(path), safe_open(path, "pt") as file:
+def load_weights(encoder: "Encoder", *paths: str) -> None:
+    """Load local weights files into `encoder`, of several the mean; raises RunError if the weights do not fit."""
+    with ExitStack() as stack:
+        files = []
+        for path in paths:
+            with fitting(path):
+                files.append(stack.enter_context(safe_open(path, "pt")))
         for name, parameter in encoder.named_parameters():
-            parameter.data.copy_(check_shape(name, file.get_tensor(name), parameter))
+            values = []
+            for path, file in zip(paths, files, strict=True):
+                with fitting(path):
+                    values.append(check_shape(name, file.get_tensor(name), parameter))
+            parameter.data.copy_(mean(values))
+
+
+def mean(tensors: "Sequence[Tensor]", weights: Sequence[float] = ()) -> "Tensor":
+    """Return the mean of tensors, weighted if there are `weights`, by a sum in float64 in their order."""
+    if len(tensors) == 1:
+        return tensors[0]
+    shares = [weight / sum(weights) for weight in weights] or [1 / len(tensors)] * len(tensors)
+    total = tensors[0].double() * shares[0]
+    for tensor, share in zip(tensors[1:], shares[1:], strict=True):
+        total.add_(tensor.double(), alpha=share)
+    return total.to(tensors[0].dtype)
 
 
 def check_shape(name: str, value: "Tensor", parameter: "Tensor") -> "Tensor":

@@ -14,19 +14,32 @@ from gte_ray.train.checkpoints import last_checkpoint
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """Which model of a run is made."""
+
+    steps: int = 0
+    """Steps after which; 0 for those of the last checkpoint."""
+    average: int = 1
+    """Number of checkpoints up to there that the weights are the mean of."""
+    dimensions: int = 0
+    """First dimensions that its vectors have; 0 for all."""
+
+
+@dataclass(frozen=True)
 class CheckpointModel:
     folder: str
-    steps: int
-    """Steps that the weights were trained for."""
+    steps: tuple[int, ...]
+    """Steps that the weights were trained for; several if they are a mean."""
     all_steps: int
     """Steps of the whole run."""
 
 
-def export_checkpoint(run_folder: str, steps: int, to: str) -> CheckpointModel:
-    """Exports the weights after `steps` steps of the run at `run_folder`, 0 for the last checkpoint.
+def export_checkpoint(run_folder: str, to: str, chosen: Chosen) -> CheckpointModel:
+    """Exports a model of the checkpoints that the run at `run_folder` has, which may go on meanwhile.
 
-    `to` is the model's folder, RUN/model-STEPS if it is empty. Without Ray, in this process. Raises UsageError for
-    steps that the run has no checkpoint of, RunError for a folder that is no run's, or has no checkpoint.
+    `to` is the model's folder; if it is empty, one in RUN that is named after the steps. Without Ray, in this process.
+    Raises UsageError for steps that the run has no checkpoint of, for more checkpoints than it has, and for more
+    dimensions than its model has; RunError for a folder that is no run's, or has no checkpoint.
     """
     run_folder = storage.absolute(run_folder)
     record = storage.join(run_folder, CONFIG_FILE)
@@ -35,24 +48,42 @@ def export_checkpoint(run_folder: str, steps: int, to: str) -> CheckpointModel:
     checkpoints = _checkpoints(run_folder)
     if not checkpoints:
         raise RunError(f"{run_folder}: the run has no checkpoint yet")
-    steps = steps or max(checkpoints)
-    if steps not in checkpoints:
-        there = ", ".join(f"{number:,}" for number in sorted(checkpoints))
-        raise UsageError(
-            f"--step is {steps:,}; allowed are those that {run_folder} has a checkpoint of: {there}"
-        )
     run = plan_run(from_dict(storage.read_json(record)["config"]))
-    folder = storage.absolute(to) if to else storage.join(run_folder, f"model-{steps}")
+    steps = _steps(run_folder, sorted(checkpoints), chosen)
+    name = "-".join(["model", *map(str, steps), *([f"{chosen.dimensions}d"] if chosen.dimensions else [])])
+    folder = storage.absolute(to) if to else storage.join(run_folder, name)
     all_steps, tokenizer = run.config.training.steps, resolve_tokenizer(run)
-    card = replace(card_of(run), steps=steps if steps < all_steps else 0)
+    card = replace(
+        card_of(run),
+        steps=steps[-1] if steps[-1] < all_steps else 0,
+        averaged=steps if len(steps) > 1 else (),
+        dimensions=chosen.dimensions,
+    )
     try:
-        export_weights(card, tokenizer, checkpoints[steps], folder)
+        export_weights(card, tokenizer, [checkpoints[number] for number in steps], folder)
     except FileNotFoundError as error:
         kept = run.config.run.checkpoints_kept
         raise RunError(
-            f"{checkpoints[steps].path}: was deleted meanwhile; the run keeps its last {kept} checkpoints, so try again"
+            f"{run_folder}: a checkpoint was deleted meanwhile; the run keeps its last {kept}, so try again"
         ) from error
     return CheckpointModel(folder, steps, all_steps)
+
+
+def _steps(run_folder: str, there: list[int], chosen: Chosen) -> tuple[int, ...]:
+    """The checkpoints that are asked for, of those that are `there`, by their steps, ascending."""
+    shown = ", ".join(f"{number:,}" for number in there)
+    last = chosen.steps or there[-1]
+    if last not in there:
+        raise UsageError(
+            f"--step is {last:,}; allowed are those that {run_folder} has a checkpoint of: {shown}"
+        )
+    until = [number for number in there if number <= last]
+    if chosen.average > len(until):
+        raise UsageError(
+            f"--average is {chosen.average}; allowed are up to {len(until)}, as {run_folder} has checkpoints of {shown} "
+            "(--checkpoints-kept of a training)"
+        )
+    return tuple(until[-chosen.average :])
 
 
 def _checkpoints(run_folder: str) -> dict[int, ray.train.Checkpoint]:

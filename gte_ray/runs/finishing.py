@@ -3,21 +3,19 @@
 Both run in Ray tasks, because the driver does without torch.
 """
 
-import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
 
 from gte_ray.data.tokenize import TextTokenizer
-from gte_ray.errors import LOWER_IN_SCORING, RunError, explain
+from gte_ray.errors import LOWER_IN_SCORING, RunError, UsageError, explain
 from gte_ray.evaluation.async_evaluation import AsyncEvaluation
 from gte_ray.evaluation.scores import Scores
 from gte_ray.exporting.card import CardSource, ModelCard
 from gte_ray.runs.plan import Run, resolve_tokenizer
-from gte_ray.runtime import storage
 from gte_ray.runtime.cluster import command_line
 from gte_ray.train.checkpoints import last_checkpoint, next_step
 
@@ -73,7 +71,7 @@ def export(run: Run, trained: Trained) -> str:
     """Writes the model of the last checkpoint and returns its folder. Raises RunError with one sentence."""
     task = ray.remote(export_weights).options(num_cpus=run.config.hardware.worker_cpus, **_ANYWHERE)
     try:
-        ray.get(task.remote(card_of(run), trained.tokenizer, trained.checkpoint, run.model_folder))
+        ray.get(task.remote(card_of(run), trained.tokenizer, [trained.checkpoint], run.model_folder))
     except ray.exceptions.RayError as error:
         raise explain(error, LOWER_IN_SCORING, "the model could not be exported: {}") from error
     return run.model_folder
@@ -101,19 +99,30 @@ def score(run: Run, trained: Trained) -> Scores:
 
 
 def export_weights(
-    card: ModelCard, tokenizer: TextTokenizer, checkpoint: ray.train.Checkpoint, model_folder: str
+    card: ModelCard,
+    tokenizer: TextTokenizer,
+    checkpoints: Sequence[ray.train.Checkpoint],
+    model_folder: str,
 ) -> None:
-    """Writes the model of a checkpoint, in this process, to a folder or URI."""
+    """Writes the model of a checkpoint, of several their mean, in this process to a folder or URI.
+
+    It has the dimensions that `card` says.
+
+    Raises UsageError for more dimensions than it has.
+    """
     from gte_ray.evaluation.scoring import first_encoder, load_checkpoint
     from gte_ray.exporting.folder import export_model
 
     encoder = first_encoder(card.config, tokenizer, False, card.config.hardware.threads)
-    load_checkpoint(encoder, checkpoint)
-    with tempfile.TemporaryDirectory() as scratch:
-        local = str(Path(scratch) / "model") if "://" in model_folder else model_folder
-        export_model(encoder, tokenizer, local, card)
-        if local != model_folder:
-            storage.upload(local, model_folder)
+    load_checkpoint(encoder, *checkpoints)
+    if card.dimensions > encoder.dimensions:
+        raise UsageError(
+            f"--dimensions is {card.dimensions}; allowed are up to {encoder.dimensions}, which the model has"
+        )
+    if card.dimensions == encoder.dimensions:
+        card = replace(card, dimensions=0)
+    encoder.truncate(card.dimensions or encoder.dimensions)
+    export_model(encoder, tokenizer, model_folder, card)
 
 
 def score_in_task(

@@ -156,9 +156,15 @@ def _activation_bytes(config: Config, shape: Shape, step_tokens: float) -> float
 def _loss_bytes(config: Config, shape: Shape) -> float:
     batch = config.training.global_batch
     documents = batch * config.data.group_size
-    embeddings = (batch + documents) * shape.hidden_size * 4 * 2  # with their gradients
+    embeddings = (batch + documents) * shape.hidden_size * 4 * 2 * _levels(config)  # with their gradients
     rows = min(config.hardware.loss_tile, batch / config.hardware.workers.most)
     return embeddings + 4 * rows * _loss_columns(config)
+
+
+def _levels(config: Config) -> float:
+    """Dimensions over which the loss is taken, all together, as a multiple of the embedding's own."""
+    dimensions = config.objective.dimensions
+    return sum(dimensions) / max(dimensions) if dimensions else 1.0
 
 
 def _loss_columns(config: Config) -> int:
@@ -172,7 +178,15 @@ def _flops(config: Config, shape: Shape, tokens: float, steps: int) -> float:
     passes = 3.0 + (1.0 if config.hardware.gradient_checkpointing else 0.0)
     kept = min(1.0, config.hardware.graph_tokens * config.hardware.workers.most * steps / tokens)
     passes += 1.0 - kept  # the second forward pass of gradient caching
-    loss = steps * config.training.global_batch * _loss_columns(config) * shape.hidden_size * 2 * 3
+    loss = (
+        steps
+        * config.training.global_batch
+        * _loss_columns(config)
+        * shape.hidden_size
+        * 2
+        * 3
+        * _levels(config)
+    )
     return forward * passes * tokens + loss
 
 

@@ -1,5 +1,7 @@
 """The paper's AdamW and its learning rate."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -7,14 +9,22 @@ from gte_ray.config import TrainingConfig
 
 
 def learning_rate(step: int, training: TrainingConfig) -> float:
-    """Return the rate at `step`, counted from 0: linear warm-up, then linear decay towards 0 (section 3.4).
+    """Return the rate at `step`, counted from 0: linear warm-up, then down towards 0 by the run's schedule (section 3.4).
 
-    The first and the last step have a rate above 0: it would be 0 one step before and one step after them.
+    `linear` falls in a line and `cosine` by half a wave (1608.03983), both from the end of the warm-up; `wsd` stays, and
+    falls in a line over the cooldown (2404.06395). The first and the last step have a rate above 0: it would be 0 one
+    step before and one step after them.
     """
     warmup_steps = round(training.warmup * training.steps)
     if step < warmup_steps:
         return training.learning_rate * (step + 1) / warmup_steps
-    return training.learning_rate * max(training.steps - step, 0) / (training.steps - warmup_steps)
+    falling = training.steps - warmup_steps
+    if training.schedule == "wsd":
+        falling = max(round(training.cooldown * training.steps), 1)
+    left = min(max(training.steps - step, 0) / falling, 1.0)
+    return training.learning_rate * (
+        (1 - math.cos(math.pi * left)) / 2 if training.schedule == "cosine" else left
+    )
 
 
 def adamw(parameters: dict[str, nn.Parameter], training: TrainingConfig, fused: bool) -> torch.optim.AdamW:

@@ -10,6 +10,6 @@ from tests.cluster.nodes import Nodes
 
 @pytest.fixture(scope="package")
 def nodes(bucket) -> Iterator[Nodes]:
-    """A cluster of three nodes, each a raylet, on this machine."""
-    with Nodes(3, CPUS) as found:
+    """A cluster of two nodes, each a raylet, on this machine."""
+    with Nodes(2, CPUS) as found:
         yield found

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from gte_ray.config import Config
 from gte_ray.errors import RunError, UsageError
 from gte_ray.model.weights_file import WEIGHTS_FILE, load_weights
 from gte_ray.train.engine import Engine
-from gte_ray.train.optimizer import learning_rate
 from gte_ray.train.step import TrainingDiverged, train_step
 from tests.commands import HANGS
 from tests.train.runs import CPU, encoder_of, on_ranks, pairs, shard, tiny, with_precision
@@ -246,13 +244,3 @@ def test_nothing_is_printed_or_compiled():
         timeout=HANGS,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_learning_rate_rises_linearly_then_falls_to_nothing():
-    training = replace(tiny().training, steps=100, warmup=0.05, learning_rate=2.0)
-    rates = [learning_rate(step, training) for step in range(100)]
-    assert rates[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
-    assert rates[5] == 2.0
-    assert rates[-1] == pytest.approx(2.0 / 95)
-    assert [a - b for a, b in pairwise(rates[5:])] == pytest.approx([2.0 / 95] * 94)
-    assert learning_rate(0, replace(training, warmup=0.0)) == 2.0
