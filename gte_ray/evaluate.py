@@ -9,6 +9,7 @@ import tyro
 from gte_ray.cli.console import plain_console, run_command
 from gte_ray.cli.flags import BUILTIN_STORE
 from gte_ray.errors import RunError, UsageError
+from gte_ray.pretrained.prompts import GivenPrompts
 from gte_ray.runtime import storage
 from gte_ray.runtime.cluster import start_ray, until_interrupted
 
@@ -48,6 +49,10 @@ class Arguments:
     """Tokens at which texts are cut; 0 for where each model's folder says. MTEB takes 512."""
     dimensions: int = 0
     """First dimensions of each vector that are compared; 0 for all."""
+    prompt_query: str | None = None
+    """Text in front of queries; if not given, what each model's folder says."""
+    prompt_document: str | None = None
+    """Text in front of documents; if not given, what each model's folder says."""
     micro_batch_tokens: int = 16_384
     """Tokens per forward pass."""
     tracking_uri: str = field(
@@ -58,6 +63,10 @@ class Arguments:
     """MLflow experiment."""
     verbose: bool = False
     """Show Ray's logs."""
+
+    @property
+    def prompts(self) -> GivenPrompts:
+        return GivenPrompts(self.prompt_query, self.prompt_document)
 
 
 def main() -> None:
@@ -97,7 +106,7 @@ def _check(arguments: Arguments) -> None:
     for model in dict.fromkeys(arguments.models):
         if model == BM25:
             continue
-        for note in check_model(model, arguments.max_length, arguments.dimensions):
+        for note in check_model(model, arguments.max_length, arguments.dimensions, arguments.prompts):
             console.print(f"warning: {note}", style="yellow", soft_wrap=True)
 
 
@@ -166,9 +175,11 @@ def _score(
         arguments.micro_batch_tokens,
         arguments.max_length,
         arguments.dimensions,
+        arguments.prompts,
     )
     cut = f", texts of up to {arguments.max_length} tokens" if arguments.max_length else ""
     cut += f", {arguments.dimensions} dimensions" if arguments.dimensions else ""
+    cut += f", {arguments.prompts.in_words()}" if arguments.prompts else ""
     if benchmark is None:
         from gte_ray.evaluation.heldout_benchmark import HeldOutScoring, score_held_out
 

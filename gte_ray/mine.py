@@ -1,13 +1,16 @@
 """python -m gte_ray.mine: finds hard negatives for the pairs of a store (paper, section 3.3)."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from gte_ray.cli.console import plain_console, run_command
 from gte_ray.errors import UsageError
 from gte_ray.runtime.cluster import start_ray
+
+if TYPE_CHECKING:
+    from gte_ray.mining.choose import Window
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class Arguments:
     """The same as a share of that score: 0.05 for at most 95 % of it, as in NV-Retriever."""
     sampling: Literal["random", "top"] = "random"
     """Whether negatives are drawn among the candidates, or are the best of them."""
+    prompt_query: str | None = None
+    """Text in front of queries; if not given, what the model's folder says."""
+    prompt_document: str | None = None
+    """Text in front of documents; if not given, what the model's folder says."""
     sources: tuple[str, ...] = ()
     """Names of the sources to mine; empty for all. Other sources in the new store stay."""
     seed: int = 0
@@ -49,37 +56,25 @@ class Arguments:
 
 def main() -> None:
     arguments = tyro.cli(Arguments, prog="python -m gte_ray.mine")
-    for name in ("workers", "threads"):
-        if getattr(arguments, name) < 1:
-            raise UsageError(f"--{name} is {getattr(arguments, name)}; allowed is at least 1")
-    if len(set(arguments.sources)) < len(arguments.sources):
-        raise UsageError(f"--sources is {' '.join(arguments.sources)!r}; allowed is each source once")
+    window = _window(arguments)
     from gte_ray.cli.progress import PreparingProgress
     from gte_ray.cli.store_tables import store_table
     from gte_ray.data.store import open_store
-    from gte_ray.mining.choose import Window
     from gte_ray.mining.mine_store import mine
     from gte_ray.model.load import check_model
+    from gte_ray.pretrained.prompts import GivenPrompts
     from gte_ray.retrieval.bm25 import BM25
     from gte_ray.runtime import storage
     from gte_ray.runtime.pool import Pool
 
-    window = Window(
-        first_rank=arguments.first_rank,
-        last_rank=arguments.last_rank,
-        margin=arguments.margin,
-        negatives=arguments.negatives,
-        seed=arguments.seed,
-        relative_margin=arguments.relative_margin,
-        sampling=arguments.sampling,
-    )
     store, model = (
         open_store(storage.absolute(arguments.store)),
         storage.absolute_folder(arguments.model, BM25),
     )
     storage.check_reachable(arguments.out)
     console = plain_console()
-    for note in check_model(model) if model != BM25 else ():
+    prompts = GivenPrompts(arguments.prompt_query, arguments.prompt_document)
+    for note in check_model(model, prompts=prompts) if model != BM25 else ():
         console.print(f"warning: {note}", style="yellow", soft_wrap=True)
     start_ray(arguments.workers * arguments.threads, arguments.verbose)
     with PreparingProgress(console) as progress:
@@ -90,12 +85,25 @@ def main() -> None:
             window,
             Pool(arguments.workers, arguments.gpu, arguments.threads),
             sources=arguments.sources,
+            prompts=prompts,
             report=progress.report,
         )
     console.print(store_table(mined))
     bare = [source.name for source in mined.manifest.sources if source.rows and not source.negatives]
     if bare:
         console.print(f"warning: no hard negative was found in {', '.join(bare)}", style="yellow")
+
+
+def _window(arguments: Arguments) -> "Window":
+    """What the arguments say of the negatives. Raises UsageError for an argument that is out of range."""
+    for name in ("workers", "threads"):
+        if getattr(arguments, name) < 1:
+            raise UsageError(f"--{name} is {getattr(arguments, name)}; allowed is at least 1")
+    if len(set(arguments.sources)) < len(arguments.sources):
+        raise UsageError(f"--sources is {' '.join(arguments.sources)!r}; allowed is each source once")
+    from gte_ray.mining.choose import Window
+
+    return Window(**{field.name: getattr(arguments, field.name) for field in fields(Window)})
 
 
 if __name__ == "__main__":

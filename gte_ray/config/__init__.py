@@ -106,6 +106,8 @@ class Config:
             ("objective", "false_negative_margin", 0),
             ("objective", "dimensions", ()),
             ("training", "schedule", "linear"),
+            ("model", "prompt_query", None),
+            ("model", "prompt_document", None),
         )
         for section, name, value in off:
             if identity[section][name] == value:

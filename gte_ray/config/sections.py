@@ -66,6 +66,10 @@ class ModelConfig:
     pooling: Pooling | Literal["base"] = "base"
     """How the states of a text's tokens become its embedding: their mean, that of the first token (cls) or of the
     last; `base` for what the base model's folder says, the mean where it says nothing and for `scratch`."""
+    prompt_query: str | None = None
+    """Text in front of queries, tokenised with them; if not given, what the base model's folder says."""
+    prompt_document: str | None = None
+    """Text in front of documents, hard negatives included; if not given, what the base model's folder says."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from tokenizers import (
 from gte_ray.data.batch import TokenLists
 from gte_ray.data.tokenizer_files import load_pretrained
 from gte_ray.errors import RunError
-from gte_ray.pretrained.prompts import Prompts
+from gte_ray.pretrained.prompts import GivenPrompts, Prompts
 
 CHARACTERS_PER_TOKEN = 6
 """Characters of a text that are tokenised at first for each token to keep."""
@@ -73,6 +73,10 @@ class TextTokenizer:
 
     def __reduce__(self):
         return TextTokenizer, (self.definition, self.files, self.pad_id, self.prompts)
+
+    def with_prompts(self, given: GivenPrompts) -> "TextTokenizer":
+        """The same tokenizer with the given prompts in place of its model's."""
+        return TextTokenizer(self.definition, self.files, self.pad_id, self.prompts.given(given))
 
     @property
     def pads_left(self) -> bool:

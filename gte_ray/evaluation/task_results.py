@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gte_ray.data.hashing import digest
 from gte_ray.pretrained.identity import identity
+from gte_ray.pretrained.prompts import GivenPrompts
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import Pool, run_actors
 
@@ -27,12 +28,15 @@ class Scoring:
     """Tokens at which texts are cut; 0 for where each model's folder says."""
     dimensions: int = 0
     """First dimensions of each vector that are compared; 0 for all."""
+    prompts: GivenPrompts = GivenPrompts()  # noqa: RUF009 - frozen
+    """Prompts in place of each model's own."""
 
     def load(self, model: str) -> "TextModel":
         """The model as it is to be scored."""
         from gte_ray.model.load import load_model  # takes seconds, which the driver does without
 
-        return load_model(model, self.pool.device, self.pool.gpu, self.max_length, self.dimensions)
+        where = (self.pool.device, self.pool.gpu)
+        return load_model(model, *where, self.max_length, self.dimensions, self.prompts)
 
 
 @dataclass(frozen=True)
@@ -113,4 +117,5 @@ def _folder(model: str, scoring: Scoring) -> str:
     precision = "fp16" if scoring.pool.gpu else "fp32"
     cut: list[object] = [scoring.max_length] if scoring.max_length else []
     cut += [f"{scoring.dimensions} dimensions"] if scoring.dimensions else []
+    cut += [("prompts", scoring.prompts.query, scoring.prompts.document)] if scoring.prompts else []
     return storage.join(scoring.output, digest(SCORING_VERSION, identity(model), precision, *cut))

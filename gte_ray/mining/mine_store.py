@@ -20,6 +20,7 @@ from gte_ray.mining.pairs import SCRATCH, Pairs, number_pairs
 from gte_ray.mining.search import Block, BlockDone, Encode, FindByBm25, FindByVectors, Search, Task
 from gte_ray.mining.write import write_source
 from gte_ray.pretrained.identity import identity
+from gte_ray.pretrained.prompts import GivenPrompts
 from gte_ray.retrieval.bm25 import BM25
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import Pool, run_actors
@@ -36,11 +37,12 @@ def mine(
     pool: Pool,
     *,
     sources: Sequence[str] = (),
+    prompts: GivenPrompts = GivenPrompts(),  # noqa: B008 - frozen
     report: Report = lambda phase, texts: None,
 ) -> Store:
     """Writes `store` with negatives that `model` finds to the store at `uri`; finished sources stay.
 
-    So do sources that are there already and not among the chosen ones. `model` is what `load_model` takes, or BM25.
+    So do sources that are there already and not among the chosen ones. `model` is what `load_model` takes, or BM25; `prompts` are put in place of its own.
     Ray must be initialised. Raises UsageError for settings out of range and RunError in one sentence.
     """
     if storage.absolute(uri).rstrip("/") == storage.absolute(store.uri).rstrip("/"):
@@ -53,13 +55,14 @@ def mine(
     unfinished: dict[str, Pairs] = {}
     model_identity, earlier = identity(model), FinishedSources(uri)
     for source in chosen:
-        fingerprint = _fingerprint(source, model_identity, window)
+        fingerprint = _fingerprint(source, model_identity, window, prompts)
         finished = earlier.source(source.name, of_input(fingerprint))
         if finished is None:
             unfinished[source.name] = number_pairs(store, source, uri, fingerprint, window)
         else:
             infos[source.name] = finished
-    _search(store, model, {name: pairs.task for name, pairs in unfinished.items()}, pool, report)
+    tasks = {name: pairs.task for name, pairs in unfinished.items()}
+    _search(Search(storage.absolute(store.uri), model, pool, tasks, prompts), report)
     for name, pairs in unfinished.items():
         infos[name] = write_source(store, uri, pairs, window, report)
         storage.delete(pairs.task.folder)
@@ -73,15 +76,16 @@ def mine(
     return open_store(uri)
 
 
-def _fingerprint(source: SourceInfo, model_identity: str, window: Window) -> str:
+def _fingerprint(source: SourceInfo, model_identity: str, window: Window, prompts: GivenPrompts) -> str:
     """Of a source and of all settings that its negatives depend on."""
     tokenizer = asdict(source.tokenizer) if source.tokenizer else None
-    return digest(MINING_VERSION, source.content, tokenizer, model_identity, window.identity())
+    given = [asdict(prompts)] if prompts else []
+    return digest(MINING_VERSION, source.content, tokenizer, model_identity, window.identity(), *given)
 
 
-def _search(store: Store, model: str, tasks: dict[str, Task], pool: Pool, report: Report) -> None:
+def _search(search: Search, report: Report) -> None:
     """Encodes and searches what is not on storage yet; all sources in one go, as actors start slowly."""
-    search = Search(storage.absolute(store.uri), model, pool, tasks)
+    model, pool, tasks = search.model, search.pool, search.tasks
     queries = [Block(name, "query", n) for name, task in tasks.items() for n in range(task.queries.blocks)]
     documents = [
         Block(name, "document", n) for name, task in tasks.items() for n in range(task.documents.blocks)

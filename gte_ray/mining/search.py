@@ -14,6 +14,7 @@ from torch import Tensor
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.store import Store, open_store
 from gte_ray.model.load import load_model
+from gte_ray.pretrained.prompts import GivenPrompts
 from gte_ray.retrieval.bm25 import BM25_QUERIES, Bm25
 from gte_ray.retrieval.nearest import Found, Nearest, nearest, row_bounds, take_out
 from gte_ray.runtime import storage
@@ -72,6 +73,8 @@ class Search:
     pool: Pool
     tasks: dict[str, Task]
     """By source name."""
+    prompts: GivenPrompts = GivenPrompts()  # noqa: RUF009 - frozen
+    """Prompts in place of the model's own."""
 
 
 class Block(NamedTuple):
@@ -93,7 +96,9 @@ class Encode:
     def __init__(self, search: Search):
         torch.set_num_threads(search.pool.threads)
         self.search = search
-        self.model = load_model(search.model, search.pool.device, half=search.pool.gpu)
+        self.model = load_model(
+            search.model, search.pool.device, half=search.pool.gpu, prompts=search.prompts
+        )
         self.store = open_store(search.store, check=False)
 
     def __call__(self, block: Block) -> Iterator[BlockDone]:

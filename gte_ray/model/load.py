@@ -18,7 +18,7 @@ from gte_ray.model.dropout import Dropout
 from gte_ray.model.encoder import Encoder
 from gte_ray.model.probe import check_texts, same_when_packed, unit
 from gte_ray.pretrained.files import model_folder
-from gte_ray.pretrained.prompts import Prompts
+from gte_ray.pretrained.prompts import GivenPrompts, Prompts, lacking
 from gte_ray.pretrained.settings import Settings, read_settings
 from gte_ray.runtime import storage
 
@@ -66,17 +66,22 @@ class TextModel:
 
 
 def load_model(
-    name: str, device: str = "cpu", half: bool = False, max_length: int = 0, dimensions: int = 0
+    name: str,
+    device: str = "cpu",
+    half: bool = False,
+    max_length: int = 0,
+    dimensions: int = 0,
+    prompts: GivenPrompts = GivenPrompts(),  # noqa: B008 - frozen
 ) -> TextModel:
     """Load a model from a folder, a folder at a URI, or a Hugging Face id.
 
     `half` computes in fp16. Texts are cut at `max_length` tokens, or where the folder says if it is 0. Vectors have
-    their first `dimensions`, or all if it is 0. Raises RunError with a one-sentence message if loading fails. A setting in the folder that is not supported is such
+    their first `dimensions`, or all if it is 0. Texts get `prompts` where given. Raises RunError with a one-sentence message if loading fails. A setting in the folder that is not supported is such
     a failure, and the message names it.
     """
     with model_folder(name) as folder:
         settings = read_settings(folder, name)
-        tokenizer = load_tokenizer(name)
+        tokenizer = load_tokenizer(name).with_prompts(prompts)
         backbone = load_backbone(folder / settings.transformer, name)
         dense = load_dense(folder, settings.dense, backbone.config.hidden_size, name)
         encoder = wrap(backbone, tokenizer.pad_id, settings.pooling, dense)
@@ -100,7 +105,8 @@ def load_model(
         )
     encoder = encoder.to(device, torch.float16 if half else None).eval()
     encoder.choose_attention(torch.device(device), half)
-    return TextModel(name, encoder, tokenizer, max_length, (*settings.notes, *notes))
+    notes = (*settings.notes, *notes, *(() if prompts else lacking(name, tokenizer.prompts)))
+    return TextModel(name, encoder, tokenizer, max_length, notes)
 
 
 def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, max_length: int, seed: int) -> Encoder:
@@ -123,6 +129,11 @@ def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, max_length:
         check_fit(config.base, backbone, vocab_size, max_length)
         pooling = settings.pooling
     return wrap(backbone, pad_id, pooling if config.pooling == "base" else config.pooling, dense)
+
+
+def given_prompts(config: ModelConfig) -> GivenPrompts:
+    """The prompts that a run has in place of its base model's."""
+    return GivenPrompts(config.prompt_query, config.prompt_document)
 
 
 def wrap(backbone: Any, pad_id: int, pooling: Pooling, dense: Iterable[Dense] = ()) -> Encoder:
@@ -152,12 +163,17 @@ def check_fit(name: str, backbone: Any, vocab_size: int, max_length: int) -> Non
         )
 
 
-def check_model(name: str, max_length: int = 0, dimensions: int = 0) -> tuple[str, ...]:
+def check_model(
+    name: str,
+    max_length: int = 0,
+    dimensions: int = 0,
+    prompts: GivenPrompts = GivenPrompts(),  # noqa: B008 - frozen
+) -> tuple[str, ...]:
     """Load the model once and return its notes, so that errors are reported before any work.
 
     Reads all weights: nothing less shows that they are complete.
     """
-    return load_model(name, max_length=max_length, dimensions=dimensions).notes
+    return load_model(name, max_length=max_length, dimensions=dimensions, prompts=prompts).notes
 
 
 def check_base(config: ModelConfig, max_length: int, dimensions: Sequence[int] = ()) -> None:
@@ -167,7 +183,7 @@ def check_base(config: ModelConfig, max_length: int, dimensions: Sequence[int] =
     `check_model` does.
     """
     with model_folder(config.base, weights=False):  # for the error message if there is no model
-        tokenizer = load_tokenizer(config.base)
+        tokenizer = load_tokenizer(config.base).with_prompts(given_prompts(config))
     encoder = build_encoder(config, tokenizer.largest_id + 1, tokenizer.pad_id, max_length, seed=0)
     check_texts(encoder.eval(), tokenizer, max_length, config.base)
     if encoder.pooling == "last" and not tokenizer.suffix:

@@ -1,12 +1,37 @@
 """Prompts: what a model's authors prepend to its texts."""
 
 import json
+import re
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 DOCUMENT_NAMES = ("document", "passage", "corpus")
 """Names of the prompt for documents; the first one present is used."""
+
+
+FAMILIES = (
+    (r"(^|[/_-])e5-(small|base|large)(?!.*instruct)", "query: ", "passage: "),
+    (r"(^|[/_-])bge-(small|base|large)-en", "Represent this sentence for searching relevant passages: ", ""),
+)
+"""Names of models whose cards ask for prompts that their folders do not hold, with those of queries and documents
+(2212.03533, 2309.07597)."""
+
+
+@dataclass(frozen=True)
+class GivenPrompts:
+    """Prompts that a user gives in place of a model's own; None for those of the model."""
+
+    query: str | None = None
+    document: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.query is not None or self.document is not None
+
+    def in_words(self) -> str:
+        sides = (("query", self.query), ("document", self.document))
+        return ", ".join(f"{side} prompt {json.dumps(text)}" for side, text in sides if text is not None)
 
 
 @dataclass(frozen=True)
@@ -44,6 +69,17 @@ class Prompts:
             named=texts,
         )
 
+    def given(self, given: GivenPrompts) -> "Prompts":
+        """Returns these prompts with the given ones in their places."""
+        if not given:
+            return self
+        query = self.query if given.query is None else given.query
+        document = self.document if given.document is None else given.document
+        named = {name: text for name, text in self.named.items() if name not in DOCUMENT_NAMES}
+        return replace(
+            self, query=query, document=document, named={**named, "query": query, "document": document}
+        )
+
     def in_words(self) -> str:
         sides = (("queries", self.query), ("documents", self.document))
         return " and ".join(
@@ -58,3 +94,16 @@ class Prompts:
         """
         sides = {"query": self.query, "document": self.document} if self.named else {}
         return {"prompts": {**self.named, **sides}, "default_prompt_name": self.default_name}
+
+
+def lacking(name: str, prompts: Prompts) -> tuple[str, ...]:
+    """A note if the model called `name` has no prompts, and is of a family that is made for some."""
+    if prompts:
+        return ()
+    for pattern, query, document in FAMILIES:
+        if re.search(pattern, name.rstrip("/").lower()):
+            flags = f"--prompt-query {shlex.quote(query)}" + (
+                f" --prompt-document {shlex.quote(document)}" if document else ""
+            )
+            return (f"{name}: its family is made for prompts, which its folder does not hold: {flags}",)
+    return ()

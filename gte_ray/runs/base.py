@@ -5,6 +5,7 @@ from typing import Literal
 
 from gte_ray.config import Config, Pooling
 from gte_ray.pretrained.files import ModelNotFound, model_folder
+from gte_ray.pretrained.prompts import GivenPrompts, Prompts, lacking
 from gte_ray.pretrained.settings import Settings, read_settings
 
 
@@ -48,12 +49,15 @@ def resolve_pooling(
     return pooled(pooling), fingerprint
 
 
-def base_warnings(config: Config, base: Settings, stored_ids: bool) -> list[str]:
-    """Warnings about the base model. `stored_ids` is whether the store has token ids."""
-    name, pooling, prompts = config.model.base, config.model.pooling, base.prompts
-    messages = list(base.notes)
-    if pooling != base.pooling:
+def base_warnings(config: Config, base: Settings | None, stored_ids: bool) -> list[str]:
+    """Warnings about the base model and its prompts. `stored_ids` is whether the store has token ids."""
+    name, pooling = config.model.base, config.model.pooling
+    own = base.prompts if base is not None else Prompts()
+    prompts = own.given(GivenPrompts(config.model.prompt_query, config.model.prompt_document))
+    messages = list(base.notes) if base is not None else []
+    if base is not None and pooling != base.pooling:
         messages.append(f"--pooling {pooling}: {name} was made with {base.pooling} pooling")
+    messages += lacking(name, prompts)
     if prompts:
         messages.append(f"{name}: in front of texts, and counted with their tokens, go {prompts.in_words()}")
     if prompts and stored_ids and not config.hardware.retokenize:

@@ -13,6 +13,7 @@ from gte_ray.data.store import Store, open_store
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
 from gte_ray.pretrained.identity import identity
+from gte_ray.pretrained.prompts import GivenPrompts
 from gte_ray.pretrained.settings import Settings
 from gte_ray.runs.base import base_settings, base_warnings, resolve_pooling
 from gte_ray.runtime import storage
@@ -115,19 +116,19 @@ def warnings(run: Run) -> list[str]:
             "the job's copy of the working directory is deleted with the cluster, and what is written there with "
             f"it; give an absolute --{' and --'.join(lost)}"
         )
-    if run.base is not None:
-        messages += base_warnings(run.config, run.base, run.store.manifest.tokenizer is not None)
-    return messages
+    return messages + base_warnings(run.config, run.base, run.store.manifest.tokenizer is not None)
 
 
 def resolve_tokenizer(run: Run) -> TextTokenizer:
     """The tokenizer of the base model. For random weights, the store's, or else one trained on its texts."""
-    base, stored = run.config.model.base, run.store.manifest.tokenizer
-    if base != "scratch":
-        return load_tokenizer(base)
-    if stored is not None:
-        return run.store.load_tokenizer()
-    return train_vocabulary(run.store, run.config.model.vocab_size)
+    model = run.config.model
+    if model.base != "scratch":
+        tokenizer = load_tokenizer(model.base)
+    elif run.store.manifest.tokenizer is not None:
+        tokenizer = run.store.load_tokenizer()
+    else:
+        tokenizer = train_vocabulary(run.store, model.vocab_size)
+    return tokenizer.with_prompts(GivenPrompts(model.prompt_query, model.prompt_document))
 
 
 def make_stream(run: Run, tokenizer: TextTokenizer) -> StreamConfig:

@@ -20,6 +20,7 @@ from gte_ray.mining import write as writing
 from gte_ray.mining.choose import Window
 from gte_ray.mining.mine_store import mine
 from gte_ray.model.load import build_encoder, load_model
+from gte_ray.pretrained.prompts import GivenPrompts
 from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime import pool
 from tests.data.conftest import make_pairs, write_lines
@@ -145,6 +146,10 @@ def test_queries_and_documents_are_found_with_their_prompts(store, model, in_pro
         best = sorted((text for text in documents if text not in positive), key=lambda text: -scores[text])
         assert set(row["negatives"]) == set(best[:2])
     assert rows_of(bare, "two") != rows  # prompts count
+    given = mined(store, tmp_path / "c", model, window, prompts=GivenPrompts(*prompts.values()))
+    assert rows_of(given, "two") == rows
+    again = mined(store, tmp_path / "c", model, window)  # without them, nothing of that is taken over
+    assert rows_of(again, "two") == rows_of(bare, "two")
 
 
 def test_bytes_do_not_depend_on_workers(store, model, in_process, tmp_path, monkeypatch):

@@ -109,6 +109,38 @@ def test_batches_have_the_prompts_and_the_hashes_of_bare_texts(tiny_store, base,
     assert np.array_equal(prompted.negative_hashes, bare.negative_hashes)
 
 
+@pytest.mark.parametrize("start", ["scratch", "base"])
+def test_prompts_that_are_given_are_trained_and_exported(start, tiny_store, base, tmp_path):
+    given = (
+        {"prompt_query": "stone ", "prompt_document": ""} if start == "base" else {"prompt_query": "stone "}
+    )
+    asked = config_of(tiny_store, base if start == "base" else "scratch", tmp_path, **given)
+    run, plain = plan_run(asked), plan_run(replace(asked, model=replace(asked.model, prompt_query=None)))
+    assert run.fingerprint != plain.fingerprint
+    tokenizer = resolve_tokenizer(run)
+    stream = make_stream(run, tokenizer)
+    assert not stream.stored_ids  # these are without prompts
+    assert any('go "stone " before queries and nothing before documents' in line for line in warnings(run))
+    assert any(
+        "are without prompts, so its texts are tokenised while training" in line for line in warnings(run)
+    )
+    batch = read_batch(stream, open_store(tiny_store), run.plan[0])
+    (word,) = tokenizer.content_ids(["stone"], 20).values.tolist()
+    assert all(text[1] == word for text in split(batch.queries))
+    assert not all(text[1] == word for text in split(batch.documents))
+    encoder = build_encoder(run.config.model, tokenizer.vocab_size, tokenizer.pad_id, 20, run.config.seed)
+    export_model(
+        encoder, tokenizer, str(tmp_path / "m"), ModelCard("m", run.config, run.fingerprint, "make", ())
+    )
+    vectors, exported = (
+        embedders(encoder, tokenizer, run.config),
+        SentenceTransformer(str(tmp_path / "m"), device="cpu"),
+    )
+    assert np.abs(exported.encode_query(TEXTS) - vectors.queries(TEXTS)).max() <= 1e-5
+    assert np.abs(exported.encode_document(TEXTS) - vectors.documents(TEXTS)).max() <= 1e-5
+    assert np.abs(vectors.queries(TEXTS) - vectors.documents(TEXTS)).max() > 1e-3
+
+
 def split(tokens) -> list[np.ndarray]:
     return np.split(tokens.values, tokens.offsets[1:-1])
 

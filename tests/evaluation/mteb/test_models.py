@@ -18,6 +18,7 @@ from gte_ray.evaluation.heldout_benchmark import HeldOutScoring, score_held_out
 from gte_ray.evaluation.mteb import benchmarks, score
 from gte_ray.evaluation.mteb.benchmarks import Benchmark
 from gte_ray.model.load import check_model
+from gte_ray.pretrained.prompts import GivenPrompts
 from gte_ray.runtime.pool import Pool
 from tests.evaluation.mteb.test_score import CLASSES, MINILM, scoring
 from tests.model.folders import copy as copy_model
@@ -105,6 +106,27 @@ def test_texts_may_be_cut_elsewhere_than_the_folder_says(units, tiny_store, tmp_
     assert table(usual, MINILM) == whole and len(units) == 3 * count
     with pytest.raises(RunError, match=r"max_length is 5000, but the model .* has 512 positions for tokens"):
         check_model(MINILM, 5_000)
+
+
+def test_prompts_may_be_given_in_place_of_the_folders(units, tiny_store, tmp_path):
+    """As in a copy of the folder that has them; scores are kept apart."""
+    given = GivenPrompts("river: ", "stone of: ")
+    with_prompts = copy_model(MINILM, tmp_path / "prompts")
+    named = {"query": "river: ", "document": "stone of: "}
+    edit(with_prompts, "config_sentence_transformers.json", prompts=named)
+    usual = HeldOutScoring(tiny_store, 40, scoring(tmp_path, "heldout"))
+    asked = replace(usual, scoring=replace(usual.scoring, prompts=given))
+
+    def table(held_out, model):
+        return {row.task: row.scores["main"] for row in score_held_out(held_out, [model], lambda *_: None)}
+
+    whole, count = table(usual, MINILM), len(units)
+    assert table(asked, MINILM) == table(usual, with_prompts) != whole
+    assert len(units) == 3 * count
+    with pytest.raises(
+        RunError, match=r"max_length is 5, and its prompt 'stone of: ' would leave no token of it"
+    ):
+        check_model(MINILM, 5, prompts=given)
 
 
 PROMPTS = {"query": "river: ", "document": "stone of: ", "STS": "sky ", "Clustering": "cluster of "}
