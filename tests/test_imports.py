@@ -25,7 +25,17 @@ SOLE_IMPORTERS = {
         "config/fields.py",
         *(
             f"{name}.py"
-            for name in ("evaluate", "export", "finetune", "merge", "mine", "prepare", "show", "sources")
+            for name in (
+                "evaluate",
+                "export",
+                "finetune",
+                "merge",
+                "mine",
+                "prepare",
+                "search",
+                "show",
+                "sources",
+            )
         ),
     }
     | {"ablation/command.py"},

@@ -1,5 +1,6 @@
 """What the training commands do on the console once their flags are parsed."""
 
+import shlex
 import threading
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -8,8 +9,10 @@ from rich.console import Console
 from rich.pretty import Pretty
 
 from gte_ray.cli.console import plain_console
+from gte_ray.cli.flags import BUILTIN_STORE
 from gte_ray.cli.stores import ensure_store
 from gte_ray.config import Config
+from gte_ray.runtime import storage
 from gte_ray.runtime.cluster import Interruption, start_ray, until_interrupted
 
 if TYPE_CHECKING:
@@ -83,3 +86,7 @@ def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruptio
     # Without line breaks, so that they can be copied.
     console.print(f"model   {results.model_folder}", soft_wrap=True)
     console.print(f"MLflow  {viewing_command(run.config.run.tracking_uri)}", soft_wrap=True)
+    store = run.config.data.store
+    own = [] if store == storage.absolute(BUILTIN_STORE) else ["--store", store]
+    command = shlex.join(["python", "-m", "gte_ray.search", results.model_folder, *own])
+    console.print(f"search  {command}", soft_wrap=True)
