@@ -18,6 +18,7 @@ MODULES = (
     "stream",
     "loss",
     "step",
+    "backbones",
     "mining",
     "encode",
     "checkpoints",

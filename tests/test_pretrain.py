@@ -220,7 +220,7 @@ def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here, m
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
-    (run,) = client.search_runs([client.get_experiment_by_name("gte_ray evaluation").experiment_id])
+    run, *_ = client.search_runs([client.get_experiment_by_name("gte_ray evaluation").experiment_id])
     assert run.info.status == "FINISHED"
     assert "main/large/second/model" in run.data.metrics
     assert {"report.md", "table.csv", "plot.png"} <= {a.path for a in client.list_artifacts(run.info.run_id)}

@@ -121,7 +121,8 @@ def _duration(seconds: float) -> str:
 def benchmark_table(found: Scoreboard) -> Table:
     """The scoreboard as a table."""
     heading, lines = found.lines()
-    table = Table(title=f"{found.name}, %", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    title = f"{found.name}, %"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, min_width=len(title))
     for number, name in enumerate(heading):
         table.add_column(name, justify="right" if number else "left", overflow="fold")
     for line in lines:

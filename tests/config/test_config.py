@@ -40,6 +40,19 @@ def test_recipes_hold_the_papers_numbers():
         assert set(config.objective.directions) == {"q2d", "q2q", "d2q", "d2d"}
 
 
+def test_recipes_of_later_models_differ_from_the_papers_where_that_is_published():
+    base, modern, qwen = (
+        recipe(name, "s") for name in ("gte-base", "gte-modernbert", "qwen3-embedding-0.6b")
+    )
+    assert (modern.objective, modern.training, modern.data) == (base.objective, base.training, base.data)
+    assert modern.model.pooling == "cls"
+    assert (set(qwen.objective.directions), qwen.objective.false_negative_margin) == (
+        {"q2d", "q2q", "d2d"},
+        0.1,
+    )
+    assert (qwen.model.pooling, qwen.training.precision) == ("base", "bf16")
+
+
 @pytest.mark.parametrize(
     ("section", "fields", "message"),
     [
