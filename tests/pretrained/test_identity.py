@@ -148,27 +148,40 @@ def test_an_id_of_the_hub_is_its_commit(tmp_path, monkeypatch):
     assert asked == [["config.json"]] * 2  # no weights, only to know the commit
 
 
-@pytest.mark.parametrize("safe", [True, False])
-def test_pickled_weights_are_fetched_where_there_are_no_others(safe, tmp_path, monkeypatch):
-    hub = ["config.json", "1_Pooling/config.json", "pytorch_model.bin", "modeling.py"]
-    hub += ["model.safetensors"] if safe else []
+def fetched_of(hub: dict[str, str], folder, monkeypatch) -> set[str]:
+    """The files of a model on the hub, by name and content, that loading it fetches."""
 
     def snapshot_download(name, allow_patterns):
         from huggingface_hub.utils import filter_repo_objects
 
-        for file in filter_repo_objects(hub, allow_patterns=allow_patterns):
-            (tmp_path / file).parent.mkdir(exist_ok=True)
-            (tmp_path / file).write_text("")
-        return str(tmp_path)
+        for file in filter_repo_objects(list(hub), allow_patterns=allow_patterns):
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_text(hub[file])
+        return str(folder)
 
     monkeypatch.setattr(files.huggingface_hub, "snapshot_download", snapshot_download)
     with files.model_folder("me/model") as found:
-        names = {str(path.relative_to(found)) for path in found.rglob("*") if path.is_file()}
-    assert names == {
-        "config.json",
-        "1_Pooling/config.json",
-        "model.safetensors" if safe else "pytorch_model.bin",
-    }
+        return {str(path.relative_to(found)) for path in found.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_pickled_weights_are_fetched_where_there_are_no_others(safe, tmp_path, monkeypatch):
+    hub = dict.fromkeys(["config.json", "1_Pooling/config.json", "pytorch_model.bin", "modeling.py"], "")
+    hub |= {"model.safetensors": ""} if safe else {}
+    weights = "model.safetensors" if safe else "pytorch_model.bin"
+    assert fetched_of(hub, tmp_path, monkeypatch) == {"config.json", "1_Pooling/config.json", weights}
+
+
+@pytest.mark.parametrize("inner", ["", "0_Transformer"])
+def test_each_module_has_weights_of_its_own(inner, tmp_path, monkeypatch):
+    """A layer's may be pickled beside a transformer's that are not, which may be in a folder of its own."""
+    modules = [("Transformer", inner), ("Pooling", "1_Pooling"), ("Dense", "2_Dense"), ("Dense", "3_Dense")]
+    record = [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in modules]
+    start = f"{inner}/" if inner else ""
+    wanted = [f"{start}model.safetensors", "2_Dense/pytorch_model.bin", "3_Dense/model.safetensors"]
+    others = [f"{start}pytorch_model.bin", "3_Dense/pytorch_model.bin", "onnx/model.bin"]
+    hub = {"modules.json": json.dumps(record), **dict.fromkeys(wanted + others, "")}
+    assert fetched_of(hub, tmp_path, monkeypatch) == {"modules.json", *wanted}
 
 
 def test_a_file_is_read_once_while_it_stays(folder):
