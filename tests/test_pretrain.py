@@ -134,17 +134,16 @@ def test_first_dimensions_are_scored_and_exported_as_a_model(workplace, finished
         SentenceTransformer(str(workplace / "runs/run" / name), device="cpu", **more)
         for name, more in (("model", {"truncate_dim": 6}), ("model-8-6d", {}))
     )
-    expected = whole.encode("river stone", normalize_embeddings=True)
-    assert cut.encode("river stone") == pytest.approx(expected, abs=1e-6)
-    assert np.linalg.norm(cut.encode(["a", "river " * 40]), axis=1) == pytest.approx(1.0, abs=1e-5)
+    vectors = cut.encode("river stone")
+    assert vectors == pytest.approx(whole.encode("river stone", normalize_embeddings=True), abs=1e-6)
+    assert np.linalg.norm(vectors) == pytest.approx(1.0, abs=1e-5)
     first = identity(str(workplace / "runs/run/model-8-6d"))
     assert first == identity(str(workplace / "runs/run/model")) + ", first 6 dimensions"
     code, _, err = here("export", "runs/run", "--dimensions", "17")
     assert code == 2 and "--dimensions is 17; allowed are up to 16, which the model has" in err
 
-    code, out, err = here(
-        "evaluate", "runs/run/model", "--store", "store", "--threads", "1", "--dimensions", "6"
-    )
+    flags = ["--store", "store", "--threads", "1", "--dimensions", "6"]
+    code, out, err = here("evaluate", "runs/run/model", *flags)
     assert code == 0, err
     assert "heldout, nDCG@10, 6 dimensions, %" in out
     assert float(re.search(r"average +(\d+\.\d)", out)[1]) == pytest.approx(100 * mean, abs=0.06)
@@ -268,8 +267,7 @@ def test_a_model_of_any_checkpoint(workplace, finished, here, monkeypatch):
     assert code == 0 and "after   4 and 8 of 8 steps" in out and f"model   {folder}/model-4-8" in out
     averaged, both = folder / "model-4-8", [load_file(kept[steps] / "model.safetensors") for steps in (4, 8)]
     for name, value in load_file(averaged / "model.safetensors").items():
-        first, second = (weights[f"backbone.{name}"] for weights in both)
-        torch.testing.assert_close(value, (first + second) / 2)
+        torch.testing.assert_close(value, sum(weights[f"backbone.{name}"] for weights in both) / 2)
     assert identity(str(averaged)) == f"{whole}, mean of those after 4, 8"
     assert "the mean of those after 4 and 8 steps" in (averaged / "README.md").read_text()
     code, _, err = here("export", "runs/run", "--average", "2", "--step", "4")

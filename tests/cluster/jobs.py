@@ -92,6 +92,12 @@ class JobRun:
         before = len(self.done())
         wait_for(lambda: len(self.done()) >= before + steps)
 
+    def slow_down(self, seconds: float) -> None:
+        """Has steps take so long from now on, but for the first; see `quick_pretrain`."""
+        new = self.local / "new"
+        new.write_text(str(seconds))
+        new.replace(self.local / "slow")
+
     def kill(self, title: str) -> None:
         """Kills the processes of the cluster whose command lines have `title` in them."""
         found = self.nodes.processes(title)

@@ -129,14 +129,14 @@ def test_a_run_comes_to_the_same_whatever_becomes_of_its_cluster(nodes, bucket, 
     server, steps = Server(tmp_path), 200
     tracking = ("--tracking-uri", server.uri)
     flags = [*arguments("s3://bucket/store", steps, every=CHECKPOINT), *tracking]
-    run = JobRun(nodes, "s3://bucket/runs", tmp_path, flags)
-    (tmp_path / "slow").write_text("1")  # so that it is not over before all has happened
+    run, second_node = JobRun(nodes, "s3://bucket/runs", tmp_path, flags), nodes.identifier(2)
+    run.slow_down(1)  # so that it is not over before all has happened
     server.start()
     try:
         run.start("first", "1:2", on_nodes=2)
         wait_for(lambda: len(run.done()) > CHECKPOINT // 2)
         without_bucket_and_mlflow(run, bucket, server)
-        saved = lose_a_node_with_notice(run)
+        saved = lose_a_node_with_notice(run, second_node)
         run.kill("TrainController")
         run.further()
         nodes.up()
@@ -151,7 +151,7 @@ def test_a_run_comes_to_the_same_whatever_becomes_of_its_cluster(nodes, bucket, 
         assert mlflow_run(server.uri)[1].info.status == "KILLED"
         before = len(run.done())
         run.start("third", "1", on_nodes=1)
-        (tmp_path / "slow").unlink()
+        run.slow_down(0)
         check_the_end(run, "third", before, saved, expected(run.folder, tiny_store))
         client, tracked = mlflow_run(server.uri)
         assert tracked.info.status == "FINISHED"
@@ -169,14 +169,15 @@ def without_bucket_and_mlflow(run: JobRun, bucket: Bucket, server: Server) -> No
     gone = time.monotonic()
     wait_for(lambda: len(run.done()) > CHECKPOINT)
     time.sleep(max(0.0, gone + AWAY_SECONDS - time.monotonic()))
+    run.slow_down(3)  # the next checkpoint is not to be due before the notice
     bucket.start()
     server.start()
     wait_for(lambda: next_step(run.folder) >= CHECKPOINT, every=1)
 
 
-def lose_a_node_with_notice(run: JobRun) -> int:
+def lose_a_node_with_notice(run: JobRun, node: str) -> int:
     """Returns the step of the checkpoint that was made for it, before one was due; one worker goes on."""
-    notice = run.nodes.notice(run.nodes.identifier(2))
+    notice = run.nodes.notice(node)
     assert notice.returncode == 0, notice.stdout + notice.stderr
     wait_for(lambda: next_step(run.folder) > CHECKPOINT, every=1)
     saved = next_step(run.folder) - 1
