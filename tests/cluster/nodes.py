@@ -15,7 +15,6 @@ from pathlib import Path
 import psutil
 
 from tests.commands import HANGS
-from tests.train.reference import steps_done
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPTS = REPOSITORY / "cluster/local"
@@ -142,35 +141,18 @@ def _free_ports(count: int) -> int:
 class Training:
     """`python -m gte_ray.pretrain` on the cluster, in a process of its own."""
 
-    def __init__(
-        self,
-        nodes: Nodes,
-        output: Path,
-        arguments: Sequence[str],
-        *,
-        runs: str = "",
-        tracking: str = "",
-        program: Sequence[str] = ("-m", "gte_ray.pretrain"),
-    ):
-        """Everything is written below `output`, where no other place for `runs` or `tracking` is given."""
+    def __init__(self, nodes: Nodes, output: Path, arguments: Sequence[str]):
+        """Everything is written below `output`."""
         self.nodes, self.output = nodes, output
-        runs, tracking = runs or str(output / "runs"), tracking or f"sqlite:///{output}/mlflow.db"
+        runs, tracking = str(output / "runs"), f"sqlite:///{output}/mlflow.db"
         self.folder = f"{runs}/run"
+        self.history = Path(self.folder, "history.jsonl")
         self.command = [
-            *(sys.executable, *program, "--name", "run", "--output", runs, "--tracking-uri", tracking),
-            *arguments,
+            *(sys.executable, "-m", "gte_ray.pretrain", "--name", "run", "--output", runs),
+            *("--tracking-uri", tracking, *arguments),
         ]
-        self.starts, self._history = 0, output / "none"
-        self.slow = output / "slow"
-        """Of `quick_pretrain`: while it is there, a step takes as many seconds as it says."""
+        self.starts = 0
         self.start()
-
-    @property
-    def history(self) -> Path:
-        """Where the steps are written down: in the run's folder, or locally where that is in a bucket."""
-        if not self._history.is_file():
-            self._history = next(self.output.glob("**/history.jsonl"), self._history)
-        return self._history
 
     def start(self) -> None:
         self.starts += 1
@@ -178,7 +160,7 @@ class Training:
             self.process = subprocess.Popen(
                 self.command,
                 cwd=REPOSITORY,
-                env=self.nodes.inside | {"TMPDIR": str(self.output)},
+                env=self.nodes.inside,
                 stdout=log,
                 stderr=log,
             )
@@ -186,10 +168,6 @@ class Training:
     @property
     def console(self) -> str:
         return (self.output / "console.log").read_text()
-
-    def done(self) -> int:
-        """Steps that were written down, counting each time that one was done."""
-        return len(steps_done(self.history))
 
     def wait(self, reached: Callable[[], bool], seconds: float = HANGS) -> None:
         """Until `reached`; a command that ends with an error meanwhile is given again, as a person would."""
@@ -201,7 +179,6 @@ class Training:
             time.sleep(0.3)
 
     def finish(self) -> None:
-        self.slow.unlink(missing_ok=True)
         self.wait(lambda: self.process.poll() == 0)
 
     def kill(self, kind: str, choose: random.Random) -> None:
