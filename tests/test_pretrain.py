@@ -127,7 +127,6 @@ def test_first_dimensions_are_scored_and_exported_as_a_model(workplace, finished
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("gte_ray").experiment_id])
     assert run.data.metrics["ndcg_at_10_dim6/mean"] == pytest.approx(mean)
-
     code, out, _ = here("export", "runs/run", "--dimensions", "6")
     assert code == 0 and f"model   {workplace}/runs/run/model-8-6d" in out
     whole, cut = (
@@ -141,7 +140,6 @@ def test_first_dimensions_are_scored_and_exported_as_a_model(workplace, finished
     assert first == identity(str(workplace / "runs/run/model")) + ", first 6 dimensions"
     code, _, err = here("export", "runs/run", "--dimensions", "17")
     assert code == 2 and "--dimensions is 17; allowed are up to 16, which the model has" in err
-
     flags = ["--store", "store", "--threads", "1", "--dimensions", "6"]
     code, out, err = here("evaluate", "runs/run/model", *flags)
     assert code == 0, err

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gte_ray.data.hashing import digest
 from gte_ray.pretrained.identity import identity
-from gte_ray.pretrained.prompts import GivenPrompts
+from gte_ray.pretrained.prompts import AS_THE_MODEL, GivenPrompts
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import Pool, run_actors
 
@@ -28,7 +28,7 @@ class Scoring:
     """Tokens at which texts are cut; 0 for where each model's folder says."""
     dimensions: int = 0
     """First dimensions of each vector that are compared; 0 for all."""
-    prompts: GivenPrompts = GivenPrompts()  # noqa: RUF009 - frozen
+    prompts: GivenPrompts = AS_THE_MODEL
     """Prompts in place of each model's own."""
 
     def load(self, model: str) -> "TextModel":

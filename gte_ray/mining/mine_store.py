@@ -20,7 +20,7 @@ from gte_ray.mining.pairs import SCRATCH, Pairs, number_pairs
 from gte_ray.mining.search import Block, BlockDone, Encode, FindByBm25, FindByVectors, Search, Task
 from gte_ray.mining.write import write_source
 from gte_ray.pretrained.identity import identity
-from gte_ray.pretrained.prompts import GivenPrompts
+from gte_ray.pretrained.prompts import AS_THE_MODEL, GivenPrompts
 from gte_ray.retrieval.bm25 import BM25
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import Pool, run_actors
@@ -37,7 +37,7 @@ def mine(
     pool: Pool,
     *,
     sources: Sequence[str] = (),
-    prompts: GivenPrompts = GivenPrompts(),  # noqa: B008 - frozen
+    prompts: GivenPrompts = AS_THE_MODEL,
     report: Report = lambda phase, texts: None,
 ) -> Store:
     """Writes `store` with negatives that `model` finds to the store at `uri`; finished sources stay.

@@ -14,7 +14,7 @@ from torch import Tensor
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.store import Store, open_store
 from gte_ray.model.load import load_model
-from gte_ray.pretrained.prompts import GivenPrompts
+from gte_ray.pretrained.prompts import AS_THE_MODEL, GivenPrompts
 from gte_ray.retrieval.bm25 import BM25_QUERIES, Bm25
 from gte_ray.retrieval.nearest import Found, Nearest, nearest, row_bounds, take_out
 from gte_ray.runtime import storage
@@ -73,7 +73,7 @@ class Search:
     pool: Pool
     tasks: dict[str, Task]
     """By source name."""
-    prompts: GivenPrompts = GivenPrompts()  # noqa: RUF009 - frozen
+    prompts: GivenPrompts = AS_THE_MODEL
     """Prompts in place of the model's own."""
 
 

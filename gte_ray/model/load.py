@@ -18,7 +18,7 @@ from gte_ray.model.dropout import Dropout
 from gte_ray.model.encoder import Encoder
 from gte_ray.model.probe import check_texts, same_when_packed, unit
 from gte_ray.pretrained.files import model_folder
-from gte_ray.pretrained.prompts import GivenPrompts, Prompts, lacking
+from gte_ray.pretrained.prompts import AS_THE_MODEL, GivenPrompts, Prompts, lacking
 from gte_ray.pretrained.settings import Settings, read_settings
 from gte_ray.runtime import storage
 
@@ -71,7 +71,7 @@ def load_model(
     half: bool = False,
     max_length: int = 0,
     dimensions: int = 0,
-    prompts: GivenPrompts = GivenPrompts(),  # noqa: B008 - frozen
+    prompts: GivenPrompts = AS_THE_MODEL,
 ) -> TextModel:
     """Load a model from a folder, a folder at a URI, or a Hugging Face id.
 
@@ -167,7 +167,7 @@ def check_model(
     name: str,
     max_length: int = 0,
     dimensions: int = 0,
-    prompts: GivenPrompts = GivenPrompts(),  # noqa: B008 - frozen
+    prompts: GivenPrompts = AS_THE_MODEL,
 ) -> tuple[str, ...]:
     """Load the model once and return its notes, so that errors are reported before any work.
 

@@ -34,6 +34,10 @@ class GivenPrompts:
         return ", ".join(f"{side} prompt {json.dumps(text)}" for side, text in sides if text is not None)
 
 
+AS_THE_MODEL = GivenPrompts()
+"""None in place of a model's own."""
+
+
 @dataclass(frozen=True)
 class Prompts:
     """The prompts of a model. A prompt and its text are tokenised together, as one text."""
