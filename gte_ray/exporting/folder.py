@@ -53,7 +53,7 @@ def write_model(
     """Writes a model, in float32, into `folder`, a path or URI; what was there before is replaced.
 
     `finish` writes what else is to be in it. A local folder appears when it is complete. Raises RunError when it cannot
-    be written.
+    be written, or would replace something else than a model.
     """
     if "://" in folder:
         with tempfile.TemporaryDirectory() as scratch:
@@ -62,6 +62,10 @@ def write_model(
             storage.upload(local, folder)
         return
     target = Path(folder).absolute()
+    if target.exists() and not (target / "modules.json").is_file() and not _is_empty(target):
+        raise RunError(
+            f"{folder}: holds something else than a model, which would be lost; allowed is another place"
+        )
     aside = target.with_name(f".{target.name}.tmp{os.getpid()}")
     try:
         shutil.rmtree(aside, ignore_errors=True)
@@ -184,6 +188,10 @@ def _set_length(folder: Path, max_length: int) -> None:
     _write_json(path, json.loads(path.read_text()) | {"model_max_length": max_length})
     path = folder / "tokenizer.json"
     _write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"truncation": None, "padding": None})
+
+
+def _is_empty(target: Path) -> bool:
+    return target.is_dir() and not any(target.iterdir())
 
 
 def _replace(target: Path, new: Path) -> None:

@@ -132,6 +132,18 @@ def test_models_that_differ_in_more_than_their_weights_are_refused(models, tmp_p
     assert not (tmp_path / "never").exists()
 
 
+def test_what_is_no_model_is_not_replaced(models, tmp_path):
+    kept = tmp_path / "thesis"
+    kept.mkdir()
+    merge(models[:2], Method(), str(kept))  # there is nothing in it
+    merge(models[1:], Method(), str(kept))  # a model
+    (kept / "modules.json").unlink()
+    for place in (kept, kept / "README.md"):
+        with pytest.raises(RunError, match="holds something else than a model, which would be lost"):
+            merge(models[:2], Method(), str(place))
+    assert (kept / "README.md").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
