@@ -28,6 +28,7 @@ SOLE_IMPORTERS = {
             for name in (
                 "evaluate",
                 "export",
+                "filter",
                 "finetune",
                 "merge",
                 "mine",

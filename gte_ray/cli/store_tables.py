@@ -74,7 +74,7 @@ def store_table(store: Store) -> Table:
         table.add_column(name)
     for name in ("read", "to train on", "held out", "MB"):
         table.add_column(name, justify="right")
-    table.add_column("dropped")
+    table.add_column("dropped", overflow="fold")
     mined = any(source.negatives for source in store.manifest.sources)
     if mined:
         table.add_column("negatives of a pair", justify="right")

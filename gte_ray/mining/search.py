@@ -43,7 +43,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Task:
-    """The search of one source."""
+    """The search of one source, or of some of its rows."""
 
     source: str
     folder: str
@@ -72,15 +72,15 @@ class Search:
     model: str
     pool: Pool
     tasks: dict[str, Task]
-    """By source name."""
+    """By name."""
     prompts: GivenPrompts = AS_THE_MODEL
     """Prompts in place of the model's own."""
 
 
 class Block(NamedTuple):
-    """What an actor is given: texts of a source that are encoded, or queries that are searched for, together."""
+    """What an actor is given: texts of a task that are encoded, or queries that are searched for, together."""
 
-    source: str
+    task: str
     column: Literal["query", "document"]
     number: int
 
@@ -102,14 +102,14 @@ class Encode:
         self.store = open_store(search.store, check=False)
 
     def __call__(self, block: Block) -> Iterator[BlockDone]:
-        source, column, number = block
-        task = self.search.tasks[source]
+        name, column, number = block
+        task = self.search.tasks[name]
         texts = task.queries if column == "query" else task.documents
-        block_texts = read_texts(self.store, source, texts.block(number), column)
+        block_texts = read_texts(self.store, task.source, texts.block(number), column)
         embed = self.model.queries if column == "query" else self.model.documents
         vectors = embed(block_texts, MICRO_BATCH_TOKENS)
         write_arrays(task.path(column, number), vectors=vectors)
-        yield BlockDone(source, len(vectors))
+        yield BlockDone(task.source, len(vectors))
 
 
 class FindByVectors:
@@ -120,7 +120,7 @@ class FindByVectors:
         self.search = search
 
     def __call__(self, block: Block) -> Iterator[BlockDone]:
-        task, number = self.search.tasks[block.source], block.number
+        task, number = self.search.tasks[block.task], block.number
         documents = (self._vectors(task, "document", other) for other in range(task.documents.blocks))
         queries, excluded = self._vectors(task, "query", number), torch.from_numpy(task.excluded_of(number))
         yield _write_found(task, number, nearest(queries, documents, task.k, excluded))
@@ -135,13 +135,13 @@ class FindByBm25:
     def __init__(self, search: Search):
         self.search = search
         self.store = open_store(search.store, check=False)
-        self.source, self.index = "", Bm25([])
+        self.task, self.index = "", Bm25([])
 
     def __call__(self, block: Block) -> Iterator[BlockDone]:
-        task, number = self.search.tasks[block.source], block.number
-        if self.source != task.source:
+        task, number = self.search.tasks[block.task], block.number
+        if self.task != block.task:
             documents = read_texts(self.store, task.source, task.documents.rows, "document")
-            self.source, self.index = task.source, Bm25(documents)
+            self.task, self.index = block.task, Bm25(documents)
         queries = read_texts(self.store, task.source, task.queries.block(number), "query")
         excluded = torch.from_numpy(task.excluded_of(number))
         bounds = torch.arange(0, len(queries) + BM25_QUERIES, BM25_QUERIES)

@@ -8,6 +8,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from gte_ray.config import Config, ModelConfig, ObjectiveConfig, PairsConfig, TrainingConfig
+from gte_ray.data import rewrite
 from gte_ray.data.ids import Ids
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.store import Store, open_store
@@ -15,8 +16,8 @@ from gte_ray.errors import RunError, UsageError
 from gte_ray.exporting.card import ModelCard
 from gte_ray.exporting.folder import export_model
 from gte_ray.mining import mine_store as module
-from gte_ray.mining import search
-from gte_ray.mining import write as writing
+from gte_ray.mining import pairs as numbering
+from gte_ray.mining import run_search, search
 from gte_ray.mining.choose import Window
 from gte_ray.mining.mine_store import mine
 from gte_ray.model.load import build_encoder, load_model
@@ -24,6 +25,7 @@ from gte_ray.pretrained.prompts import GivenPrompts
 from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime import pool
 from tests.data.conftest import make_pairs, write_lines
+from tests.in_process import run_here
 from tests.model.folders import copy, edit
 
 WINDOW = Window(first_rank=2, last_rank=8, negatives=3, seed=1)
@@ -58,16 +60,7 @@ def model(store, tmp_path_factory) -> str:
 
 @pytest.fixture
 def in_process(monkeypatch):
-    """Actors and tasks in this process: starting them takes longer than what they do here."""
-
-    def run_actors(units, kind, argument, pool):
-        actor = kind(argument)
-        return (row for unit in units for row in actor(unit))
-
-    monkeypatch.setattr(module, "run_actors", run_actors)
-    monkeypatch.setattr(
-        writing, "run_tasks", lambda units, task: (row for unit in units for row in task(unit))
-    )
+    run_here(monkeypatch, run_search, rewrite)
 
 
 def mined(store, out, model, window=WINDOW, workers=1, **settings):
@@ -155,8 +148,8 @@ def test_queries_and_documents_are_found_with_their_prompts(store, model, in_pro
 def test_bytes_do_not_depend_on_workers(store, model, in_process, tmp_path, monkeypatch):
     one = mined(store, tmp_path / "one", model)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "run_actors", pool.run_actors)
-        patch.setattr(writing, "run_tasks", pool.run_tasks)
+        patch.setattr(run_search, "run_actors", pool.run_actors)
+        patch.setattr(rewrite, "run_tasks", pool.run_tasks)
         two = mined(store, tmp_path / "two", model, workers=2)
     assert file_bytes(one) == file_bytes(two)
     assert one.fingerprint == two.fingerprint
@@ -180,7 +173,7 @@ def test_bm25_finds_a_planted_negative(in_process, ray_local, tmp_path):
 def test_a_cut_off_command_goes_on_where_it_was(store, model, in_process, tmp_path, monkeypatch):
     whole = mined(store, tmp_path / "whole", model)
     out, phases, units = tmp_path / "out", [], []
-    actors, write = module.run_actors, module.write_source
+    actors, write = run_search.run_actors, module.write_source
 
     def run_actors(todo, *arguments):
         units.append(len(todo))
@@ -191,7 +184,7 @@ def test_a_cut_off_command_goes_on_where_it_was(store, model, in_process, tmp_pa
             raise RunError("cut off")
         return write(store, uri, pairs, *arguments)
 
-    monkeypatch.setattr(module, "run_actors", run_actors)
+    monkeypatch.setattr(run_search, "run_actors", run_actors)
     with monkeypatch.context() as patch, pytest.raises(RunError, match="cut off"):
         patch.setattr(module, "write_source", cut_off)
         mined(store, out, model)
@@ -215,7 +208,7 @@ def test_a_cut_off_command_goes_on_where_it_was(store, model, in_process, tmp_pa
 def test_small_blocks_find_what_one_block_finds(kind, store, model, in_process, tmp_path, monkeypatch):
     finder = model if kind == "model" else kind
     whole = mined(store, tmp_path / "whole", finder)
-    for constants in (search, writing):
+    for constants in (search, numbering):
         monkeypatch.setattr(constants, "BLOCK_TEXTS", 16)
     monkeypatch.setattr(search, "BM25_QUERIES", 5)
     small = mined(store, tmp_path / "small", finder)

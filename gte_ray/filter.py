@@ -1,0 +1,94 @@
+"""python -m gte_ray.filter: leaves pairs out of a store that other sources have, or that a model finds inconsistent."""
+
+from dataclasses import dataclass
+
+import tyro
+
+from gte_ray.cli.console import plain_console, run_command
+from gte_ray.errors import UsageError
+from gte_ray.runtime.cluster import start_ray
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Writes a pair store again, without pairs that several sources have (--unique), or whose document a model does not
+    find by their query (--consistent). Finished sources are not filtered again; held-out pairs stay."""
+
+    store: tyro.conf.Positional[str]
+    """Folder or URI of the pair store."""
+    out: tyro.conf.Positional[str]
+    """Folder or URI of the store without these pairs."""
+    unique: bool = False
+    """Keep a pair that several sources have in the first of them alone, and one that is held out in none to train on."""
+    priority: tuple[str, ...] = ()
+    """Names of sources that keep such pairs before all others; these follow in the order of the store."""
+    consistent: str = ""
+    """Keep the pairs whose document is among the first that this model finds for their query: a folder of an embedding
+    model, a folder at a URI, a Hugging Face id, or bm25."""
+    among_first: int = 2
+    """How many documents are the first. Other known positives of the query do not count."""
+    sample: int = 1_000_000
+    """Most pairs of a source among whose documents the model searches."""
+    prompt_query: str | None = None
+    """Text in front of queries; if not given, what the model's folder says."""
+    prompt_document: str | None = None
+    """Text in front of documents; if not given, what the model's folder says."""
+    sources: tuple[str, ...] = ()
+    """Names of the sources that may lose pairs; empty for all. The others are copied."""
+    workers: int = 1
+    """Processes that encode and search, one for each GPU."""
+    gpu: bool = False
+    """Whether each has a GPU; the model then computes in fp16."""
+    threads: int = 2
+    """CPU threads of each."""
+    verbose: bool = False
+    """Show Ray's logs."""
+
+
+def main() -> None:
+    arguments = tyro.cli(Arguments, prog="python -m gte_ray.filter")
+    for name in ("workers", "threads"):
+        if getattr(arguments, name) < 1:
+            raise UsageError(f"--{name} is {getattr(arguments, name)}; allowed is at least 1")
+    from gte_ray.cli.progress import PreparingProgress
+    from gte_ray.cli.store_tables import store_table
+    from gte_ray.data.store import open_store
+    from gte_ray.filtering.rules import Rules
+    from gte_ray.pretrained.prompts import GivenPrompts
+    from gte_ray.retrieval.bm25 import BM25
+    from gte_ray.runtime import storage
+    from gte_ray.runtime.pool import Pool
+
+    model, prompts = arguments.consistent, GivenPrompts(arguments.prompt_query, arguments.prompt_document)
+    model = storage.absolute_folder(model, BM25) if model else ""
+    rules = Rules(
+        arguments.unique, arguments.priority, model, arguments.among_first, arguments.sample, prompts
+    )
+    store = open_store(storage.absolute(arguments.store))
+    rules.order(store)
+    storage.check_reachable(arguments.out)
+    console = plain_console()
+    # Torch is imported once the flags are known to be right.
+    from gte_ray.filtering.filter_store import filter_store
+    from gte_ray.model.load import check_model
+
+    for note in check_model(model, prompts=prompts) if model not in ("", BM25) else ():
+        console.print(f"warning: {note}", style="yellow", soft_wrap=True)
+    start_ray(arguments.workers * arguments.threads, arguments.verbose)
+    with PreparingProgress(console) as progress:
+        left = filter_store(
+            store,
+            arguments.out,
+            rules,
+            Pool(arguments.workers, arguments.gpu, arguments.threads),
+            sources=arguments.sources,
+            report=progress.report,
+        )
+    console.print(store_table(left))
+    empty = [source.name for source in left.manifest.sources if not source.rows]
+    if empty:
+        console.print(f"warning: no pair to train on is left in {', '.join(empty)}", style="yellow")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,172 @@
+"""A pair store to the same store without some of its pairs.
+
+Two rules, each optional. Pairs that several sources have stay in one of them. A pair is consistent, and stays, if its
+document is among the first k that a model finds for its query among the documents of a random sample of its source
+(the filter of E5, 2212.03533, section 3.1). Store order is random, so the samples are pieces of the source, and the
+work grows with the store rather than with its square. What a step has finished stays on storage until all is done, so
+that the same command goes on where it was. Held-out pairs stay as they are.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+
+from gte_ray.data.finished import FinishedSources, of_input
+from gte_ray.data.hashing import digest
+from gte_ray.data.ids import Report
+from gte_ray.data.inputs import staying_sources
+from gte_ray.data.rewrite import Changed, PartRows, finish, rewrite_source
+from gte_ray.data.store import SourceInfo, Store
+from gte_ray.errors import UsageError
+from gte_ray.filtering.rules import Rules
+from gte_ray.filtering.unique import ELSEWHERE, HELD_OUT, Repeated, find_repeated
+from gte_ray.mining.pairs import Pairs, number_pairs
+from gte_ray.mining.run_search import run_search
+from gte_ray.mining.search import Search
+from gte_ray.pretrained.identity import identity
+from gte_ray.runtime import storage
+from gte_ray.runtime.pool import Pool
+
+FILTER_VERSION = 1
+"""Of what is computed; a finished source of another version is filtered again."""
+SCRATCH = ".filtering-"
+INCONSISTENT = "inconsistent"
+"""Reason of pairs whose document is not among the first for its query."""
+
+
+def filter_store(
+    store: Store,
+    uri: str,
+    rules: Rules,
+    pool: Pool,
+    *,
+    sources: Sequence[str] = (),
+    report: Report = lambda phase, pairs: None,
+) -> Store:
+    """Writes `store` without the pairs that `rules` leave out to the store at `uri`; finished sources stay.
+
+    Only `sources` lose pairs, if there are any; the others are copied. Ray must be initialised. Raises UsageError for
+    settings out of range and RunError in one sentence.
+    """
+    if storage.absolute(uri).rstrip("/") == storage.absolute(store.uri).rstrip("/"):
+        raise UsageError(f"OUT is {uri}; allowed is another place than that of the store that is filtered")
+    chosen = {store.source(name).name for name in sources} or {info.name for info in store.manifest.sources}
+    infos = {info.name: info for info in store.manifest.sources}
+    staying_sources(uri, infos, (), store.manifest.split)  # what cannot be is told before the work
+    prints = _fingerprints(store, rules, chosen)
+    earlier = FinishedSources(uri)
+    done = {name: earlier.source(name, of_input(prints[name])) for name in infos}
+    waiting = [info for name, info in infos.items() if done[name] is None]
+    repeated = None
+    if rules.unique and waiting:
+        folder = storage.join(uri, f"{SCRATCH}unique-{digest(sorted(prints.items()))[:8]}")
+        repeated = find_repeated(store, rules.order(store), storage.absolute(folder), report)
+    searched = _search(
+        store,
+        uri,
+        rules,
+        pool,
+        {info.name: prints[info.name] for info in waiting if info.name in chosen},
+        report,
+    )
+    for info in waiting:
+        change = _copy
+        if info.name in chosen:
+            change = partial(
+                _left,
+                source=info.name,
+                repeated=repeated,
+                samples=searched.get(info.name, ()),
+                k=rules.among_first,
+            )
+        done[info.name] = rewrite_source(store, uri, info, prints[info.name], change, report)
+    return finish(store, uri, {name: info for name, info in done.items() if info is not None}, SCRATCH)
+
+
+def _fingerprints(store: Store, rules: Rules, chosen: set[str]) -> dict[str, str]:
+    """Of each source and of all that decides which of its pairs stay."""
+    split = asdict(store.manifest.split)
+    others = [(name, store.source(name).content) for name in rules.order(store)] if rules.unique else []
+    model = []
+    if rules.model:
+        given = [asdict(rules.prompts)] if rules.prompts else []
+        model = [identity(rules.model), rules.among_first, rules.sample, *given]
+
+    def of(info: SourceInfo) -> str:
+        tokenizer = asdict(info.tokenizer) if info.tokenizer else None
+        left = [others, model, split] if info.name in chosen else []
+        return digest(FILTER_VERSION, info.content, tokenizer, left)
+
+    return {info.name: of(info) for info in store.manifest.sources}
+
+
+def _search(
+    store: Store, uri: str, rules: Rules, pool: Pool, prints: dict[str, str], report: Report
+) -> dict[str, tuple[Pairs, ...]]:
+    """For each source what its queries find in their samples."""
+    if not rules.model:
+        return {}
+    searched: dict[str, tuple[Pairs, ...]] = {}
+    for name, fingerprint in prints.items():
+        info = store.source(name)
+        count = -(-info.rows // rules.sample)
+        bounds = [info.rows * number // count for number in range(count + 1)] if count else []
+        folder = storage.absolute(storage.join(uri, f"{SCRATCH}{name}-{fingerprint[:8]}"))
+        searched[name] = tuple(
+            number_pairs(store, info, storage.join(folder, str(number)), rules.among_first, rows)
+            for number, rows in enumerate(itertools.pairwise(bounds))
+        )
+    tasks = {
+        f"{name}-{number}": pairs.task
+        for name, samples in searched.items()
+        for number, pairs in enumerate(samples)
+    }
+    run_search(Search(storage.absolute(store.uri), rules.model, pool, tasks, rules.prompts), report)
+    return searched
+
+
+def _copy(rows: PartRows, table: pa.Table) -> Changed:
+    return Changed(table, "")
+
+
+def _left(
+    rows: PartRows,
+    table: pa.Table,
+    source: str,
+    repeated: Repeated | None,
+    samples: Sequence[Pairs],
+    k: int,
+) -> Changed:
+    """The pairs of a part that stay; one that two rules leave out is counted with the first."""
+    leaves = np.zeros(len(table), bool)
+    dropped: dict[str, int] = {}
+    reasons = []
+    if repeated is not None:
+        reasons += list(zip((ELSEWHERE, HELD_OUT), repeated.of(source, rows, table), strict=True))
+    if samples:
+        reasons.append((INCONSISTENT, ~_consistent(rows, samples, k)))
+    for reason, mask in reasons:
+        new = mask & ~leaves
+        if new.any():
+            dropped[reason] = int(new.sum())
+        leaves |= new
+    if not leaves.any():
+        return Changed(table, "")
+    content = hashlib.sha256(np.packbits(leaves).tobytes()).hexdigest()
+    return Changed(table.filter(pa.array(~leaves)), content, dropped)
+
+
+def _consistent(rows: PartRows, samples: Sequence[Pairs], k: int) -> np.ndarray:
+    """(n,) bool: whose document fewer than k others are closer than."""
+    near = np.zeros(rows.stop - rows.start, bool)
+    for pairs in samples:
+        start, stop = max(rows.start, pairs.first), min(rows.stop, pairs.first + len(pairs.queries))
+        if start < stop:
+            _, scores, own = pairs.found(start, stop)
+            near[start - rows.start : stop - rows.start] = scores[:, k - 1] <= own
+    return near

@@ -1,0 +1,39 @@
+"""Which pairs leave a store."""
+
+from dataclasses import dataclass
+
+from gte_ray.data.store import Store
+from gte_ray.errors import UsageError
+from gte_ray.pretrained.prompts import AS_THE_MODEL, GivenPrompts
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which pairs leave a store. Raises UsageError for settings out of range."""
+
+    unique: bool = False
+    """Whether a pair stays in one source alone."""
+    priority: tuple[str, ...] = ()
+    """The sources that keep such pairs first; the others follow in the store's order."""
+    model: str = ""
+    """What finds the documents: what `load_model` takes, or BM25; empty for no such rule."""
+    among_first: int = 2
+    """Most documents, its own included, that a query may find before its own is too far."""
+    sample: int = 1_000_000
+    """Most pairs of a sample."""
+    prompts: GivenPrompts = AS_THE_MODEL
+    """Prompts in place of the model's own."""
+
+    def __post_init__(self) -> None:
+        if not (self.unique or self.model):
+            raise UsageError("either --unique or --consistent is needed, or both")
+        if self.priority and not self.unique:
+            raise UsageError("--priority says which source keeps a pair with --unique; give that too")
+        for flag, value in (("--among-first", self.among_first), ("--sample", self.sample)):
+            if value < 1:
+                raise UsageError(f"{flag} is {value}; allowed is at least 1")
+
+    def order(self, store: Store) -> tuple[str, ...]:
+        """The store's sources, those that keep their pairs first. Raises RunError for one that it does not have."""
+        first = [store.source(name).name for name in self.priority]
+        return tuple(dict.fromkeys([*first, *(source.name for source in store.manifest.sources)]))
