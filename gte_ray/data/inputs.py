@@ -13,6 +13,7 @@ from gte_ray.data.split import Split
 from gte_ray.data.store import MANIFEST, Manifest, SourceInfo, open_store
 from gte_ray.data.units import Unit
 from gte_ray.errors import UsageError
+from gte_ray.readers.dataset_folder import WHOLE
 from gte_ray.readers.reading import Reading
 from gte_ray.readers.spec import SourceSpec, check_file
 from gte_ray.runtime import storage
@@ -108,6 +109,8 @@ def fingerprint(source: SourceSpec, files: list[FileStamp], split: Split) -> str
     """Identifies the files of a source and all settings that shape the output."""
     identity: dict[str, Any] = asdict(source) | {"reading": source.reading.given}
     del identity["allow_drops"]  # it says what may be, not what is read
+    if source.chosen == WHOLE:
+        del identity["chosen"]
     if source.joins:
         identity["joins"] = [join.identity for join in source.joins]
     else:

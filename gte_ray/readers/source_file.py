@@ -17,6 +17,11 @@ query = "{Title}\\n{Body|plain}"
 document = "answer.Body|plain"
 join.answer = {files = "Posts.xml", rows = "row", on = "AcceptedAnswerId", key = "Id"}
 
+[sources.simple-wiki]
+files = "hf://datasets/sentence-transformers/simple-wiki"
+config = "pair"
+task = "knowledge-base"
+
 [sources.gooaq]                 # of the catalogue: all of it is known
 files = "gooaq_pairs.jsonl.gz"  # but that it lies here
 """
@@ -29,6 +34,7 @@ from typing import Any
 
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.catalogue import catalogue
+from gte_ray.readers.dataset_folder import Chosen
 from gte_ray.readers.join import SHAPES, Join
 from gte_ray.readers.reading import Reading
 from gte_ray.readers.spec import SourceSpec
@@ -37,7 +43,8 @@ from gte_ray.runtime import storage
 _READING = {field.name for field in fields(Reading)}
 READING_KEYS: dict[str, type] = {name: list if name == "columns" else str for name in sorted(_READING)}
 KEYS = {
-    **{"files": str, "task": str, "exclude": str, "limit": int, "allow_drops": bool, "join": dict},
+    **{"files": str, "task": str, "config": str, "split": str, "exclude": str, "limit": int},
+    **{"allow_drops": bool, "join": dict},
     **READING_KEYS,
 }
 """What a source may have, and the type of each."""
@@ -87,6 +94,7 @@ def source_of(name: str, value: Any, place: str) -> SourceSpec:
             value.get("limit", 0),
             value.get("allow_drops", False),
             value.get("exclude", ""),
+            chosen=Chosen(value.get("config", ""), value.get("split", "")),
             joins=tuple(_join(field, joins[field], f"{place}.join.{field}") for field in joins),
         )
     except UsageError as error:

@@ -44,6 +44,14 @@ def exists(uri: str) -> bool:
     return filesystem.get_file_info(path).type != fs.FileType.NotFound
 
 
+def is_folder(uri: str) -> bool:
+    """Whether `uri` is exactly the name of a folder. False for an address of a server, which has none."""
+    if uri.startswith(SCHEMES):
+        return False
+    filesystem, path = resolve(uri)
+    return filesystem.get_file_info(path).type == fs.FileType.Directory
+
+
 def read_bytes(uri: str) -> bytes:
     """The content of the file. Raises FileNotFoundError if there is none."""
     filesystem, path = resolve(uri)

@@ -1,0 +1,132 @@
+"""Which files a split of a data set has: by its README, by words in names, on the Hub and in a folder."""
+
+from functools import partial
+
+import huggingface_hub
+import pytest
+from huggingface_hub import HfFileSystem, constants
+
+from gte_ray.errors import RunError, UsageError
+from gte_ray.readers.dataset_folder import Chosen
+from gte_ray.readers.formats import Piece
+from gte_ray.readers.source_file import read_source_file
+from gte_ray.readers.spec import SourceSpec, read_pairs
+from tests.hub import Hub
+
+CONFIGS = """---
+license: mit
+configs:
+- config_name: pair
+  data_files:
+  - split: train
+    path: pair/train-*
+  - split: test
+    path: ["pair/test-0.jsonl", "pair/test-1.jsonl"]
+- config_name: triplet
+  data_files: "triplet/*.jsonl"
+- config_name: folder
+  data_dir: words
+---
+# A data set
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data set of three configs, whose files' only query is their name."""
+    root = tmp_path / "hub" / "owner" / "pairs"
+    for name in ("pair/train-0", "pair/train-1", "pair/test-0", "pair/test-1", "triplet/all",
+                 "words/my-training", "words/dev/one", "words/other", "untrained"):  # fmt: skip
+        path = root / f"{name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'{{"query": "{name}", "document": "text of {name}"}}\n')
+    (root / "README.md").write_text(CONFIGS)
+    return root
+
+
+@pytest.fixture
+def hub(folder, monkeypatch):
+    served = Hub(folder.parents[1])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    here = partial(HfFileSystem, endpoint=served.url, token=False, skip_instance_cache=True)
+    monkeypatch.setattr(huggingface_hub, "HfFileSystem", here)
+    yield served
+    served.close()
+
+
+def queries(glob, config="", split=""):
+    files, _ = SourceSpec("a", str(glob), "code", chosen=Chosen(config, split)).files()
+    spec = SourceSpec("a", str(glob), "code")
+    tables = [chunk.table for file in files for chunk in read_pairs(Piece(file.uri), spec.reading)]
+    return [text for table in tables for text in table.column("query").to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("config", "split", "expected"),
+    [
+        ("pair", "", ["pair/train-0", "pair/train-1"]),
+        ("pair", "test", ["pair/test-0", "pair/test-1"]),
+        ("triplet", "", ["triplet/all"]),
+        ("folder", "", ["words/my-training"]),
+        ("folder", "validation", ["words/dev/one"]),
+    ],
+)
+def test_a_config_and_a_split_name_files(folder, hub, config, split, expected):
+    assert queries(folder, config, split) == expected
+    assert queries("hf://datasets/owner/pairs", config, split) == expected
+    assert queries("hf://datasets/owner/pairs@main", config, split) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "split", "message"),
+    [
+        ("", "", 'has several configs; name one, as config = "pair"; allowed are pair, triplet, folder'),
+        ("other", "", "has no config 'other'; allowed are pair, triplet, folder"),
+        ("pair", "dev", "has no split 'dev'; allowed are train, test"),
+    ],
+)
+def test_what_is_not_clear_is_refused_with_what_there_is(folder, config, split, message):
+    with pytest.raises(RunError) as caught:
+        queries(folder, config, split)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"source a: {folder}")
+
+
+def test_the_default_config_is_taken(folder):
+    (folder / "README.md").write_text(CONFIGS.replace("name: triplet\n", "name: triplet\n  default: true\n"))
+    assert queries(folder) == ["triplet/all"]
+
+
+def test_a_data_set_of_the_hub_without_configs(folder, hub):
+    (folder / "README.md").write_text("# Nothing is said of files\n")
+    url = "hf://datasets/owner/pairs"
+    assert queries(url) == ["pair/train-0", "pair/train-1", "words/my-training"]
+    assert queries(url, split="test") == ["pair/test-0", "pair/test-1"]
+    with pytest.raises(RunError, match=r"has no config 'pair'; it names none"):
+        queries(url, "pair")
+    for path in (*folder.glob("pair/t*"), *folder.glob("words/*.jsonl"), *folder.glob("words/dev/*")):
+        path.unlink()
+    (folder / "README.md").unlink()
+    assert queries(url) == ["triplet/all", "untrained"]
+    with pytest.raises(RunError, match="is a folder; name its files"):
+        queries(folder)  # of files that may be anything
+
+
+def test_only_the_folder_of_a_data_set_has_configs(folder, tmp_path):
+    with pytest.raises(RunError, match="config and split are of a data set's folder"):
+        queries(folder / "pair" / "*.jsonl", "pair")
+    sources = tmp_path / "sources.toml"
+    text = f'[sources.a]\nfiles = "{folder}"\nconfig = "pair"\nsplit = "test"\ntask = "code"\n'
+    sources.write_text(text)
+    (spec,) = read_source_file(str(sources))
+    assert [file.uri.rsplit("/", 1)[1] for file in spec.files()[0]] == ["test-0.jsonl", "test-1.jsonl"]
+    sources.write_text(text.replace("config =", "configs ="))
+    with pytest.raises(UsageError, match="there is no setting 'configs'; 'config' is nearest"):
+        read_source_file(str(sources))
+
+
+def test_a_data_set_that_the_hub_does_not_have(hub):
+    with pytest.raises(
+        RunError, match="source a: the Hub has no hf://datasets/owner/nothing; one that is private"
+    ):
+        queries("hf://datasets/owner/nothing")
