@@ -42,7 +42,7 @@ def cost(run_folder: str, uri: str) -> tuple[float, float]:
     sources = [json.loads(line)[1] for line in lines]
     client = MlflowClient(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("gte_ray").experiment_id])
-    rates = client.get_metric_history(run.info.run_id, "pairs_per_second")
+    rates = client.get_metric_history(run.info.run_id, "speed/pairs_per_second")
     config = tiny("")
     seconds = [config.training.global_batch / rate.value for rate in sorted(rates, key=lambda r: r.step)]
     every = config.run.checkpoint_every

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from gte_ray.cli.console import plain_console, run_command
+from gte_ray.cli.console import plain_console, print_mlflow, run_command
 from gte_ray.cli.flags import BUILTIN_STORE
 from gte_ray.errors import RunError, UsageError
 from gte_ray.pretrained.prompts import GivenPrompts
@@ -130,7 +130,6 @@ def _evaluate(arguments: Arguments, benchmark: "Benchmark | None") -> None:
     from gte_ray.cli.tables import benchmark_table
     from gte_ray.evaluation.scoreboard import labels
     from gte_ray.report.benchmark import Benchmarked, record
-    from gte_ray.tracking.server import viewing_command
 
     console, short = plain_console(), labels(arguments.models)
 
@@ -152,7 +151,7 @@ def _evaluate(arguments: Arguments, benchmark: "Benchmark | None") -> None:
     unwritten = record(benchmarked, arguments.tracking_uri, arguments.experiment)
     if unwritten:
         console.print(f"warning: {unwritten}", style="yellow")
-    console.print(f"MLflow  {viewing_command(arguments.tracking_uri)}", soft_wrap=True)
+    print_mlflow(console, arguments.tracking_uri)
     failed = [result for result in results if result.error]
     if failed:
         raise RunError(f"{len(failed)} of {len(results)} tasks could not be scored")

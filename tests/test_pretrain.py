@@ -25,6 +25,7 @@ from gte_ray.runs.plan import plan_run
 from gte_ray.train.checkpoints import delete_orphans
 from tests import wheel
 from tests.commands import SMALL
+from tests.tracking.trackers import check_page
 
 MADE = ["--store", "store", *SMALL, "--eval", "heldout@4", "--dimensions", "16", "6", "--name", "run"]
 
@@ -53,6 +54,16 @@ def finished(built, workplace, tmp_path_factory) -> subprocess.CompletedProcess:
     return result
 
 
+@pytest.fixture
+def tracked(workplace, finished):
+    """MLflow's client, and the run that it has."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("gte_ray").experiment_id])
+    return client, run
+
+
 def test_the_wheel_has_every_module_the_catalogue_the_licence_and_nothing_else(built):
     with zipfile.ZipFile(built) as archive:
         names = archive.namelist()
@@ -68,6 +79,7 @@ def test_a_run_ends_with_scores_model_and_mlflow(workplace, finished):
     assert re.search(r"large .*\d", finished.stdout)
     assert f"model   {workplace}/runs/run/model" in finished.stdout
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db\n" in finished.stdout
+    assert "http://127.0.0.1:5000/#/experiments/1/runs/" in finished.stdout
     assert (
         f"search  python -m gte_ray.search {workplace}/runs/run/model --store {workplace}/store\n"
         in finished.stdout
@@ -77,28 +89,21 @@ def test_a_run_ends_with_scores_model_and_mlflow(workplace, finished):
     assert {path.name for path in workplace.iterdir()} == {"store", "runs", "mlflow.db", "mlartifacts"}
 
 
-def test_mlflow_has_each_step_once_and_the_scores(workplace, finished):
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
-    experiment = client.get_experiment_by_name("gte_ray")
-    (run,) = client.search_runs([experiment.experiment_id])
+def test_mlflow_has_each_step_once_and_the_scores(workplace, tracked):
+    client, run = tracked
     assert run.info.status == "FINISHED"
     losses = client.get_metric_history(run.info.run_id, "loss")
     assert sorted(metric.step for metric in losses) == list(range(8))
-    assert {"accuracy", "learning_rate", "gradient_norm", "pairs_per_second"} <= set(run.data.metrics)
-    assert {"padding_share", "masked_share"} <= set(run.data.metrics)
-    assert "ndcg_at_10/mean" in run.data.metrics
+    grouped = {"speed/padding_share", "speed/pairs_per_second", "optimizer/gradient_norm"}
+    assert {*grouped, "accuracy", "masked_share", "heldout/ndcg_at_10"} <= set(run.data.metrics)
     assert run.data.params["global_batch"] == "16"
+    check_page(client, run, workplace)
     assert {artifact.path for artifact in client.list_artifacts(run.info.run_id)} == {"config.json", "plots"}
 
 
-def test_weights_in_between_are_scored_too(workplace, finished):
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
-    (run,) = client.search_runs([client.get_experiment_by_name("gte_ray").experiment_id])
-    history = client.get_metric_history(run.info.run_id, "ndcg_at_10/mean")
+def test_weights_in_between_are_scored_too(workplace, tracked):
+    client, run = tracked
+    history = client.get_metric_history(run.info.run_id, "heldout/ndcg_at_10")
     assert [metric.step for metric in history] == [4, 8]
 
     saved = json.loads((workplace / "runs/run/results.json").read_text())["scores"]
@@ -113,9 +118,7 @@ def test_weights_in_between_are_scored_too(workplace, finished):
     assert middle != last
 
 
-def test_first_dimensions_are_scored_and_exported_as_a_model(workplace, finished, here):
-    from mlflow import MlflowClient
-
+def test_first_dimensions_are_scored_and_exported_as_a_model(workplace, finished, tracked, here):
     saved = json.loads((workplace / "runs/run/results.json").read_text())["scores"]
     ((dimensions, rows),) = saved["dimensions"]
     assert dimensions == 6 and rows != saved["after"]
@@ -124,9 +127,7 @@ def test_first_dimensions_are_scored_and_exported_as_a_model(workplace, finished
     assert re.search(r"source +16 +6\b", table)
     assert float(re.search(r"mean +\d+\.\d +(\d+\.\d)", table)[1]) == pytest.approx(100 * mean, abs=0.06)
     assert "| source | 16 | 6 |" in (workplace / "runs/run/model/README.md").read_text()
-    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
-    (run,) = client.search_runs([client.get_experiment_by_name("gte_ray").experiment_id])
-    assert run.data.metrics["ndcg_at_10_dim6/mean"] == pytest.approx(mean)
+    assert tracked[1].data.metrics["heldout/ndcg_at_10_dim6"] == pytest.approx(mean)
     code, out, _ = here("export", "runs/run", "--dimensions", "6")
     assert code == 0 and f"model   {workplace}/runs/run/model-8-6d" in out
     whole, cut = (

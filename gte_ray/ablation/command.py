@@ -13,7 +13,7 @@ from rich.table import Table
 from gte_ray.ablation.study import PROFILES, Ablation, baseline
 from gte_ray.ablation.terminal import TrialsDisplay
 from gte_ray.ablation.trials import to_run
-from gte_ray.cli.console import plain_console
+from gte_ray.cli.console import plain_console, print_mlflow
 from gte_ray.cli.flags import BUILTIN_STORE, HARD_STORE, FlatConfig, defaults, parse
 from gte_ray.cli.progress import clock
 from gte_ray.config import Config
@@ -172,7 +172,6 @@ def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) 
     from gte_ray.ablation.tune import TRIAL_CPUS
     from gte_ray.cli.progress import ConsoleDisplay
     from gte_ray.cli.stores import ensure_hard_store, ensure_store
-    from gte_ray.tracking.server import viewing_command
 
     config = arguments.config
     ensure_store(config, console, arguments.verbose)
@@ -185,7 +184,7 @@ def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) 
         with TrialsDisplay(console) as progress:
             report = run_study(study, ConsoleDisplay(console), progress.show, interruption, arguments.verbose)
         _print(report, console)
-        console.print(f"MLflow  {viewing_command(config.run.tracking_uri)}", soft_wrap=True)
+        print_mlflow(console, config.run.tracking_uri)
         if report.failed:
             raise RunError(f"{len(report.failed)} row(s) have trials that failed")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from gte_ray.ablation.report import Result
 from gte_ray.errors import RunError
+from gte_ray.evaluation.scores import MEANS
 from gte_ray.runtime.uri import without_password
 from gte_ray.tracking.mlflow_run import MlflowClient
 
@@ -19,7 +20,7 @@ FINGERPRINT, LINK, ERROR = "gte_ray.fingerprint", "gte_ray.linked_run", "gte_ray
 TRIALS_FILE = "cells.json"
 """Artifact of the parent: the data of each trial in its table."""
 SCORE = "ndcg_at_10"
-MEAN = f"{SCORE}/mean"
+MEAN = f"{MEANS}/{SCORE}"
 
 
 class _Client:
@@ -98,12 +99,14 @@ class Records:
 
     def scores(self, child: Any, step: int) -> dict[str, float]:
         """Return held-out nDCG@10 after `step` steps by source, and their mean; empty if there is none."""
-        keys = [key for key in child.data.metrics if key.startswith(f"{SCORE}/")]
+        names = {
+            key: key.removeprefix(f"{SCORE}/") for key in child.data.metrics if key.startswith(f"{SCORE}/")
+        }
         scores = {}
-        for key in keys:
+        for key, name in {**names, MEAN: "mean"}.items():
             for metric in self.client.get_metric_history(child.info.run_id, key):
                 if metric.step == step:
-                    scores[key.removeprefix(f"{SCORE}/")] = metric.value
+                    scores[name] = metric.value
         return scores
 
     def losses(self, child: Any) -> list[tuple[int, float]]:

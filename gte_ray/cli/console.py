@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gte_ray.errors import InternalError, RunError, UsageError, explain
+from gte_ray.tracking.server import to_view
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters except tab and line feed, and the surrogates of bytes that are not UTF-8."""
@@ -32,6 +33,12 @@ def plain_console(**options: Any) -> Console:
 def printable(text: str) -> str:
     """`text` with the characters that a terminal would act on, or could not print, written as `\\x1b`."""
     return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def print_mlflow(console: Console, uri: str, experiment_id: str = "", run_id: str = "") -> None:
+    """Prints how to view a run in MLflow, an experiment, or all of them; without line breaks, to be copied."""
+    for name, line in zip(("MLflow", ""), to_view(uri, experiment_id, run_id), strict=False):
+        console.print(f"{name:7} {line}", soft_wrap=True)
 
 
 def run_command(main: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.pretty import Pretty
 
-from gte_ray.cli.console import plain_console
+from gte_ray.cli.console import plain_console, print_mlflow
 from gte_ray.cli.flags import BUILTIN_STORE
 from gte_ray.cli.stores import ensure_store
 from gte_ray.config import Config
@@ -61,7 +61,6 @@ def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruptio
     from gte_ray.runs.execute import execute, finished
     from gte_ray.runs.lock import locked
     from gte_ray.runs.run_folder import open_run
-    from gte_ray.tracking.server import viewing_command
 
     display = ConsoleDisplay(console)
     check_capacity(run.config, display.warn)
@@ -85,7 +84,7 @@ def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruptio
         console.print(dimensions_table(scores.after, scores.dimensions, whole))
     # Without line breaks, so that they can be copied.
     console.print(f"model   {results.model_folder}", soft_wrap=True)
-    console.print(f"MLflow  {viewing_command(run.config.run.tracking_uri)}", soft_wrap=True)
+    print_mlflow(console, run.config.run.tracking_uri, results.mlflow_experiment, results.mlflow_run)
     store = run.config.data.store
     own = [] if store == storage.absolute(BUILTIN_STORE) else ["--store", store]
     command = shlex.join(["python", "-m", "gte_ray.search", results.model_folder, *own])

@@ -9,6 +9,8 @@ from gte_ray.evaluation.seen import Seen
 from gte_ray.retrieval.metrics import Retrieval
 
 Numbered = tuple[tuple[int, tuple[SourceScores, ...]], ...]
+MEANS = "heldout"
+"""Group of the means over sources among the metrics in MLflow."""
 Steps = Numbered
 """Numbers of steps and the scores of the model after them, in step order."""
 
@@ -45,9 +47,9 @@ class Scores:
 
 
 def named(rows: Sequence[SourceScores], suffix: str = "") -> dict[str, float]:
-    """Return each source's metrics and their means, by the names that MLflow shows."""
-    return {
-        f"{measure.name}{suffix}/{row.source}": getattr(row, measure.name)
-        for row in ((*rows, mean_scores(rows)) if rows else ())
-        for measure in fields(Retrieval)
-    }
+    """Return the means of all metrics and those of each source, by the names that MLflow shows, grouped by their beginning."""
+    if not rows:
+        return {}
+    mean, measures = mean_scores(rows), [measure.name for measure in fields(Retrieval)]
+    named = {f"{MEANS}/{name}{suffix}": getattr(mean, name) for name in measures}
+    return named | {f"{name}{suffix}/{row.source}": getattr(row, name) for row in rows for name in measures}

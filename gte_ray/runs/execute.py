@@ -19,10 +19,19 @@ from gte_ray.runs.finishing import Trained, export, newest_checkpoint, score
 from gte_ray.runs.history import History
 from gte_ray.runs.plan import Run, make_stream, resolve_tokenizer
 from gte_ray.runs.run_folder import RESULTS_FILE
-from gte_ray.runs.tracked import local_folder, log_config, log_plots, queue_path, tracked_run
+from gte_ray.runs.tracked import (
+    DESCRIPTION,
+    describe,
+    local_folder,
+    log_plots,
+    log_run,
+    queue_path,
+    tracked_run,
+)
 from gte_ray.runtime import storage
 from gte_ray.runtime.cluster import Interruption
-from gte_ray.tracking.tracker import TrackedRun, Tracker, unwritten
+from gte_ray.tracking.queue import unwritten
+from gte_ray.tracking.tracker import TrackedRun, Tracker
 from gte_ray.train.checkpoints import next_step
 from gte_ray.train.launch import fit
 from gte_ray.train.step_report import StepReport
@@ -38,6 +47,8 @@ class Results:
     model_folder: str
     mlflow_run: str
     """MLflow's id of the run. Empty if MLflow could not be reached."""
+    mlflow_experiment: str = ""
+    """MLflow's id of the experiment; empty also in the results of older versions."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,12 @@ def finished(
         if unsent:
             display.warn(unsent)
     saved = storage.read_json(path)
-    return Results(read(Scores, saved["scores"]), saved["model_folder"], saved["mlflow_run"])
+    return Results(
+        read(Scores, saved["scores"]),
+        saved["model_folder"],
+        saved["mlflow_run"],
+        saved.get("mlflow_experiment", ""),
+    )
 
 
 def execute(
@@ -86,7 +102,7 @@ def execute(
     with _ending(tracker, interruption):
         path = os.path.join(local_folder(run), HISTORY_FILE)
         history = History(path, storage.join(run.folder, HISTORY_FILE), display.warn)
-        log_config(run, tracker)
+        log_run(run, tracker)
         recorder = Recorder(tracker, history, display)
         trained = train(run, recorder, verbose)
         display.say("exporting the model")
@@ -140,15 +156,19 @@ def record(run: Run, scores: Scores, recorder: Recorder) -> Results:
     """Logs scores and plots to MLflow, then writes the results file, which marks the run as finished."""
     tracker = recorder.tracker
     log_plots(run, scores, recorder.history, tracker)
+    tracker.set_tags({DESCRIPTION: describe(run, scores)})
+    tracker.log_model(run.name, run.model_folder, run.config.training.steps)
     for step, metrics in scores.metrics(run.config.training.steps):
         tracker.log_step(step, metrics)
-    results = Results(scores, run.model_folder, tracker.run_id(timeout_s=5.0) or "")
+    run_id = tracker.run_id(timeout_s=5.0) or ""
+    results = Results(scores, run.model_folder, run_id, tracker.experiment_id)
     storage.write_json(
         storage.join(run.folder, RESULTS_FILE),
         {
             "scores": scores.to_dict(),
             "model_folder": results.model_folder,
             "mlflow_run": results.mlflow_run,
+            "mlflow_experiment": results.mlflow_experiment,
         },
     )
     unsent = tracker.finish("FINISHED")

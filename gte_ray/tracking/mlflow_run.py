@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import logging
 import os
 import re
@@ -20,7 +21,15 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Metric, Param, RunTag  # noqa: E402
+from mlflow.entities import (  # noqa: E402
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    RunTag,
+)
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking.context.registry import resolve_tags  # noqa: E402
 
@@ -36,6 +45,8 @@ METRICS_PER_CALL = 1_000
 """MLflow's limit on the metrics of one call."""
 ENTRIES_PER_CALL = 100
 """MLflow's limit on the parameters, and on the tags, of one call."""
+NO_SUCH_CALL = ("ENDPOINT_NOT_FOUND", "RESOURCE_DOES_NOT_EXIST", "NOT_IMPLEMENTED", "NOT_FOUND")
+"""What a server answers that is too old for a call."""
 VALUE_LENGTH = 6_000
 """Characters of the longest parameter that MLflow takes; a tag may have some more, of at most 8,000 bytes."""
 
@@ -73,7 +84,8 @@ class MlflowRun:
             for noisy in ("mlflow", "alembic", "urllib3.connectionpool", "git"):
                 logging.getLogger(noisy).setLevel(logging.ERROR)
         self._client = MlflowClient(uri)
-        experiment_id = self._experiment(uri, experiment, warn)
+        self._warn = warn
+        self.experiment_id = experiment_id = self._experiment(uri, experiment, warn)
         all_tags = resolve_tags({**tags, RUN_TAG: key})
         escaped = key.replace("'", "\\'")
         runs = self._client.search_runs(
@@ -83,6 +95,8 @@ class MlflowRun:
         self.run_id: str = run.info.run_id
         self._last_steps = {metric.key: metric.step for metric in run.data.to_proto().metrics}
         self._params = dict(run.data.params)
+        self._models: dict[int, str] = {}
+        """MLflow's id of the model that was made after a number of steps."""
         if runs:
             self._client.update_run(self.run_id, status="RUNNING", name=name)
             self._log_tags(all_tags)
@@ -97,8 +111,12 @@ class MlflowRun:
                 values = {key: str(value) for key, value in record.values.items()}
                 if kind == "params":
                     self._log_params(values)
-                else:
+                elif kind == "tags":
                     self._log_tags(values)
+                elif kind == "dataset":
+                    self._log_dataset(values)
+                else:
+                    self._log_model(values, record.step)
 
     def store(self, path: str, folder: str | None) -> None:
         """Copies a file, or a folder with all that is in it, to `folder` of the artifacts."""
@@ -138,10 +156,45 @@ class MlflowRun:
             for key, value in record.values.items():
                 if record.step > last.get(key, -1):
                     last[key] = record.step
-                    metrics.append(Metric(key, float(value), record.time_ms, record.step))
+                    model = self._models.get(record.step)
+                    metrics.append(Metric(key, float(value), record.time_ms, record.step, model_id=model))
         for start in range(0, len(metrics), METRICS_PER_CALL):
             self._client.log_batch(self.run_id, metrics=metrics[start : start + METRICS_PER_CALL])
         self._last_steps = last
+
+    def _log_dataset(self, values: dict[str, str]) -> None:
+        scheme, separator, _ = values["source"].partition("://")
+        source = json.dumps({"uri": values["source"]})
+        dataset = Dataset(
+            values["name"][:500],
+            values["digest"],
+            scheme if separator else "local",
+            source,
+            profile=values["profile"],
+        )
+        self._client.log_inputs(
+            self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
+        )
+
+    def _log_model(self, values: dict[str, str], step: int) -> None:
+        """Finds or makes the run's model of this name, as an output of the run."""
+        try:
+            made = self._client.search_logged_models([self.experiment_id], f"source_run_id = '{self.run_id}'")
+            found = [model for model in made if model.name == values["name"]]
+            if found:
+                model = found[0]
+            else:
+                tags = {"gte_ray.folder": values["folder"]}
+                model = self._client.create_logged_model(
+                    self.experiment_id, values["name"], self.run_id, tags, model_type="text embedding"
+                )
+                self._client.finalize_logged_model(model.model_id, "READY")
+                self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step)])
+            self._models[step] = model.model_id
+        except MlflowException as error:
+            if error.error_code not in NO_SUCH_CALL:
+                raise
+            self._warn("MLflow's server is older than version 3 and shows no models; the run itself is there")
 
     def _log_params(self, values: dict[str, str]) -> None:
         """Parameters never change in MLflow: one that is there with another value becomes a tag."""

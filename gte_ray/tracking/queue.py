@@ -19,22 +19,35 @@ QUEUE_FILE = "mlflow-queue.jsonl"
 class Record:
     """One call of the tracker. Its time makes a second write of it harmless."""
 
-    kind: Literal["metrics", "params", "tags", "artifact"]
+    kind: Literal["metrics", "params", "tags", "artifact", "dataset", "model"]
     values: dict[str, float] | dict[str, str]
-    """Metrics, parameters or tags by name, or {"path": ..., "folder": ...} of an artifact."""
+    """Metrics, parameters or tags by name, or what the tracker's method of another kind is given, by name."""
     step: int = 0
     time_ms: int = 0
 
 
 def halves_of(group: list[Record]) -> list[list[Record]]:
-    """Splits the records, or the values of a single record, in half. Returns [] for a single value."""
+    """Splits the records, or the values of a single record, in half. Returns [] for what cannot be split."""
     middle = len(group) // 2
     if middle:
         return [group[:middle], group[middle:]]
+    if group[0].kind not in ("metrics", "params", "tags"):
+        return []
     values: list[tuple[str, Any]] = list(group[0].values.items())
     middle = len(values) // 2
     parts = [values[:middle], values[middle:]] if middle else []
     return [[replace(group[0], values=dict(part))] for part in parts]
+
+
+def unwritten(queue: str) -> bool:
+    """Whether an earlier tracker with this queue left records or files to write."""
+    return os.path.exists(queue) or os.path.exists(artifact_queue(queue))
+
+
+def artifact_queue(queue: str) -> str:
+    """The queue of files beside a queue of records."""
+    stem, ending = os.path.splitext(queue)
+    return f"{stem}-artifacts{ending}"
 
 
 class RecordQueue:

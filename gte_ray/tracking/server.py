@@ -9,6 +9,9 @@ import sys
 from gte_ray.errors import UsageError
 from gte_ray.runtime.uri import without_password
 
+LOCAL_PAGE = "http://127.0.0.1:5000"
+"""Where `mlflow ui` serves."""
+
 
 def resolve_uri(uri: str) -> str:
     """`uri` with the path of an SQLite database made absolute. Raises UsageError if MLflow cannot use it."""
@@ -23,15 +26,19 @@ def resolve_uri(uri: str) -> str:
     return uri
 
 
-def viewing_command(uri: str) -> str:
-    """The command to type, or the page to open, to view the runs."""
+def to_view(uri: str, experiment_id: str = "", run_id: str = "") -> list[str]:
+    """The command to type, if one is needed, and the page to open: of a run, an experiment, or of all of them."""
+    server = without_password(uri).rstrip("/") if uri.startswith("http") else LOCAL_PAGE
+    path = "/".join(["", experiment_id, *(["runs", run_id] if run_id else [])]) if experiment_id else ""
+    # Pages open on traces of language models otherwise, whatever the experiment says of itself.
+    page = f"{server}/#/experiments{path}?workflowType=machine_learning"
     if uri.startswith("http"):
-        return f"open {without_password(uri)}"
+        return [page]
     program = "mlflow" if shutil.which("mlflow") else f"{_from_here(sys.executable)} -m mlflow"
     uri = without_password(resolve_uri(uri))
     if uri.startswith("sqlite:///"):
         uri = f"sqlite:///{_from_here(uri.removeprefix('sqlite:///'))}"
-    return f"{program} ui --backend-store-uri {shlex.quote(uri)}"
+    return [f"{program} ui --backend-store-uri {shlex.quote(uri)}", page]
 
 
 def _from_here(path: str) -> str:

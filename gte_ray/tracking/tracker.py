@@ -6,6 +6,7 @@ warning: the queue grows, the thread retries, and the next start writes what is 
 queue and a thread of their own, so metrics never wait for an artifact store.
 """
 
+import json
 import os
 import threading
 import time
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gte_ray.runtime.uri import without_password
 from gte_ray.tracking.artifacts import LONGEST_PAUSE_S, ArtifactWriter
 from gte_ray.tracking.keys import Keys
-from gte_ray.tracking.queue import Record, RecordQueue, halves_of
+from gte_ray.tracking.queue import Record, RecordQueue, artifact_queue, halves_of
 from gte_ray.tracking.server import reason, resolve_uri
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Tracker:
         self._verbose = verbose
         self._queue = RecordQueue(queue)
         self._keys = Keys()
-        self._artifacts = ArtifactWriter(_artifact_queue(queue), self._store)
+        self._artifacts = ArtifactWriter(artifact_queue(queue), self._store)
         self._mlflow: MlflowRun | None = None
         self._opened = threading.Event()
         self._written = threading.Condition()
@@ -92,6 +93,20 @@ class Tracker:
     def log_artifact(self, path: str, folder: str = "") -> None:
         """Queues a file, or a folder with its contents, for copying to `folder` of the run's artifacts."""
         self._add("artifact", {"path": os.path.abspath(path), "folder": folder})
+
+    def log_dataset(self, name: str, digest: str, source: str, profile: Mapping[str, Any]) -> None:
+        """Logs what the run trains on. `source` is a URI, `profile` what there is to say of its size."""
+        values = {"name": name, "digest": digest, "source": source, "profile": json.dumps(profile)}
+        self._add("dataset", values)
+
+    def log_model(self, name: str, folder: str, step: int) -> None:
+        """Logs a model that the run made after `step` steps; metrics of this step from now on are its own too."""
+        self._add("model", {"name": name, "folder": folder}, step)
+
+    @property
+    def experiment_id(self) -> str:
+        """MLflow's id of the experiment; empty until the run is reached."""
+        return self._mlflow.experiment_id if self._mlflow is not None else ""
 
     def run_id(self, timeout_s: float = 0.0) -> str | None:
         """MLflow's id of the run, or None if MLflow is not reached within `timeout_s`."""
@@ -135,15 +150,12 @@ class Tracker:
         notes = self._artifacts.finish(max(deadline - time.monotonic(), 0.0) if closed else 0.0)
         if not closed:
             left += files_left
-            error = self._queue.disk_error
+            path, error = self._queue.path, self._queue.disk_error
+            kept = f"kept in {path} and are written when the same run is started again"
+            where = f"lost in part, as {path} could not be either ({error})" if error else kept
             return (
                 f"MLflow at {without_password(self.uri)} could not be written to "
-                f"({self._last_error or 'no answer'}): {left} records are "
-                + (
-                    f"lost in part, as {self._queue.path} could not be either ({error})"
-                    if error
-                    else f"kept in {self._queue.path} and are written when the same run is started again"
-                )
+                f"({self._last_error or 'no answer'}): {left} records are {where}"
             )
         if self.refused:
             notes.insert(0, f"MLflow refused {self.refused} value(s), which are lost ({self._last_error})")
@@ -236,13 +248,3 @@ class Tracker:
             if not halves:
                 self.refused += 1
                 self._last_error = reason(error)
-
-
-def unwritten(queue: str) -> bool:
-    """Whether an earlier tracker with this queue left records or files to write."""
-    return os.path.exists(queue) or os.path.exists(_artifact_queue(queue))
-
-
-def _artifact_queue(queue: str) -> str:
-    stem, ending = os.path.splitext(queue)
-    return f"{stem}-artifacts{ending}"

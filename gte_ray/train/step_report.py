@@ -44,22 +44,22 @@ class StepReport:
     """Whether the workers have just started, so that `seconds` includes their warm-up."""
 
     def named(self) -> dict[str, float]:
-        """Return the step's metrics by the names that MLflow shows."""
+        """Return the step's metrics by the names that MLflow shows, grouped by their beginning."""
         m = self.metrics
         seconds = max(self.seconds, 1e-9)
         return {
             "loss": m.loss,
             f"loss/{self.source}": m.loss,
             "accuracy": m.accuracy,
-            "learning_rate": m.learning_rate,
-            "gradient_norm": m.grad_norm,
-            "loss_scale": m.loss_scale,
-            "skipped": float(m.overflow),
-            "pairs_per_second": m.pairs / seconds,
-            "tokens_per_second": m.tokens / seconds,
-            "waiting_share": self.waited / seconds,
-            "padding_share": 1 - m.tokens / m.computed_tokens,
             "masked_share": m.masked_share,
+            "optimizer/learning_rate": m.learning_rate,
+            "optimizer/gradient_norm": m.grad_norm,
+            "optimizer/loss_scale": m.loss_scale,
+            "optimizer/skipped": float(m.overflow),
+            "speed/pairs_per_second": m.pairs / seconds,
+            "speed/tokens_per_second": m.tokens / seconds,
+            "speed/waiting_share": self.waited / seconds,
+            "speed/padding_share": 1 - m.tokens / m.computed_tokens,
         }
 
 

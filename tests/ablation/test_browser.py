@@ -37,7 +37,7 @@ def shown(tmp_path_factory):
         child = track(f"demo {row}", {"gte_ray.row": row, "gte_ray.fingerprint": row}, parent_id)
         for step in range(20):
             child.log_step(step, {"loss": 5 - step / (10 - number), "loss/docs": 5 - step / 9})
-        child.log_step(20, {"ndcg_at_10/mean": 0.5 + number / 10, "ndcg_at_10/docs": 0.4})
+        child.log_step(20, {"heldout/ndcg_at_10": 0.5 + number / 10, "ndcg_at_10/docs": 0.4})
         assert child.finish(timeout_s=60) == ""
         trials.append(
             {

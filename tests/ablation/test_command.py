@@ -124,7 +124,7 @@ def test_a_killed_ablation_goes_on_and_a_failed_trial_is_told(workplace, here):
     for row in ("first", "both"):
         run_id = found[row]["info"]["run_id"]
         assert [m.step for m in client.get_metric_history(run_id, "loss")] == list(range(8))
-        assert [m.step for m in client.get_metric_history(run_id, "ndcg_at_10/mean")] == [4, 8]
+        assert [m.step for m in client.get_metric_history(run_id, "heldout/ndcg_at_10")] == [4, 8]
     artifacts = {artifact.path for artifact in client.list_artifacts(parent)}
     assert artifacts == {"cells.json", "report.md", "table.csv", "plot.png", "plot.svg"}
     assert client.get_run(parent).info.status == "FAILED"

@@ -6,14 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gte_ray.tracking.tracker import TrackedRun, unwritten
-from tests.tracking.test_tracker import query, start
-
-
-@pytest.fixture
-def folder(tmp_path, empty_database):
-    (tmp_path / "mlflow.db").write_bytes(empty_database)
-    return tmp_path
+from gte_ray.tracking.queue import unwritten
+from gte_ray.tracking.tracker import TrackedRun
+from tests.tracking.trackers import query, start
 
 
 def test_an_artifact_store_that_is_closed_costs_the_files_alone_and_they_come_later(folder):

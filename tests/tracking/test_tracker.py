@@ -12,29 +12,10 @@ import time
 import pytest
 
 from gte_ray.tracking.queue import Record, RecordQueue
-from gte_ray.tracking.tracker import TrackedRun, Tracker
+from gte_ray.tracking.tracker import TrackedRun
 from tests.commands import HANGS
 from tests.servers import Server
-
-RUN = TrackedRun(
-    key="tiny-0123", name="tiny", experiment="laptop", params={"training.steps": 10, "workers": 2}
-)
-
-
-def start(folder, run=RUN, uri=None, warnings=None):
-    warn = warnings.append if warnings is not None else pytest.fail
-    return Tracker(uri or f"sqlite:///{folder}/mlflow.db", run, str(folder / "run/queue.jsonl"), warn)
-
-
-def query(folder, sql):
-    with sqlite3.connect(folder / "mlflow.db") as database:
-        return database.execute(sql).fetchall()
-
-
-@pytest.fixture
-def folder(tmp_path, empty_database):
-    (tmp_path / "mlflow.db").write_bytes(empty_database)
-    return tmp_path
+from tests.tracking.trackers import RUN, query, start
 
 
 def test_new_run_has_all_that_was_logged(folder, capfd):
@@ -155,7 +136,8 @@ def test_killed_driver_loses_nothing(folder):
     """SIGKILL with MLflow away: the queue, its last line cut, is written by the next start."""
     script = f"""
         import os, signal, torch
-        from gte_ray.tracking.tracker import TrackedRun, Tracker, unwritten
+        from gte_ray.tracking.queue import unwritten
+        from gte_ray.tracking.tracker import TrackedRun, Tracker
         run = TrackedRun({RUN.key!r}, "tiny", "laptop", {{"workers": 2}})
         tracker = Tracker("http://127.0.0.1:9", run, {str(folder / "run/queue.jsonl")!r}, print)
         for step in range(300):
