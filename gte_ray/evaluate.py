@@ -9,6 +9,7 @@ import tyro
 from gte_ray.cli.console import plain_console, print_mlflow, run_command
 from gte_ray.cli.flags import BUILTIN_STORE
 from gte_ray.errors import RunError, UsageError
+from gte_ray.evaluation.benchmark_names import HELD_OUT, load_benchmark, resolved
 from gte_ray.pretrained.prompts import GivenPrompts
 from gte_ray.runtime import storage
 from gte_ray.runtime.cluster import start_ray, until_interrupted
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from gte_ray.evaluation.mteb.benchmarks import Benchmark
     from gte_ray.evaluation.scoreboard import Scoreboard
     from gte_ray.evaluation.task_results import OnResult, TaskResult
-
-HELD_OUT = "heldout"
-BENCHMARK_WORDS = (HELD_OUT, "mteb-en", "beir", "codesearchnet", "sst2")
-"""Words that name a benchmark even if there is a folder of that name."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def main() -> None:
     arguments = replace(
         arguments,
         models=models,
-        benchmark=storage.absolute_folder(arguments.benchmark, *BENCHMARK_WORDS),
+        benchmark=resolved(arguments.benchmark),
         store=storage.absolute(arguments.store),
     )
     benchmark = _benchmark(arguments)
@@ -117,13 +114,7 @@ def _benchmark(arguments: Arguments) -> "Benchmark | None":
 
         open_store(arguments.store)
         return None
-    try:
-        from gte_ray.evaluation.mteb.benchmarks import benchmark
-    except ImportError as error:
-        raise RunError(
-            f"--benchmark {arguments.benchmark} needs the package mteb ({error}): pip install 'gte_ray[mteb]'"
-        ) from error
-    return benchmark(arguments.benchmark, check=True)
+    return load_benchmark("--benchmark", arguments.benchmark, check=True)
 
 
 def _evaluate(arguments: Arguments, benchmark: "Benchmark | None") -> None:

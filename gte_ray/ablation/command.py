@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from gte_ray.ablation.metric import parse_metric
 from gte_ray.ablation.study import PROFILES, Ablation, baseline
 from gte_ray.ablation.terminal import TrialsDisplay
 from gte_ray.ablation.trials import to_run
@@ -18,6 +19,7 @@ from gte_ray.cli.flags import BUILTIN_STORE, HARD_STORE, FlatConfig, defaults, p
 from gte_ray.cli.progress import clock
 from gte_ray.config import Config
 from gte_ray.errors import RunError, UsageError
+from gte_ray.evaluation.benchmark_names import HELD_OUT
 from gte_ray.runtime.cluster import Interruption, start_ray, until_interrupted
 
 if TYPE_CHECKING:
@@ -44,6 +46,11 @@ class Arguments:
     finetuning_store: str = ""
     """Pair store with hard negatives, for ablations that fine-tune; the laptop profile makes one of the
     built-in corpus."""
+    metric: str = HELD_OUT
+    """What rows are compared by: heldout (held-out pairs), or a benchmark on which each row's model is scored once it is
+    trained: mteb-en (as in the paper), beir, codesearchnet, sst2, or a folder in BEIR's layout."""
+    metric_length: int = 0
+    """Tokens at which a benchmark's texts are cut; 0 for where each model's folder says. The paper takes 512."""
     list: bool = False
     """Show what there is and exit."""
     verbose: bool = False
@@ -164,7 +171,8 @@ def _report_again(name: str, ablation: Ablation, arguments: Arguments, console: 
     from gte_ray.ablation.results import report_again
 
     uri = arguments.config.run.tracking_uri
-    _print(report_again(name, ablation, arguments.profile, uri), console)
+    metric = parse_metric(arguments.metric, arguments.metric_length)
+    _print(report_again(name, ablation, arguments.profile, uri, metric), console)
 
 
 def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) -> None:
@@ -173,11 +181,13 @@ def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) 
     from gte_ray.cli.progress import ConsoleDisplay
     from gte_ray.cli.stores import ensure_hard_store, ensure_store
 
-    config = arguments.config
+    config, metric = arguments.config, parse_metric(arguments.metric, arguments.metric_length)
     ensure_store(config, console, arguments.verbose)
     finetuning_store = _finetuning_store(ablation, arguments)
     ensure_hard_store(finetuning_store, config, console, arguments.verbose)
-    study = plan_study(name, ablation, arguments.profile, config, arguments.seeds, finetuning_store)
+    study = plan_study(
+        name, ablation, arguments.profile, config, arguments.seeds, finetuning_store, metric=metric
+    )
     start_ray(study.largest.cpus + TRIAL_CPUS, arguments.verbose)
 
     def work(interruption: Interruption) -> None:

@@ -45,7 +45,7 @@ def _scores(axes: Axes, report: Report) -> None:
             fmt=style,
             color=(OURS, *SHADES[2:])[number % len(SHADES)],
             capsize=4,
-            label="ours: held-out nDCG@10" + (f", {series}" if series else ""),
+            label=f"ours: {report.metric.label}" + (f", {series}" if series else ""),
         )
     axes.set_ylabel("ours, %", color=OURS)
     axes.set_xlabel(ablation.axis)

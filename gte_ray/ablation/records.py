@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gte_ray.ablation.metric import Metric
 from gte_ray.ablation.report import Result
 from gte_ray.errors import RunError
-from gte_ray.evaluation.scores import MEANS
 from gte_ray.runtime.uri import without_password
 from gte_ray.tracking.mlflow_run import MlflowClient
 
@@ -19,8 +19,6 @@ FINGERPRINT, LINK, ERROR = "gte_ray.fingerprint", "gte_ray.linked_run", "gte_ray
 """Tags on children: fingerprint of the computation; run that a linked child refers to; cause of failure."""
 TRIALS_FILE = "cells.json"
 """Artifact of the parent: the data of each trial in its table."""
-SCORE = "ndcg_at_10"
-MEAN = f"{MEANS}/{SCORE}"
 
 
 class _Client:
@@ -80,6 +78,7 @@ class Records:
                     trial["step"],
                     (trial["fingerprint"],),
                     trial["series"],
+                    paper_parts=trial.get("paper_parts", {}),
                 )
             else:
                 rows[row.name] = replace(row, fingerprints=(*row.fingerprints, trial["fingerprint"]))
@@ -97,17 +96,21 @@ class Records:
         """Return why a child failed; empty if it did not."""
         return child.data.tags.get(ERROR, "no reason is known") if child.info.status == "FAILED" else ""
 
-    def scores(self, child: Any, step: int) -> dict[str, float]:
-        """Return held-out nDCG@10 after `step` steps by source, and their mean; empty if there is none."""
-        names = {
-            key: key.removeprefix(f"{SCORE}/") for key in child.data.metrics if key.startswith(f"{SCORE}/")
-        }
+    def scores(self, child: Any, step: int, metric: Metric) -> dict[str, float]:
+        """Return a child's scores after `step` steps by part of the metric, and their mean; empty if there is none."""
+        prefix = f"{metric.parts}/"
+        names = {key: key.removeprefix(prefix) for key in child.data.metrics if key.startswith(prefix)}
         scores = {}
-        for key, name in {**names, MEAN: "mean"}.items():
-            for metric in self.client.get_metric_history(child.info.run_id, key):
-                if metric.step == step:
-                    scores[name] = metric.value
+        for key, name in {**names, metric.mean: "mean"}.items():
+            for value in self.client.get_metric_history(child.info.run_id, key):
+                if value.step == step:
+                    scores[name] = value.value
         return scores
+
+    def log(self, run_id: str, step: int, values: Mapping[str, float]) -> None:
+        """Log metrics of a run; the last one completes them."""
+        for name, value in values.items():
+            self.client.log_metric(run_id, name, value, step=step)
 
     def losses(self, child: Any) -> list[tuple[int, float]]:
         """Return steps and training losses; for a linked child, those of the run that it refers to."""

@@ -8,6 +8,7 @@ from statistics import mean, stdev
 
 from scipy import stats
 
+from gte_ray.ablation.metric import HELD_OUT_PAIRS, Metric
 from gte_ray.ablation.study import Ablation
 from gte_ray.report.markdown import code, escaped, markdown_table
 
@@ -31,10 +32,12 @@ class Result:
     """Fingerprints of the runs, one per seed."""
     series: str = ""
     scores: tuple[float | None, ...] = ()
-    """Mean held-out nDCG@10 of each seed, percent; None for a trial that failed or is missing."""
-    by_source: Mapping[str, float] = field(default_factory=dict)
-    """Held-out nDCG@10 of each source, percent, averaged over seeds."""
+    """Mean of the metric's parts for each seed, percent; None for a trial that failed or is missing."""
+    by_part: Mapping[str, float] = field(default_factory=dict)
+    """Scores of the parts of the metric, such as sources, percent, averaged over seeds."""
     failure: str = ""
+    paper_parts: Mapping[str, float] = field(default_factory=dict)
+    """The paper's by category of MTEB, percent."""
 
     @property
     def measured(self) -> list[float]:
@@ -65,6 +68,41 @@ class Report:
     profile: str
     command: str
     results: tuple[Result, ...]
+    metric: Metric = HELD_OUT_PAIRS
+
+    @property
+    def paper_parts(self) -> list[str]:
+        """The parts of the metric that the paper prints too, in its order."""
+        if not self.metric.is_the_papers:
+            return []
+        return list(dict.fromkeys(part for result in self.results for part in result.paper_parts))
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Return header and rows: ours and the paper's, of parts that both have first."""
+        header = [self.ablation.axis]
+        for part in self.paper_parts:
+            header += [part, "the paper's"]
+        header += [f"ours, {self.metric.label} %", "the paper's, MTEB %"]
+        rows = []
+        for result in self.results:
+            row = [result.name]
+            for part in self.paper_parts:
+                row += [_percent(result.by_part.get(part)), _percent(result.paper_parts.get(part))]
+            rows.append([*row, result.shown, result.shown_paper])
+        return header, rows
+
+    @property
+    def measures(self) -> str:
+        """Return in words what is measured on both sides."""
+        if self.metric.is_the_papers:
+            return "Ours and the paper's: average over the tasks of MTEB in percent"
+        ours = "mean over sources of held-out nDCG@10"
+        if not self.metric.is_held_out:
+            ours = f"average over the tasks of {self.metric.label}"
+        return (
+            f"Ours: {ours} in percent. The paper's: average on MTEB in percent. The two are different measures on "
+            "different data, so only the order of the rows can be compared"
+        )
 
     @property
     def failed(self) -> list[Result]:
@@ -115,12 +153,8 @@ def markdown(report: Report) -> str:
         f"# {escaped(f'{ablation.title}: {ablation.question}')}",
         f"Claim: {escaped(ablation.claim)}",
         f"**{escaped(verdict(report))}**",
-        markdown_table(
-            [ablation.axis, "ours", "the paper's"], [[x.name, x.shown, x.shown_paper] for x in report.results]
-        ),
-        f"Ours: mean over sources of held-out nDCG@10 in percent, {seeds} seed(s), ± standard deviation over "
-        f"seeds; profile {report.profile}. The paper's: average on MTEB in percent. The two are different "
-        "measures on different data, so only the order of the rows can be compared.",
+        markdown_table(*report.table()),
+        f"{escaped(report.measures)}. {seeds} seed(s), ± standard deviation over seeds; profile {report.profile}.",
         code(report.command),
     ]
     failures = [
@@ -128,24 +162,23 @@ def markdown(report: Report) -> str:
     ]
     if failures:
         text += ["Failed trials:", "\n".join(failures)]
-    sources = sorted({source for result in report.results for source in result.by_source})
-    if sources:
-        rows = [
-            [source, *(f"{x.by_source[source]:.1f}" if source in x.by_source else "" for x in report.results)]
-            for source in sources
-        ]
-        text += [
-            "Each source:",
-            markdown_table(["source", *(result.name for result in report.results)], rows),
-        ]
+    parts = sorted({part for result in report.results for part in result.by_part})
+    if parts:
+        rows = [[part, *(_percent(x.by_part.get(part)) for x in report.results)] for part in parts]
+        kind = "source" if report.metric.is_held_out else "part"
+        text += [f"Each {kind}:", markdown_table([kind, *(result.name for result in report.results)], rows)]
     return "\n\n".join(text) + "\n"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
 
 
 def table_csv(report: Report) -> str:
     """Return table.csv: one line per row and seed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "x", "seed", "ndcg_at_10_percent", "paper_mteb_percent"])
+    writer.writerow(["row", "x", "seed", f"{report.metric.parts}_percent", "paper_mteb_percent"])
     for result in report.results:
         for number, score in enumerate(result.scores):
             writer.writerow([result.name, result.x, number, score, result.paper])

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean
 
 from gte_ray.ablation.figure import Curve, ablation_plot
+from gte_ray.ablation.metric import Metric
 from gte_ray.ablation.records import Records
 from gte_ray.ablation.report import Report, markdown, table_csv, verdict
 from gte_ray.ablation.study import Ablation
@@ -15,11 +16,11 @@ from gte_ray.tracking.server import resolve_uri
 from gte_ray.tracking.tracker import Tracker
 
 
-def report_again(name: str, ablation: Ablation, profile: str, uri: str) -> Report:
+def report_again(name: str, ablation: Ablation, profile: str, uri: str, metric: Metric) -> Report:
     """Rebuild the report of an ablation's latest run from MLflow alone, and write it back."""
     records = Records(resolve_uri(uri), experiment_of(name))
     parent = records.parent(name, profile)
-    report = read_report(records, parent, name, ablation, profile)
+    report = read_report(records, parent, name, ablation, profile, metric)
     records.write(parent, _files(report, _curves(report, records, parent)), _tags(report))
     return report
 
@@ -29,37 +30,39 @@ def experiment_of(name: str) -> str:
     return f"ablation {name}"
 
 
-def read_report(records: Records, parent: str, name: str, ablation: Ablation, profile: str) -> Report:
+def read_report(
+    records: Records, parent: str, name: str, ablation: Ablation, profile: str, metric: Metric
+) -> Report:
     """Build the report from the records in MLflow."""
     children = records.children(parent)
     results = []
     for result in records.results(parent):
         runs = [children.get(fingerprint) for fingerprint in result.fingerprints]
-        scores = [{} if run is None else _percent(records.scores(run, result.step)) for run in runs]
+        scores = [{} if run is None else _percent(records.scores(run, result.step, metric)) for run in runs]
         errors = [records.error(run) for run in runs if run is not None]
         results.append(
             replace(
                 result,
-                scores=tuple(by_source.get("mean") for by_source in scores),
-                by_source=_means(scores),
+                scores=tuple(by_part.get("mean") for by_part in scores),
+                by_part=_means(scores, metric),
                 failure="; ".join(dict.fromkeys(error for error in errors if error)),
             )
         )
-    return Report(name, ablation, profile, records.command(parent), tuple(results))
+    return Report(name, ablation, profile, records.command(parent), tuple(results), metric)
 
 
 def _percent(scores: dict[str, float]) -> dict[str, float]:
     return {source: 100 * score for source, score in scores.items()}
 
 
-def _means(scores: Iterable[dict[str, float]]) -> dict[str, float]:
-    """Return each source's score averaged over the seeds that have it."""
+def _means(scores: Iterable[dict[str, float]], metric: Metric) -> dict[str, float]:
+    """Return the score of each part averaged over the seeds that have it."""
     values: dict[str, list[float]] = {}
-    for by_source in scores:
-        for source, score in by_source.items():
-            if source != "mean":
-                values.setdefault(source, []).append(score)
-    return {source: mean(of_seeds) for source, of_seeds in values.items()}
+    for by_part in scores:
+        for part, score in by_part.items():
+            if part not in ("mean", metric.mean.removeprefix(f"{metric.parts}/")):
+                values.setdefault(part, []).append(score)
+    return {part: mean(of_seeds) for part, of_seeds in values.items()}
 
 
 def log_report(report: Report, records: Records, parent: str, tracker: Tracker) -> None:

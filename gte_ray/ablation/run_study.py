@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gte_ray.ablation.children import Children
+from gte_ray.ablation.metric import HELD_OUT_PAIRS, Metric
 from gte_ray.ablation.records import ABLATION, PROFILE, TRIALS_FILE, Records
 from gte_ray.ablation.report import Report
 from gte_ray.ablation.results import experiment_of, log_report, read_report
+from gte_ray.ablation.scoring import score_trials
 from gte_ray.ablation.study import Ablation, Setting
 from gte_ray.ablation.trials import Trial, plan_trials, to_run
 from gte_ray.ablation.tune import TRIAL_CPUS, TrialProgress, run_trials
@@ -41,6 +43,7 @@ class Study:
     profile: str
     base: Config
     trials: list[Trial]
+    metric: Metric = HELD_OUT_PAIRS
 
     @property
     def experiment(self) -> str:
@@ -59,7 +62,14 @@ class Study:
 
 
 def plan_study(
-    name: str, ablation: Ablation, profile: str, base: Config, seeds: int, finetuning_store: str = ""
+    name: str,
+    ablation: Ablation,
+    profile: str,
+    base: Config,
+    seeds: int,
+    finetuning_store: str = "",
+    *,
+    metric: Metric = HELD_OUT_PAIRS,
 ) -> Study:
     """Open the stores and plan all trials. Raises UsageError or RunError with a one-sentence message."""
     setting = Setting(
@@ -69,7 +79,13 @@ def plan_study(
         _sources(finetuning_store) if finetuning_store else {},
     )
     base = replace(base, run=replace(base.run, name="", tracking_uri=resolve_uri(base.run.tracking_uri)))
-    return Study(name, ablation, profile, base, plan_trials(ablation.rows(base, setting), seeds))
+    rows = ablation.rows(base, setting)
+    if not metric.is_held_out and any(row.step is not None for row in rows):
+        # The weights after these steps are scored once the run is done.
+        kept = -(-base.training.steps // base.run.checkpoint_every)
+        base = replace(base, run=replace(base.run, checkpoints_kept=max(kept, base.run.checkpoints_kept)))
+        rows = ablation.rows(base, setting)
+    return Study(name, ablation, profile, base, plan_trials(rows, seeds), metric)
 
 
 def _sources(store: str) -> dict[str, int]:
@@ -106,7 +122,9 @@ def run_study(
     errors = _run(waiting, children, study.base.run.output, on_progress, verbose)
     children.record_failures(waiting, errors, records)
     tracker.flush(MLFLOW_SECONDS)
-    report = read_report(records, parent, study.name, study.ablation, study.profile)
+    if not study.metric.is_held_out:
+        score_trials(study.trials, study.metric, records, parent, display)
+    report = read_report(records, parent, study.name, study.ablation, study.profile, study.metric)
     log_report(report, records, parent, tracker)
     unwritten = tracker.finish("FAILED" if report.failed else "FINISHED")
     if unwritten:

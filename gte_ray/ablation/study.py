@@ -1,7 +1,7 @@
 """Definition of an ablation: rows of a table, each a whole config, and a claim about them that can fail."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -48,6 +48,8 @@ class Row:
     """Config of the previous stage: the row starts from that run's model instead of its own base."""
     series: str = ""
     """Rows of one series are joined in the plot."""
+    paper_parts: Mapping[str, float] = field(default_factory=dict)
+    """What else the paper prints of it in percent, by category of MTEB."""
 
 
 @dataclass(frozen=True)

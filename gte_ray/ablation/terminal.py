@@ -49,9 +49,9 @@ def console_table(report: Report) -> Table:
     """Return the report's table for the terminal."""
     ablation = report.ablation
     table = Table(title=f"{ablation.title}: {ablation.question}", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column(ablation.axis)
-    table.add_column("ours, nDCG@10 %", justify="right")
-    table.add_column("the paper's, MTEB %", justify="right")
-    for result in report.results:
-        table.add_row(result.name, result.shown, result.shown_paper)
+    header, rows = report.table()
+    for number, name in enumerate(header):
+        table.add_column(name, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
     return table

@@ -43,6 +43,7 @@ class Trial:
             "step": self.step,
             "fingerprint": self.fingerprint,
             "series": row.series,
+            "paper_parts": dict(row.paper_parts),
         }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
+from sentence_transformers import SentenceTransformer
 
 from gte_ray.ablation.command import main
 from gte_ray.cli.console import run_command
@@ -46,6 +49,20 @@ def rows(base, setting):
 ABLATION = Ablation("ours", "how often?", "Twice is better.", rows, more_is_better, "stages", curves=True)
 '''
 
+HALVES = (
+    MICRO[: MICRO.index("    second =")]
+    + """
+    return [
+        Row("half", base, 36.7, x=4, step=4, paper_parts={"STS": 73.2}),
+        Row("whole", base, 44.2, x=8, paper_parts={"STS": 76.5}),
+    ]
+
+
+ABLATION = Ablation("Table 8", "how many?", "More is better.", rows, more_is_better, "steps")
+"""
+)
+"""The first row of it after half of its steps, and after all."""
+
 
 def command(*arguments: str, cwd: Path, **more) -> subprocess.Popen:
     environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
@@ -78,6 +95,7 @@ def workplace(tiny_store, empty_database, tmp_path_factory) -> Path:
     (folder / "mlflow.db").write_bytes(empty_database)
     shutil.copytree(tiny_store, folder / "store")
     (folder / "micro.py").write_text(MICRO)
+    (folder / "halves.py").write_text(HALVES)
     return folder
 
 
@@ -138,6 +156,48 @@ def test_a_killed_ablation_goes_on_and_a_failed_trial_is_told(workplace, here):
     assert table in again
 
 
+def ndcg_of(model: Path, corpus: list[str], queries: list[str], relevant: list[int]) -> float:
+    """In percent, by sentence-transformers and numpy alone; one document is relevant to each query."""
+    encoder = SentenceTransformer(str(model), device="cpu")
+    scores = encoder.encode(queries) @ encoder.encode(corpus).T
+    ranks = [1 + int((row > row[document]).sum()) for row, document in zip(scores, relevant, strict=True)]
+    return 100 * float(np.mean([1 / np.log2(1 + rank) if rank <= 10 else 0.0 for rank in ranks]))
+
+
+def test_rows_are_scored_on_a_benchmark_after_their_steps(workplace, here):
+    corpus = [
+        f"{a} {b} words" for a in ("stone", "river", "cloud", "light") for b in ("old", "new", "red", "wet")
+    ]
+    queries, relevant = [text[:8] for text in corpus[:6]], list(range(6))
+    bench = workplace / "bench"
+    (bench / "qrels").mkdir(parents=True)
+    for name, texts in (("corpus", corpus), ("queries", queries)):
+        lines = [json.dumps({"_id": f"{name}{i}", "title": "", "text": text}) for i, text in enumerate(texts)]
+        (bench / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    judged = [f"queries{query}\tcorpus{document}\t1" for query, document in enumerate(relevant)]
+    (bench / "qrels/test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]) + "\n")
+
+    code, output = here("halves.py", "--store", "store", "--metric", "bench")
+    assert code == 0, output
+    assert "scoring 2 model(s) on bench, 1 task(s)" in output
+    assert "ours, bench %" in output and "held-out" not in output
+    (trained,) = [path.parent for path in workplace.glob("runs/*/model-4")]
+    for row, model in (("half", "model-4"), ("whole", "model")):
+        expected = ndcg_of(trained / model, corpus, queries, relevant)
+        assert float(re.search(rf"^ *{row} +(\d+\.\d) ", output, re.MULTILINE)[1]) == pytest.approx(
+            expected, abs=0.051
+        )
+        assert "STS" not in output  # which this benchmark does not have
+    code, again = here("halves.py", "--store", "store", "--metric", "bench")
+    assert code == 0 and "scoring" not in again
+    assert output[output.index("how many?") : output.index("MLflow  ")] in again
+    assert here("report", "halves.py", "--metric", "bench")[1].startswith(
+        again[again.index("Table 8") : again.index("MLflow  ")][:100]
+    )
+    code, other = here("halves.py", "--store", "store", "--metric", "nothing")
+    assert code == 2 and "--metric is 'nothing'; allowed are heldout, mteb-en" in other
+
+
 def test_a_tracking_server_that_is_away_is_told_before_training(workplace, here):
     code, output = here(
         "micro.py", "--store", "store", "--tracking-uri", "http://127.0.0.1:9", "--output", "none"
@@ -156,6 +216,8 @@ def test_a_tracking_server_that_is_away_is_told_before_training(workplace, here)
         (["alpha", "--profile", "desk"], "--profile is 'desk'; allowed are laptop, paper"),
         (["alpha", "--profile", "paper"], "--profile paper needs --store"),
         (["alpha", "--seeds", "0"], "--seeds is 0; allowed is at least 1"),
+        (["alpha", "--metric-length", "-1"], "--metric-length is -1; allowed is a number of tokens"),
+        (["alpha", "--metric-length", "9"], "--metric-length is of a benchmark"),
         (["alpha", "--tracking-uri", "mlruns"], "--tracking-uri is 'mlruns'"),
         (["empty.py"], "ABLATION is not defined there"),
         (["report", "alpha"], "MLflow has no run of ablation alpha with profile laptop"),

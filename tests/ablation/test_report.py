@@ -13,6 +13,7 @@ from matplotlib.image import imread
 from scipy import stats
 
 from gte_ray.ablation.figure import ablation_plot
+from gte_ray.ablation.metric import Metric
 from gte_ray.ablation.report import Report, Result, markdown, table_csv, verdict
 from gte_ray.ablation.study import Ablation, Comparison
 from gte_ray.ablation.terminal import console_table
@@ -36,7 +37,7 @@ def report(relation, *rows, paper=(50.0, 60.0, 70.0), curves=False, x=True):
             step=1,
             fingerprints=(f"{i}",) * len(scores),
             scores=tuple(scores),
-            by_source={"docs": 10.0 * i},
+            by_part={"docs": 10.0 * i},
         )
         for i, scores in enumerate(rows)
     ]
@@ -154,3 +155,28 @@ def test_rows_of_several_series_are_told_apart_by_place_and_colour(drawn):
     assert [tuple(p) for p in one.get_xydata()] == [(0, 51), (1, 60.5)]
     assert [tuple(p) for p in other.get_xydata()] == [(1, 55.5)]
     assert one.get_color() != other.get_color()
+
+
+def test_on_the_papers_own_measure_each_cell_has_the_papers_beside_it():
+    base = report("better than", (50.0, 52.0), (60.0, 61.0))
+    metric = Metric("mteb-en", "mteb-en at 512 tokens", "mteb-en-512", "mteb-en-512/average", 512)
+    parts = [{"Retrieval": 36.7, "STS": 73.2}, {"Retrieval": 44.6}]
+    results = [
+        replace(result, paper_parts=paper, by_part={"STS": 70.0, "Retrieval": 30.0, "Reranking": 50.0})
+        for result, paper in zip(base.results, parts, strict=True)
+    ]
+    whole = replace(base, results=tuple(results), metric=metric)
+    header, rows = whole.table()
+    assert header == [
+        *("size", "Retrieval", "the paper's", "STS", "the paper's"),
+        *("ours, mteb-en at 512 tokens %", "the paper's, MTEB %"),
+    ]
+    assert rows[0] == ["row0", "30.0", "36.7", "70.0", "73.2", "51.0 ± 1.4", "50.0"]
+    assert rows[1][3:5] == ["70.0", ""]
+    text = markdown(whole)
+    assert "Ours and the paper's: average over the tasks of MTEB" in text
+    assert "| Reranking | 50.0 | 50.0 |" in text and "Each part:" in text
+    assert table_csv(whole).startswith("row,x,seed,mteb-en-512_percent,")
+    other = replace(whole, metric=Metric("/data/nq", "nq", "folder-nq", "folder-nq/average"))
+    assert other.table()[0] == ["size", "ours, nq %", "the paper's, MTEB %"]
+    assert "average over the tasks of nq" in markdown(other)

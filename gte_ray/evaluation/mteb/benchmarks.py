@@ -40,7 +40,7 @@ class Benchmark:
     """What a user should know about the data before scoring."""
 
 
-def benchmark(name: str, check: bool = False) -> Benchmark:
+def benchmark(name: str, check: bool = False, flag: str = "--benchmark") -> Benchmark:
     """Return the benchmark of that name, or of a folder in BEIR's layout.
 
     `check` reads a folder's files, and raises RunError with a one-sentence message if they cannot be scored.
@@ -53,7 +53,7 @@ def benchmark(name: str, check: bool = False) -> Benchmark:
         task = FolderRetrieval(folder)
         return Benchmark(folder.name, (task,), ("recall_at_100",), notes=task.check() if check else ())
     raise UsageError(
-        f"--benchmark is {name!r}; allowed are heldout, {', '.join(BENCHMARKS)}, or a folder with corpus.jsonl, "
+        f"{flag} is {name!r}; allowed are heldout, {', '.join(BENCHMARKS)}, or a folder with corpus.jsonl, "
         "queries.jsonl and qrels/test.tsv"
     )
 

@@ -18,7 +18,7 @@ from sentence_transformers import SentenceTransformer
 from gte_ray import evaluate
 from gte_ray.data.store import open_store
 from gte_ray.errors import UsageError
-from gte_ray.evaluation import task_results
+from gte_ray.evaluation import benchmark_names, task_results
 from gte_ray.evaluation.heldout import evaluate_bm25
 from gte_ray.evaluation.heldout_benchmark import HeldOutScoring, score_held_out
 from gte_ray.evaluation.mteb import benchmarks, score
@@ -257,7 +257,7 @@ def test_the_real_model_gives_its_authors_embeddings():
 
 
 def test_words_mean_what_they_say_whatever_folders_are_there(run_main, tiny_store, tmp_path, monkeypatch):
-    assert set(evaluate.BENCHMARK_WORDS) == {evaluate.HELD_OUT, *benchmarks.BENCHMARKS}
+    assert set(benchmark_names.BENCHMARK_WORDS) == {benchmark_names.HELD_OUT, *benchmarks.BENCHMARKS}
     monkeypatch.chdir(tmp_path)
     for word in ("heldout", "bm25"):
         (tmp_path / word).mkdir()
