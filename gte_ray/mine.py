@@ -40,6 +40,12 @@ class Arguments:
     """Text in front of queries; if not given, what the model's folder says."""
     prompt_document: str | None = None
     """Text in front of documents; if not given, what the model's folder says."""
+    corpus: str = ""
+    """Files of passages in which negatives are found besides the documents of each source; a pattern, as of a source."""
+    corpus_text: str = "text"
+    """What is the text of a row of these files: a field, or a template such as '{title}. {text}'."""
+    corpus_columns: tuple[str, ...] = ()
+    """Names of the columns of CSV and TSV files that have no line of names, such as: id text."""
     sources: tuple[str, ...] = ()
     """Names of the sources to mine; empty for all. Other sources in the new store stay."""
     seed: int = 0
@@ -60,6 +66,7 @@ def main() -> None:
     from gte_ray.cli.progress import PreparingProgress
     from gte_ray.cli.store_tables import store_table
     from gte_ray.data.store import open_store
+    from gte_ray.mining.corpus import list_corpus
     from gte_ray.mining.mine_store import mine
     from gte_ray.model.load import check_model
     from gte_ray.pretrained.prompts import GivenPrompts
@@ -72,6 +79,9 @@ def main() -> None:
         storage.absolute_folder(arguments.model, BM25),
     )
     storage.check_reachable(arguments.out)
+    corpus = None
+    if arguments.corpus:
+        corpus = list_corpus(arguments.corpus, arguments.corpus_text, arguments.corpus_columns)
     console = plain_console()
     prompts = GivenPrompts(arguments.prompt_query, arguments.prompt_document)
     for note in check_model(model, prompts=prompts) if model != BM25 else ():
@@ -86,6 +96,7 @@ def main() -> None:
             Pool(arguments.workers, arguments.gpu, arguments.threads),
             sources=arguments.sources,
             prompts=prompts,
+            corpus=corpus,
             report=progress.report,
         )
     console.print(store_table(mined))

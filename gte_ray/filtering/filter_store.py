@@ -25,7 +25,7 @@ from gte_ray.data.store import SourceInfo, Store
 from gte_ray.errors import UsageError
 from gte_ray.filtering.rules import Rules
 from gte_ray.filtering.unique import ELSEWHERE, HELD_OUT, Repeated, find_repeated
-from gte_ray.mining.pairs import Pairs, number_pairs
+from gte_ray.mining.pairs import Pairs, Wanted, number_pairs
 from gte_ray.mining.run_search import run_search
 from gte_ray.mining.search import Search
 from gte_ray.pretrained.identity import identity
@@ -118,7 +118,7 @@ def _search(
         bounds = [info.rows * number // count for number in range(count + 1)] if count else []
         folder = storage.absolute(storage.join(uri, f"{SCRATCH}{name}-{fingerprint[:8]}"))
         searched[name] = tuple(
-            number_pairs(store, info, storage.join(folder, str(number)), rules.among_first, rows)
+            number_pairs(store, info, rows, Wanted(storage.join(folder, str(number)), rules.among_first))
             for number, rows in enumerate(itertools.pairwise(bounds))
         )
     tasks = {

@@ -17,7 +17,8 @@ from gte_ray.data.rewrite import finish
 from gte_ray.data.store import SourceInfo, Store
 from gte_ray.errors import UsageError
 from gte_ray.mining.choose import Window
-from gte_ray.mining.pairs import Pairs, number_pairs
+from gte_ray.mining.corpus import CorpusFiles, gather_corpus
+from gte_ray.mining.pairs import Pairs, Wanted, number_pairs
 from gte_ray.mining.run_search import run_search
 from gte_ray.mining.search import Search
 from gte_ray.mining.write import write_source
@@ -41,11 +42,14 @@ def mine(
     *,
     sources: Sequence[str] = (),
     prompts: GivenPrompts = AS_THE_MODEL,
+    corpus: CorpusFiles | None = None,
     report: Report = lambda phase, texts: None,
 ) -> Store:
     """Writes `store` with negatives that `model` finds to the store at `uri`; finished sources stay.
 
-    So do sources that are there already and not among the chosen ones. `model` is what `load_model` takes, or BM25; `prompts` are put in place of its own.
+    So do sources that are there already and not among the chosen ones. `model` is what `load_model` takes, or BM25; `prompts`
+    are put in place of its own. The passages of `corpus`, which lie in the store at `uri`, are candidates besides the
+    documents of each source.
     Ray must be initialised. Raises UsageError for settings out of range and RunError in one sentence.
     """
     if storage.absolute(uri).rstrip("/") == storage.absolute(store.uri).rstrip("/"):
@@ -54,28 +58,32 @@ def mine(
     names = [source.name for source in chosen]
     split = store.manifest.split
     staying_sources(uri, names, (), split)  # what cannot be is told before the work
-    infos: dict[str, SourceInfo] = {}
-    unfinished: dict[str, tuple[Pairs, str]] = {}
     model_identity, earlier = identity(model), FinishedSources(uri)
+    prints = {info.name: _fingerprint(info, model_identity, window, prompts, corpus) for info in chosen}
+    done = {name: earlier.source(name, of_input(fingerprint)) for name, fingerprint in prints.items()}
+    unfinished: dict[str, Pairs] = {}
+    passages = None
+    if corpus is not None and None in done.values():
+        passages = gather_corpus(uri, corpus, SCRATCH, digest(model_identity, asdict(prompts)), report)
     for source in chosen:
-        fingerprint = _fingerprint(source, model_identity, window, prompts)
-        finished = earlier.source(source.name, of_input(fingerprint))
-        if finished is None:
-            folder = storage.join(uri, f"{SCRATCH}{source.name}-{fingerprint[:8]}")
-            pairs = number_pairs(store, source, storage.absolute(folder), window.last_rank, (0, source.rows))
-            unfinished[source.name] = pairs, fingerprint
-        else:
-            infos[source.name] = finished
-    tasks = {name: pairs.task for name, (pairs, _) in unfinished.items()}
-    run_search(Search(storage.absolute(store.uri), model, pool, tasks, prompts), report)
-    for name, (pairs, fingerprint) in unfinished.items():
-        infos[name] = write_source(store, uri, pairs, fingerprint, window, report)
+        if done[source.name] is None:
+            folder = storage.join(uri, f"{SCRATCH}{source.name}-{prints[source.name][:8]}")
+            wanted = Wanted(storage.absolute(folder), window.last_rank, passages)
+            unfinished[source.name] = number_pairs(store, source, (0, source.rows), wanted)
+    tasks = {name: pairs.task for name, pairs in unfinished.items()}
+    shared = passages.without_hashes() if passages else None
+    run_search(Search(storage.absolute(store.uri), model, pool, tasks, prompts, shared), report)
+    for name, pairs in unfinished.items():
+        done[name] = write_source(store, uri, pairs, prints[name], window, report)
         storage.delete(pairs.task.folder)
-    return finish(store, uri, {name: infos[name] for name in names}, SCRATCH)
+    return finish(store, uri, {name: info for name, info in done.items() if info is not None}, SCRATCH)
 
 
-def _fingerprint(source: SourceInfo, model_identity: str, window: Window, prompts: GivenPrompts) -> str:
+def _fingerprint(
+    source: SourceInfo, model_identity: str, window: Window, prompts: GivenPrompts, corpus: CorpusFiles | None
+) -> str:
     """Of a source and of all settings that its negatives depend on."""
     tokenizer = asdict(source.tokenizer) if source.tokenizer else None
-    given = [asdict(prompts)] if prompts else []
+    given: list[object] = [asdict(prompts)] if prompts else []
+    given += [corpus.identity] if corpus else []
     return digest(MINING_VERSION, source.content, tokenizer, model_identity, window.identity(), *given)

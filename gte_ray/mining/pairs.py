@@ -1,12 +1,14 @@
 """Number the distinct texts of a source, to search each text once and map the results back to its pairs."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from gte_ray.data.hashing import number_texts
 from gte_ray.data.store import SourceInfo, Store
 from gte_ray.mining.choose import no_candidates
+from gte_ray.mining.corpus import Corpus
 from gte_ray.mining.search import BLOCK_TEXTS, Task, Texts, read_arrays
 
 
@@ -38,29 +40,45 @@ class Pairs:
             local = queries[inside] - block * BLOCK_TEXTS
             best[inside], scores[inside] = result["documents"][local], result["scores"][local]
             excluded = task.excluded_of(int(block))
-            width = len(task.documents.rows)
-            keys = excluded[:, 0] * width + excluded[:, 1]  # ascending, as `excluded` is
-            own[inside] = result["excluded"][np.searchsorted(keys, local * width + documents[inside])]
+            keys = excluded[:, 0] * task.width + excluded[:, 1]  # ascending, as `excluded` is
+            own[inside] = result["excluded"][np.searchsorted(keys, local * task.width + documents[inside])]
         return best, scores, own
 
 
-def number_pairs(store: Store, source: SourceInfo, folder: str, k: int, rows: tuple[int, int]) -> Pairs:
-    """The pairs of the rows start <= row < stop, and the search for k documents for each of their queries.
+class Wanted(NamedTuple):
+    """What is searched for."""
 
-    What is found lies in `folder`.
-    """
-    first, stop = rows
+    folder: str
+    """Of what is found."""
+    k: int
+    """Documents of each query."""
+    corpus: Corpus | None = None
+    """Passages that are candidates besides the documents of the pairs."""
+
+
+def number_pairs(store: Store, source: SourceInfo, rows: tuple[int, int], wanted: Wanted) -> Pairs:
+    """The pairs of the rows start <= row < stop, and the search for documents for their queries."""
+    (first, stop), corpus = rows, wanted.corpus
     hashes = store.read_rows(source.name, first, stop, ["query_hash", "document_hash"])
     query_hashes, document_hashes = (column.to_numpy() for column in hashes.columns)
     query_rows, queries = number_texts(query_hashes)
     document_rows, documents = number_texts(document_hashes)
-    _, *same = np.intersect1d(query_hashes[query_rows], document_hashes[document_rows], return_indices=True)
+    own = document_hashes[document_rows]
+    passages = corpus.numbers(own) if corpus else np.full(len(own), -1)
+    alone = passages < 0  # not in the corpus
+    numbers = np.where(alone, (corpus.rows if corpus else 0) + np.cumsum(alone) - 1, passages)
+    _, *same = np.intersect1d(query_hashes[query_rows], own, return_indices=True)
+    same_text = [np.stack([same[0], numbers[same[1]]], axis=1)]
+    if corpus:
+        found = corpus.numbers(query_hashes[query_rows])
+        same_text.append(np.stack([np.flatnonzero(found >= 0), found[found >= 0]], axis=1))
     task = Task(
         source.name,
-        folder,
+        wanted.folder,
         Texts(first + query_rows),
-        Texts(first + document_rows),
-        no_candidates(queries, documents, np.stack(same, axis=1)),
-        k,
+        Texts(first + document_rows[alone]),
+        no_candidates(queries, numbers[documents], np.concatenate(same_text)),
+        wanted.k,
+        corpus.without_hashes() if corpus else None,
     )
-    return Pairs(source, first, task, queries, documents)
+    return Pairs(source, first, task, queries, numbers[documents])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.store import Store, open_store
+from gte_ray.mining.corpus import Corpus
 from gte_ray.model.load import load_model
 from gte_ray.pretrained.prompts import AS_THE_MODEL, GivenPrompts
 from gte_ray.retrieval.bm25 import BM25_QUERIES, Bm25
@@ -50,18 +51,31 @@ class Task:
     """Folder that keeps the results until the source is done."""
     queries: Texts
     documents: Texts
+    """The source's own documents, without those that the corpus has."""
     excluded: np.ndarray
     """(e, 2) int64, ascending: (query, document) pairs that are not candidates."""
     k: int
     """Number of documents to find per query."""
+    corpus: Corpus | None = None
+    """Passages that are candidates too; they come first in the numbers of documents."""
+
+    @property
+    def corpus_rows(self) -> int:
+        return self.corpus.rows if self.corpus else 0
+
+    @property
+    def width(self) -> int:
+        """Number of all documents."""
+        return self.corpus_rows + len(self.documents.rows)
 
     def path(self, kind: str, number: int) -> str:
-        return storage.join(self.folder, f"{kind}-{number:05}.npz")
+        return vectors_path(self.folder, kind, number)
 
-    def excluded_of(self, number: int) -> np.ndarray:
-        """Return the rows of `excluded` for the queries of a block, numbered from the block's first."""
-        first, last = np.searchsorted(self.excluded[:, 0], [number * BLOCK_TEXTS, (number + 1) * BLOCK_TEXTS])
-        return self.excluded[first:last] - [number * BLOCK_TEXTS, 0]
+    def excluded_of(self, number: int, blocks: int = 1) -> np.ndarray:
+        """Return the rows of `excluded` for the queries of some blocks, numbered from the first one's first."""
+        start, stop = number * BLOCK_TEXTS, (number + blocks) * BLOCK_TEXTS
+        first, last = np.searchsorted(self.excluded[:, 0], [start, stop])
+        return self.excluded[first:last] - [start, 0]
 
 
 @dataclass(frozen=True)
@@ -75,14 +89,25 @@ class Search:
     """By name."""
     prompts: GivenPrompts = AS_THE_MODEL
     """Prompts in place of the model's own."""
+    corpus: Corpus | None = None
+    """That of the tasks."""
 
 
 class Block(NamedTuple):
-    """What an actor is given: texts of a task that are encoded, or queries that are searched for, together."""
+    """Texts of a task, or of the corpus, that are encoded together."""
 
     task: str
-    column: Literal["query", "document"]
+    """Empty for the corpus."""
+    column: Literal["query", "document", "corpus"]
     number: int
+
+
+class Queries(NamedTuple):
+    """Blocks of queries that are searched for together: all documents are read once for them."""
+
+    task: str
+    first: int
+    blocks: int
 
 
 class BlockDone(NamedTuple):
@@ -103,45 +128,72 @@ class Encode:
 
     def __call__(self, block: Block) -> Iterator[BlockDone]:
         name, column, number = block
-        task = self.search.tasks[name]
-        texts = task.queries if column == "query" else task.documents
-        block_texts = read_texts(self.store, task.source, texts.block(number), column)
         embed = self.model.queries if column == "query" else self.model.documents
-        vectors = embed(block_texts, MICRO_BATCH_TOKENS)
-        write_arrays(task.path(column, number), vectors=vectors)
-        yield BlockDone(task.source, len(vectors))
+        if column == "corpus":
+            corpus = self.search.corpus
+            assert corpus is not None
+            source, path = "the corpus", vectors_path(corpus.vectors, column, number)
+            texts = corpus.read(np.arange(*corpus.blocks(BLOCK_TEXTS)[number]), "document").to_pylist()
+        else:
+            task = self.search.tasks[name]
+            source, path = task.source, task.path(column, number)
+            rows = (task.queries if column == "query" else task.documents).block(number)
+            texts = read_texts(self.store, source, rows, column)
+        vectors = embed(texts, MICRO_BATCH_TOKENS)
+        write_arrays(path, vectors=vectors)
+        yield BlockDone(source, len(vectors))
 
 
 class FindByVectors:
-    """An actor that finds the best documents for a block of queries, by the vectors on storage."""
+    """An actor that finds the best documents for blocks of queries, by the vectors on storage."""
 
     def __init__(self, search: Search):
         torch.set_num_threads(search.pool.threads)
         self.search = search
 
-    def __call__(self, block: Block) -> Iterator[BlockDone]:
-        task, number = self.search.tasks[block.task], block.number
-        documents = (self._vectors(task, "document", other) for other in range(task.documents.blocks))
-        queries, excluded = self._vectors(task, "query", number), torch.from_numpy(task.excluded_of(number))
-        yield _write_found(task, number, nearest(queries, documents, task.k, excluded))
+    def __call__(self, asked: Queries) -> Iterator[BlockDone]:
+        task = self.search.tasks[asked.task]
+        numbers = range(asked.first, asked.first + asked.blocks)
+        queries = torch.cat([self._vectors(task.path("query", number)) for number in numbers])
+        excluded = torch.from_numpy(task.excluded_of(asked.first, asked.blocks))
+        found = nearest(queries, self._documents(task), task.k, excluded)
+        bounds = row_bounds(excluded, torch.arange(asked.blocks + 1) * BLOCK_TEXTS)
+        for number, (first, last) in zip(numbers, pairwise(bounds), strict=True):
+            rows = slice((number - asked.first) * BLOCK_TEXTS, (number - asked.first + 1) * BLOCK_TEXTS)
+            part = Found(found.scores[rows], found.documents[rows], found.excluded[first:last])
+            yield _write_found(task, number, part)
 
-    def _vectors(self, task: Task, column: str, number: int) -> Tensor:
-        return torch.from_numpy(read_arrays(task.path(column, number))["vectors"]).to(self.search.pool.device)
+    def _documents(self, task: Task) -> Iterator[Tensor]:
+        if task.corpus is not None:
+            for number in range(len(task.corpus.blocks(BLOCK_TEXTS))):
+                yield self._vectors(vectors_path(task.corpus.vectors, "corpus", number))
+        for number in range(task.documents.blocks):
+            yield self._vectors(task.path("document", number))
+
+    def _vectors(self, path: str) -> Tensor:
+        return torch.from_numpy(read_arrays(path)["vectors"]).to(self.search.pool.device)
 
 
 class FindByBm25:
-    """An actor with an index of a source's documents that finds the best for a block of queries."""
+    """An actor with an index of all documents of a task that finds the best for blocks of queries."""
 
     def __init__(self, search: Search):
         self.search = search
         self.store = open_store(search.store, check=False)
         self.task, self.index = "", Bm25([])
 
-    def __call__(self, block: Block) -> Iterator[BlockDone]:
-        task, number = self.search.tasks[block.task], block.number
-        if self.task != block.task:
+    def __call__(self, asked: Queries) -> Iterator[BlockDone]:
+        task = self.search.tasks[asked.task]
+        if self.task != asked.task:
             documents = read_texts(self.store, task.source, task.documents.rows, "document")
-            self.task, self.index = block.task, Bm25(documents)
+            if task.corpus is not None:
+                corpus = task.corpus.read(np.arange(task.corpus.rows), "document")
+                documents = [*corpus.to_pylist(), *documents]
+            self.task, self.index = asked.task, Bm25(documents)
+        for number in range(asked.first, asked.first + asked.blocks):
+            yield self._find(task, number)
+
+    def _find(self, task: Task, number: int) -> BlockDone:
         queries = read_texts(self.store, task.source, task.queries.block(number), "query")
         excluded = torch.from_numpy(task.excluded_of(number))
         bounds = torch.arange(0, len(queries) + BM25_QUERIES, BM25_QUERIES)
@@ -153,7 +205,11 @@ class FindByBm25:
             taken_out = take_out(scores, excluded[first:last] - torch.tensor([int(start), 0]))
             best.add(scores)
             parts.append(Found(best.scores, best.documents, taken_out))
-        yield _write_found(task, number, Found(*(torch.cat(part) for part in zip(*parts, strict=True))))
+        return _write_found(task, number, Found(*(torch.cat(part) for part in zip(*parts, strict=True))))
+
+
+def vectors_path(folder: str, kind: str, number: int) -> str:
+    return storage.join(folder, f"{kind}-{number:05}.npz")
 
 
 def _write_found(task: Task, number: int, result: Found) -> BlockDone:

@@ -1,6 +1,7 @@
 """The parts of a source again, with the negatives that were found beside their pairs."""
 
 import hashlib
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -10,9 +11,11 @@ from gte_ray.data.ids import Report
 from gte_ray.data.negatives import flat, list_array, unite_negatives
 from gte_ray.data.rewrite import Changed, PartRows, column_array, rewrite_source
 from gte_ray.data.store import SourceInfo, Store
+from gte_ray.data.tokenize import load_tokenizer
 from gte_ray.mining.choose import Window, choose
 from gte_ray.mining.pairs import Pairs
-from gte_ray.mining.search import read_column
+from gte_ray.mining.search import Task, read_column
+from gte_ray.runtime import storage
 
 
 def write_source(
@@ -29,16 +32,16 @@ def _with_negatives(rows: PartRows, table: pa.Table, store: Store, pairs: Pairs,
     documents, scores, own = pairs.found(rows.start, rows.stop)
     owners, numbers = choose(documents, scores, own, hashes[0], hashes[1], window)
     kinds, picks = np.unique(numbers, return_inverse=True)
-    places = pairs.task.documents.rows[kinds]
     columns = {"negatives": "document", "negative_hashes": "document_hash"}
     columns |= {"negative_ids": "document_ids"} if source.tokenizer else {}
+    texts = _documents(store, pairs.task, kinds, columns)
     _, offsets = flat(column_array(table, "negative_hashes"))
     old_owners = np.repeat(np.arange(len(table)), np.diff(offsets))
     items = {
         name: pa.concat_arrays(
             [
                 flat(column_array(table, name))[0],
-                read_column(store, source.name, places, column).take(pa.array(picks)),
+                texts[column].take(pa.array(picks)),
             ]
         )
         for name, column in columns.items()
@@ -51,3 +54,22 @@ def _with_negatives(rows: PartRows, table: pa.Table, store: Store, pairs: Pairs,
         table = table.set_column(table.schema.get_field_index(name), name, lists)
     content = hashlib.sha256(offsets.tobytes() + items["negative_hashes"].to_numpy()[kept].tobytes())
     return Changed(table, content.hexdigest())
+
+
+def _documents(
+    store: Store, task: Task, numbers: np.ndarray, columns: Mapping[str, str]
+) -> dict[str, pa.Array]:
+    """The `columns`' values of documents by ascending numbers."""
+    inside = numbers < task.corpus_rows
+    places = task.documents.rows[numbers[~inside] - task.corpus_rows]
+    own = {name: read_column(store, task.source, places, name) for name in columns.values()}
+    if task.corpus is None:
+        return own
+    passages = {name: task.corpus.read(numbers[inside], name) for name in ("document", "document_hash")}
+    info = store.source(task.source).tokenizer
+    if info is not None:
+        tokens = load_tokenizer(storage.join(store.uri, info.folder)).content_ids(
+            passages["document"], info.max_length
+        )
+        passages["document_ids"] = list_array(tokens.offsets, pa.array(tokens.values, pa.int32()))
+    return {name: pa.concat_arrays([passages[name], own[name]]) for name in own}
