@@ -9,7 +9,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from gte_ray.mining.search import BLOCK_TEXTS
+from gte_ray.mining.task import BLOCK_TEXTS
 from gte_ray.retrieval.nearest import DOCUMENT_TILE, QUERY_TILE, nearest
 
 REACH = 0.7

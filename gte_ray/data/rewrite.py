@@ -1,7 +1,9 @@
 """The parts of a finished source written again into another store: with other negatives, or with fewer pairs."""
 
+import pickle
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import accumulate
@@ -20,6 +22,9 @@ from gte_ray.data.store import SOURCE_FILE, Part, SourceInfo, Store, open_store
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import open_parquet, write_parquet
 from gte_ray.runtime.pool import run_tasks
+
+READS_AT_ONCE = 16
+"""Sources whose held-out pairs are read concurrently, because remote storage is slow to respond."""
 
 
 class PartRows(NamedTuple):
@@ -42,61 +47,105 @@ class Changed(NamedTuple):
 Change = Callable[[PartRows, pa.Table], Changed]
 
 
+class Plan(NamedTuple):
+    """What becomes of a source."""
+
+    source: SourceInfo
+    fingerprint: str
+    """Of the result."""
+    change: Change
+
+
 class _Job(NamedTuple):
-    rows: PartRows
+    source: str
+    rows: PartRows | None
+    """None for a part of held-out pairs, which is copied."""
+    part: Part
     path: str
     """Of the new part, relative to the new store."""
 
 
 class _Written(NamedTuple):
-    number: int
+    job: _Job
     part: Part
-    negatives: int
-    shared: int
-    content: str
-    dropped: Mapping[str, int]
+    negatives: int = 0
+    shared: int = 0
+    content: str = ""
+    dropped: Mapping[str, int] = {}
 
 
-def rewrite_source(
-    store: Store, uri: str, source: SourceInfo, fingerprint: str, change: Change, report: Report
-) -> SourceInfo:
-    """Writes `source` of `store` into the store at `uri`, each part as `change` makes it; its record last.
+class _Told(NamedTuple):
+    """What the tasks of a source are told."""
 
-    `change` runs in Ray tasks. `fingerprint` identifies the result. Held-out pairs stay as they are.
+    change: Change
+    held_out: np.ndarray
+    """(d,) uint64: hashes of the documents of all held-out pairs."""
+
+
+def rewrite_sources(store: Store, uri: str, plans: Sequence[Plan], report: Report) -> Iterator[SourceInfo]:
+    """Writes sources of `store` into the store at `uri`, each part as its plan makes it; each as it is finished.
+
+    The parts of all sources are written side by side, in Ray tasks, a source's record last. Held-out pairs stay as
+    they are.
     """
-    folder = f"{source.name}-{fingerprint[:8]}"
-    delete_folder(uri, folder)
+    folders = {plan.source.name: f"{plan.source.name}-{plan.fingerprint[:8]}" for plan in plans}
+    told: dict[str, bytes] = {}
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        held_out = pool.map(lambda plan: _held_out_documents(store, plan.source), plans)
+        for plan, hashes in zip(plans, held_out, strict=True):
+            delete_folder(uri, folders[plan.source.name])
+            # A task unpickles what it is told of its own source, and not of a thousand others.
+            told[plan.source.name] = pickle.dumps(_Told(plan.change, hashes))
+    jobs = {plan.source.name: _jobs(plan.source, folders[plan.source.name]) for plan in plans}
+    done: dict[str, list[_Written]] = {name: [] for name in jobs}
+    by_name = {plan.source.name: plan for plan in plans}
+    write = partial(_write_part, store=store.uri, uri=storage.absolute(uri), told=told)
+    for written in run_tasks([job for of_source in jobs.values() for job in of_source], write):
+        name = written.job.source
+        done[name].append(written)
+        report(f"writing {name}", written.part.rows if written.job.rows else 0)
+        if len(done[name]) == len(jobs[name]):
+            info = _info(by_name[name], jobs[name], done[name])
+            storage.write_json(storage.join(uri, folders[name], SOURCE_FILE), asdict(info))
+            yield info
+
+
+def _held_out_documents(store: Store, source: SourceInfo) -> np.ndarray:
+    return store.read_held_out(source.name, source.held_out).column("document_hash").to_numpy()
+
+
+def _jobs(source: SourceInfo, folder: str) -> list[_Job]:
     ends = accumulate(part.rows for part in source.parts)
     jobs = [
-        _Job(PartRows(number, end - part.rows, end), f"{folder}/{storage.name(part.path)}")
+        _Job(source.name, PartRows(number, end - part.rows, end), part, f"{folder}/{storage.name(part.path)}")
         for number, (part, end) in enumerate(zip(source.parts, ends, strict=True))
     ]
-    held_out = store.read_held_out(source.name, source.held_out).column("document_hash").to_numpy()
-    write = partial(
-        _write_part, store=store, uri=storage.absolute(uri), source=source, change=change, held_out=held_out
-    )
-    written: list[_Written] = []
-    for done in run_tasks(jobs, write):
-        written.append(done)
-        report(f"writing {source.name}", done.part.rows)
-    written.sort(key=lambda done: done.number)
-    dropped = Counter(source.dropped)
-    for done in written:
-        dropped.update(done.dropped)
-    changed = any(done.content for done in written)
-    info = replace(
-        source,
-        input_fingerprint=fingerprint,
-        content=digest(source.content, *(done.content for done in written)) if changed else source.content,
-        rows=sum(done.part.rows for done in written),
+    return jobs + [
+        _Job(source.name, None, part, f"{folder}/{storage.name(part.path)}") for part in source.held_out_parts
+    ]
+
+
+def _info(plan: Plan, jobs: Sequence[_Job], done: Sequence[_Written]) -> SourceInfo:
+    by_path = {written.job.path: written for written in done}
+    in_order = [by_path[job.path] for job in jobs]
+    trained = [written for written in in_order if written.job.rows is not None]
+    dropped = Counter(plan.source.dropped)
+    for written in trained:
+        dropped.update(written.dropped)
+    content = plan.source.content
+    if any(written.content for written in trained):
+        content = digest(content, *(written.content for written in trained))
+    return replace(
+        plan.source,
+        input_fingerprint=plan.fingerprint,
+        content=content,
+        rows=sum(written.part.rows for written in trained),
         dropped=dict(sorted(dropped.items())),
-        negatives=sum(done.negatives for done in written),
-        shared_documents=sum(done.shared for done in written),
-        parts=tuple(done.part for done in written),
-        held_out_parts=tuple(_copy_part(store, uri, part, folder) for part in source.held_out_parts),
+        negatives=sum(written.negatives for written in trained),
+        shared_documents=sum(written.shared for written in trained),
+        parts=tuple(written.part for written in trained),
+        held_out_parts=tuple(written.part for written in in_order if written.job.rows is None),
     )
-    storage.write_json(storage.join(uri, folder, SOURCE_FILE), asdict(info))
-    return info
 
 
 def finish(store: Store, uri: str, infos: Mapping[str, SourceInfo], scratch: str) -> Store:
@@ -124,21 +173,18 @@ def column_array(table: pa.Table, name: str) -> pa.Array:
     return table.column(name).combine_chunks()
 
 
-def _copy_part(store: Store, uri: str, part: Part, folder: str) -> Part:
-    path = f"{folder}/{storage.name(part.path)}"
-    storage.write_bytes(storage.join(uri, path), storage.read_bytes(storage.join(store.uri, part.path)))
-    return replace(part, path=path)
-
-
-def _write_part(
-    job: _Job, *, store: Store, uri: str, source: SourceInfo, change: Change, held_out: np.ndarray
-) -> Iterator[_Written]:
-    part = source.parts[job.rows.number]
-    changed = change(job.rows, open_parquet(storage.join(store.uri, part.path)).read(use_threads=False))
+def _write_part(job: _Job, store: str, uri: str, told: Mapping[str, bytes]) -> Iterator[_Written]:
+    old, new = storage.join(store, job.part.path), storage.join(uri, job.path)
+    if job.rows is None:
+        storage.write_bytes(new, storage.read_bytes(old))
+        yield _Written(job, replace(job.part, path=job.path))
+        return
+    change, held_out = pickle.loads(told[job.source])
+    changed = change(job.rows, open_parquet(old).read(use_threads=False))
     table = changed.table
-    size = write_parquet(table, storage.join(uri, job.path), ROW_GROUP_ROWS)
+    size = write_parquet(table, new, ROW_GROUP_ROWS)
     yield _Written(
-        job.rows.number,
+        job,
         Part(job.path, len(table), size),
         negatives=len(column_array(table, "negative_hashes").flatten()),
         shared=int(np.isin(table.column("document_hash").to_numpy(), held_out).sum()),

@@ -8,8 +8,7 @@ that the same command goes on where it was. Held-out pairs stay as they are.
 """
 
 import hashlib
-import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 
@@ -20,14 +19,15 @@ from gte_ray.data.finished import FinishedSources, of_input
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
 from gte_ray.data.inputs import staying_sources
-from gte_ray.data.rewrite import Changed, PartRows, finish, rewrite_source
+from gte_ray.data.rewrite import Changed, PartRows, Plan, finish, rewrite_sources
 from gte_ray.data.store import SourceInfo, Store
 from gte_ray.errors import UsageError
 from gte_ray.filtering.rules import Rules
 from gte_ray.filtering.unique import ELSEWHERE, HELD_OUT, Repeated, find_repeated
-from gte_ray.mining.pairs import Pairs, Wanted, number_pairs
+from gte_ray.mining.pairs import Wanted, number_pairs
 from gte_ray.mining.run_search import run_search
 from gte_ray.mining.search import Search
+from gte_ray.mining.task import Task
 from gte_ray.pretrained.identity import identity
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import Pool
@@ -66,25 +66,20 @@ def filter_store(
     if rules.unique and waiting:
         folder = storage.join(uri, f"{SCRATCH}unique-{digest(sorted(prints.items()))[:8]}")
         repeated = find_repeated(store, rules.order(store), storage.absolute(folder), report)
-    searched = _search(
-        store,
-        uri,
-        rules,
-        pool,
-        {info.name: prints[info.name] for info in waiting if info.name in chosen},
-        report,
-    )
-    for info in waiting:
-        change = _copy
-        if info.name in chosen:
-            change = partial(
-                _left,
-                source=info.name,
-                repeated=repeated,
-                samples=searched.get(info.name, ()),
-                k=rules.among_first,
-            )
-        done[info.name] = rewrite_source(store, uri, info, prints[info.name], change, report)
+    judged = [info for info in waiting if info.name in chosen]
+    samples = _search(store, rules, pool, _samples(uri, rules, judged, prints), report)
+    plans = [
+        Plan(
+            info,
+            prints[info.name],
+            partial(_left, source=info.name, repeated=repeated, samples=samples[info.name])
+            if info.name in chosen
+            else _copy,
+        )
+        for info in waiting
+    ]
+    for info in rewrite_sources(store, uri, plans, report):
+        done[info.name] = info
     return finish(store, uri, {name: info for name, info in done.items() if info is not None}, SCRATCH)
 
 
@@ -105,29 +100,30 @@ def _fingerprints(store: Store, rules: Rules, chosen: set[str]) -> dict[str, str
     return {info.name: of(info) for info in store.manifest.sources}
 
 
-def _search(
-    store: Store, uri: str, rules: Rules, pool: Pool, prints: dict[str, str], report: Report
-) -> dict[str, tuple[Pairs, ...]]:
-    """For each source what its queries find in their samples."""
-    if not rules.model:
-        return {}
-    searched: dict[str, tuple[Pairs, ...]] = {}
-    for name, fingerprint in prints.items():
-        info = store.source(name)
+def _samples(
+    uri: str, rules: Rules, sources: Sequence[SourceInfo], prints: Mapping[str, str]
+) -> dict[str, list[Wanted]]:
+    """For each source the searches of its samples, which are pieces of about the same size; none without a model."""
+    samples: dict[str, list[Wanted]] = {info.name: [] for info in sources}
+    for info in sources if rules.model else ():
         count = -(-info.rows // rules.sample)
-        bounds = [info.rows * number // count for number in range(count + 1)] if count else []
-        folder = storage.absolute(storage.join(uri, f"{SCRATCH}{name}-{fingerprint[:8]}"))
-        searched[name] = tuple(
-            number_pairs(store, info, rows, Wanted(storage.join(folder, str(number)), rules.among_first))
-            for number, rows in enumerate(itertools.pairwise(bounds))
-        )
-    tasks = {
-        f"{name}-{number}": pairs.task
-        for name, samples in searched.items()
-        for number, pairs in enumerate(samples)
-    }
+        folder = storage.absolute(storage.join(uri, f"{SCRATCH}{info.name}-{prints[info.name][:8]}"))
+        for number in range(count):
+            first, stop = (info.rows * index // count for index in (number, number + 1))
+            place = storage.join(folder, str(number))
+            name = f"{info.name}/{number}"  # which no source is called
+            samples[info.name].append(Wanted(name, info.name, first, stop, place, rules.among_first))
+    return samples
+
+
+def _search(
+    store: Store, rules: Rules, pool: Pool, samples: Mapping[str, Sequence[Wanted]], report: Report
+) -> dict[str, list[Task]]:
+    """For each source the searches of its samples, done."""
+    wanted = [one for of_source in samples.values() for one in of_source]
+    tasks = number_pairs(store, wanted, None, report)
     run_search(Search(storage.absolute(store.uri), rules.model, pool, tasks, rules.prompts), report)
-    return searched
+    return {name: [tasks[one.name] for one in of_source] for name, of_source in samples.items()}
 
 
 def _copy(rows: PartRows, table: pa.Table) -> Changed:
@@ -135,12 +131,7 @@ def _copy(rows: PartRows, table: pa.Table) -> Changed:
 
 
 def _left(
-    rows: PartRows,
-    table: pa.Table,
-    source: str,
-    repeated: Repeated | None,
-    samples: Sequence[Pairs],
-    k: int,
+    rows: PartRows, table: pa.Table, source: str, repeated: Repeated | None, samples: Sequence[Task]
 ) -> Changed:
     """The pairs of a part that stay; one that two rules leave out is counted with the first."""
     leaves = np.zeros(len(table), bool)
@@ -149,7 +140,7 @@ def _left(
     if repeated is not None:
         reasons += list(zip((ELSEWHERE, HELD_OUT), repeated.of(source, rows, table), strict=True))
     if samples:
-        reasons.append((INCONSISTENT, ~_consistent(rows, samples, k)))
+        reasons.append((INCONSISTENT, ~_consistent(rows, samples)))
     for reason, mask in reasons:
         new = mask & ~leaves
         if new.any():
@@ -161,12 +152,12 @@ def _left(
     return Changed(table.filter(pa.array(~leaves)), content, dropped)
 
 
-def _consistent(rows: PartRows, samples: Sequence[Pairs], k: int) -> np.ndarray:
+def _consistent(rows: PartRows, samples: Sequence[Task]) -> np.ndarray:
     """(n,) bool: whose document fewer than k others are closer than."""
     near = np.zeros(rows.stop - rows.start, bool)
-    for pairs in samples:
-        start, stop = max(rows.start, pairs.first), min(rows.stop, pairs.first + len(pairs.queries))
+    for task in samples:
+        start, stop = max(rows.start, task.first), min(rows.stop, task.first + task.rows)
         if start < stop:
-            _, scores, own = pairs.found(start, stop)
-            near[start - rows.start : stop - rows.start] = scores[:, k - 1] <= own
+            _, scores, own = task.found(start, stop)
+            near[start - rows.start : stop - rows.start] = scores[:, -1] <= own
     return near

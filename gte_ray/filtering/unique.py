@@ -18,7 +18,7 @@ from gte_ray.data.hashing import pair_hashes
 from gte_ray.data.ids import Report
 from gte_ray.data.rewrite import PartRows
 from gte_ray.data.store import Store
-from gte_ray.mining.search import read_arrays, write_arrays
+from gte_ray.mining.task import read_arrays, write_arrays
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import open_parquet
 from gte_ray.runtime.pool import run_tasks

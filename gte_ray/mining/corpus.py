@@ -6,7 +6,7 @@ Each distinct text is there once, numbered by its place. Its vectors are encoded
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import lru_cache, partial
 from itertools import accumulate
 
 import numpy as np
@@ -54,23 +54,11 @@ class Corpus:
     def rows(self) -> int:
         return sum(part.rows for part in self.parts)
 
-    @cached_property
-    def hashes(self) -> np.ndarray:
-        """(rows,) uint64: the texts' hashes."""
-        read = [_hashes(part.path) for part in self.parts]
-        return np.concatenate(read) if read else np.empty(0, np.uint64)
-
-    @cached_property
-    def _order(self) -> np.ndarray:
-        return np.argsort(self.hashes)
-
     def numbers(self, hashes: np.ndarray) -> np.ndarray:
         """(n,) int64: the numbers of the passages with n hashes; -1 for none."""
-        if not self.rows:
-            return np.full(len(hashes), -1)
-        places = np.minimum(np.searchsorted(self.hashes, hashes, sorter=self._order), self.rows - 1)
-        numbers = self._order[places]
-        return np.where(self.hashes[numbers] == hashes, numbers, -1)
+        own, order = _sorted_hashes(self.parts)
+        places = np.minimum(np.searchsorted(own, hashes, sorter=order), self.rows - 1)
+        return np.where(own[order[places]] == hashes, order[places], -1)
 
     def blocks(self, size: int) -> list[tuple[int, int]]:
         """The first and last numbers, exclusively, of blocks of at most `size` passages of one part."""
@@ -98,9 +86,12 @@ class Corpus:
         kind = pa.uint64() if column == "document_hash" else pa.large_string()
         return pa.concat_arrays(arrays) if arrays else pa.array([], kind)
 
-    def without_hashes(self) -> "Corpus":
-        """The same for another process, which has no use for them."""
-        return Corpus(self.vectors, self.parts, self.dropped)
+
+@lru_cache(maxsize=1)
+def _sorted_hashes(parts: tuple[Part, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(rows,) uint64 hashes of all passages, and the order in which they ascend."""
+    hashes = np.concatenate([_hashes(part.path) for part in parts])
+    return hashes, np.argsort(hashes)
 
 
 @dataclass(frozen=True)

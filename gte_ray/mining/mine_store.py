@@ -8,20 +8,21 @@ training pairs, never held-out ones.
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 
 from gte_ray.data.finished import FinishedSources, of_input
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
 from gte_ray.data.inputs import staying_sources
-from gte_ray.data.rewrite import finish
+from gte_ray.data.rewrite import Plan, finish, rewrite_sources
 from gte_ray.data.store import SourceInfo, Store
 from gte_ray.errors import UsageError
 from gte_ray.mining.choose import Window
 from gte_ray.mining.corpus import CorpusFiles, gather_corpus
-from gte_ray.mining.pairs import Pairs, Wanted, number_pairs
+from gte_ray.mining.pairs import Wanted, number_pairs
 from gte_ray.mining.run_search import run_search
 from gte_ray.mining.search import Search
-from gte_ray.mining.write import write_source
+from gte_ray.mining.write import with_negatives
 from gte_ray.pretrained.identity import identity
 from gte_ray.pretrained.prompts import AS_THE_MODEL, GivenPrompts
 from gte_ray.runtime import storage
@@ -61,22 +62,31 @@ def mine(
     model_identity, earlier = identity(model), FinishedSources(uri)
     prints = {info.name: _fingerprint(info, model_identity, window, prompts, corpus) for info in chosen}
     done = {name: earlier.source(name, of_input(fingerprint)) for name, fingerprint in prints.items()}
-    unfinished: dict[str, Pairs] = {}
+    waiting = [source for source in chosen if done[source.name] is None]
     passages = None
-    if corpus is not None and None in done.values():
+    if corpus is not None and waiting:
         passages = gather_corpus(uri, corpus, SCRATCH, digest(model_identity, asdict(prompts)), report)
-    for source in chosen:
-        if done[source.name] is None:
-            folder = storage.join(uri, f"{SCRATCH}{source.name}-{prints[source.name][:8]}")
-            wanted = Wanted(storage.absolute(folder), window.last_rank, passages)
-            unfinished[source.name] = number_pairs(store, source, (0, source.rows), wanted)
-    tasks = {name: pairs.task for name, pairs in unfinished.items()}
-    shared = passages.without_hashes() if passages else None
-    run_search(Search(storage.absolute(store.uri), model, pool, tasks, prompts, shared), report)
-    for name, pairs in unfinished.items():
-        done[name] = write_source(store, uri, pairs, prints[name], window, report)
-        storage.delete(pairs.task.folder)
+    wanted = [_wanted(uri, source, prints[source.name], window) for source in waiting]
+    tasks = number_pairs(store, wanted, passages, report)
+    run_search(Search(storage.absolute(store.uri), model, pool, tasks, prompts, passages), report)
+    plans = [
+        Plan(
+            source,
+            prints[source.name],
+            partial(with_negatives, store=store, task=tasks[source.name], window=window),
+        )
+        for source in waiting
+    ]
+    for info in rewrite_sources(store, uri, plans, report):
+        done[info.name] = info
+        storage.delete(tasks[info.name].folder)
     return finish(store, uri, {name: info for name, info in done.items() if info is not None}, SCRATCH)
+
+
+def _wanted(uri: str, source: SourceInfo, fingerprint: str, window: Window) -> Wanted:
+    """The search for all pairs of a source."""
+    folder = storage.absolute(storage.join(uri, f"{SCRATCH}{source.name}-{fingerprint[:8]}"))
+    return Wanted(source.name, source.name, 0, source.rows, folder, window.last_rank)
 
 
 def _fingerprint(

@@ -1,66 +1,62 @@
-"""Number the distinct texts of a source, to search each text once and map the results back to its pairs."""
+"""Number the distinct texts of pairs, to search each text once and map the results back to its pairs."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from gte_ray.data.hashing import number_texts
-from gte_ray.data.store import SourceInfo, Store
+from gte_ray.data.ids import Report
+from gte_ray.data.store import Store, open_store
 from gte_ray.mining.choose import no_candidates
 from gte_ray.mining.corpus import Corpus
-from gte_ray.mining.search import BLOCK_TEXTS, Task, Texts, read_arrays
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Training pairs of a source by the numbers of their texts: n consecutive rows, of which `first` is the first."""
-
-    source: SourceInfo
-    first: int
-    task: Task
-    queries: np.ndarray
-    """(n,) int64, the number of each pair's query among the task's queries."""
-    documents: np.ndarray
-    """(n,) int64, the number of each pair's document among the task's documents."""
-
-    def found(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the search found for the rows start <= row < stop of the source, m of them.
-
-        Returns (m, k) documents and (m, k) scores for their queries, and the (m,) scores of their own documents.
-        """
-        task, rows = self.task, slice(start - self.first, stop - self.first)
-        queries, documents = self.queries[rows], self.documents[rows]
-        best = np.empty((len(queries), task.k), np.int64)
-        scores = np.empty((len(queries), task.k), np.float32)
-        own = np.empty(len(queries), np.float32)
-        block_of_row = queries // BLOCK_TEXTS
-        for block in np.unique(block_of_row):
-            inside, result = block_of_row == block, read_arrays(task.path("found", int(block)))
-            local = queries[inside] - block * BLOCK_TEXTS
-            best[inside], scores[inside] = result["documents"][local], result["scores"][local]
-            excluded = task.excluded_of(int(block))
-            keys = excluded[:, 0] * task.width + excluded[:, 1]  # ascending, as `excluded` is
-            own[inside] = result["excluded"][np.searchsorted(keys, local * task.width + documents[inside])]
-        return best, scores, own
+from gte_ray.mining.task import Numbers, Task, write_numbers
+from gte_ray.runtime import storage
+from gte_ray.runtime.pool import run_tasks
 
 
 class Wanted(NamedTuple):
-    """What is searched for."""
+    """Pairs whose queries are searched for: the rows first <= row < stop of a source."""
 
+    name: str
+    """Of the task."""
+    source: str
+    first: int
+    stop: int
     folder: str
-    """Of what is found."""
+    """Of the task."""
     k: int
     """Documents of each query."""
-    corpus: Corpus | None = None
-    """Passages that are candidates besides the documents of the pairs."""
 
 
-def number_pairs(store: Store, source: SourceInfo, rows: tuple[int, int], wanted: Wanted) -> Pairs:
-    """The pairs of the rows start <= row < stop, and the search for documents for their queries."""
-    (first, stop), corpus = rows, wanted.corpus
-    hashes = store.read_rows(source.name, first, stop, ["query_hash", "document_hash"])
+def number_pairs(
+    store: Store, wanted: Sequence[Wanted], corpus: Corpus | None, report: Report
+) -> dict[str, Task]:
+    """The tasks by name, in Ray tasks that leave their numbers in their folders. `corpus` is candidates too."""
+    number = partial(_number, store=storage.absolute(store.uri), corpus=corpus)
+    tasks = {}
+    for name, task in run_tasks(wanted, number):
+        report(f"numbering {task.source}", task.rows)
+        tasks[name] = replace(task, corpus=corpus)  # one for all of them
+    return {some.name: tasks[some.name] for some in wanted}
+
+
+def _number(wanted: Wanted, store: str, corpus: Corpus | None) -> Iterator[tuple[str, Task]]:
+    columns = ["query_hash", "document_hash"]
+    hashes = open_store(store, check=False).read_rows(wanted.source, wanted.first, wanted.stop, columns)
     query_hashes, document_hashes = (column.to_numpy() for column in hashes.columns)
+    numbers = numbers_of(query_hashes, document_hashes, wanted.first, corpus)
+    write_numbers(wanted.folder, numbers)
+    sizes = len(numbers.query_rows), len(numbers.document_rows)
+    yield wanted.name, Task(wanted.source, wanted.folder, wanted.first, len(hashes), *sizes, wanted.k)
+
+
+def numbers_of(
+    query_hashes: np.ndarray, document_hashes: np.ndarray, first: int, corpus: Corpus | None
+) -> Numbers:
+    """The numbers of the texts of pairs by their (n,) hashes; `first` is the row of the first pair."""
     query_rows, queries = number_texts(query_hashes)
     document_rows, documents = number_texts(document_hashes)
     own = document_hashes[document_rows]
@@ -72,13 +68,5 @@ def number_pairs(store: Store, source: SourceInfo, rows: tuple[int, int], wanted
     if corpus:
         found = corpus.numbers(query_hashes[query_rows])
         same_text.append(np.stack([np.flatnonzero(found >= 0), found[found >= 0]], axis=1))
-    task = Task(
-        source.name,
-        wanted.folder,
-        Texts(first + query_rows),
-        Texts(first + document_rows[alone]),
-        no_candidates(queries, numbers[documents], np.concatenate(same_text)),
-        wanted.k,
-        corpus.without_hashes() if corpus else None,
-    )
-    return Pairs(source, first, task, queries, numbers[documents])
+    excluded = no_candidates(queries, numbers[documents], np.concatenate(same_text))
+    return Numbers(first + query_rows, first + document_rows[alone], queries, numbers[documents], excluded)

@@ -3,17 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from gte_ray.data.ids import Report
-from gte_ray.mining.search import (
-    BLOCK_TEXTS,
-    Block,
-    BlockDone,
-    Encode,
-    FindByBm25,
-    FindByVectors,
-    Queries,
-    Search,
-    vectors_path,
-)
+from gte_ray.mining.search import Block, BlockDone, Encode, FindByBm25, FindByVectors, Queries, Search
+from gte_ray.mining.task import BLOCK_TEXTS, vectors_path
 from gte_ray.retrieval.bm25 import BM25
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import run_actors
@@ -41,8 +32,8 @@ def _texts(search: Search) -> Iterator[Block]:
         for number in range(len(search.corpus.blocks(BLOCK_TEXTS))):
             yield Block("", "corpus", number)
     for name, task in search.tasks.items():
-        yield from (Block(name, "query", number) for number in range(task.queries.blocks))
-        yield from (Block(name, "document", number) for number in range(task.documents.blocks))
+        yield from (Block(name, "query", number) for number in range(task.query_blocks))
+        yield from (Block(name, "document", number) for number in range(task.document_blocks))
 
 
 def _path(search: Search, block: Block) -> str:
@@ -55,7 +46,7 @@ def _path(search: Search, block: Block) -> str:
 def _queries(search: Search) -> list[Queries]:
     """The blocks of queries that have found nothing yet, in groups as large as leave no worker without one."""
     waiting = {
-        name: [n for n in range(task.queries.blocks) if not storage.exists(task.path("found", n))]
+        name: [n for n in range(task.query_blocks) if not storage.exists(task.path("found", n))]
         for name, task in search.tasks.items()
     }
     count = sum(map(len, waiting.values()))

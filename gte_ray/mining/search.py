@@ -1,6 +1,5 @@
 """Find documents for the queries of a source with an embedding model or BM25. Runs in Ray actors."""
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,68 +13,15 @@ from torch import Tensor
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.store import Store, open_store
 from gte_ray.mining.corpus import Corpus
+from gte_ray.mining.task import BLOCK_TEXTS, Task, read_arrays, vectors_path, write_arrays
 from gte_ray.model.load import load_model
 from gte_ray.pretrained.prompts import AS_THE_MODEL, GivenPrompts
 from gte_ray.retrieval.bm25 import BM25_QUERIES, Bm25
 from gte_ray.retrieval.nearest import Found, Nearest, nearest, row_bounds, take_out
-from gte_ray.runtime import storage
 from gte_ray.runtime.pool import Pool
 
-BLOCK_TEXTS = 16_384
-"""Number of texts encoded together, and of queries searched together."""
 MICRO_BATCH_TOKENS = 16_384
 """Fixed, like blocks and tiles, so that the same texts give the same bits on any number of workers."""
-
-
-@dataclass(frozen=True)
-class Texts:
-    """The distinct queries or the distinct documents of a source."""
-
-    rows: np.ndarray
-    """(u,) int64, ascending: the first row with each text."""
-
-    @property
-    def blocks(self) -> int:
-        return -(-len(self.rows) // BLOCK_TEXTS)
-
-    def block(self, number: int) -> np.ndarray:
-        return self.rows[number * BLOCK_TEXTS : (number + 1) * BLOCK_TEXTS]
-
-
-@dataclass(frozen=True)
-class Task:
-    """The search of one source, or of some of its rows."""
-
-    source: str
-    folder: str
-    """Folder that keeps the results until the source is done."""
-    queries: Texts
-    documents: Texts
-    """The source's own documents, without those that the corpus has."""
-    excluded: np.ndarray
-    """(e, 2) int64, ascending: (query, document) pairs that are not candidates."""
-    k: int
-    """Number of documents to find per query."""
-    corpus: Corpus | None = None
-    """Passages that are candidates too; they come first in the numbers of documents."""
-
-    @property
-    def corpus_rows(self) -> int:
-        return self.corpus.rows if self.corpus else 0
-
-    @property
-    def width(self) -> int:
-        """Number of all documents."""
-        return self.corpus_rows + len(self.documents.rows)
-
-    def path(self, kind: str, number: int) -> str:
-        return vectors_path(self.folder, kind, number)
-
-    def excluded_of(self, number: int, blocks: int = 1) -> np.ndarray:
-        """Return the rows of `excluded` for the queries of some blocks, numbered from the first one's first."""
-        start, stop = number * BLOCK_TEXTS, (number + blocks) * BLOCK_TEXTS
-        first, last = np.searchsorted(self.excluded[:, 0], [start, stop])
-        return self.excluded[first:last] - [start, 0]
 
 
 @dataclass(frozen=True)
@@ -137,7 +83,7 @@ class Encode:
         else:
             task = self.search.tasks[name]
             source, path = task.source, task.path(column, number)
-            rows = (task.queries if column == "query" else task.documents).block(number)
+            rows = task.query_rows(number) if column == "query" else task.document_rows(number)
             texts = read_texts(self.store, source, rows, column)
         vectors = embed(texts, MICRO_BATCH_TOKENS)
         write_arrays(path, vectors=vectors)
@@ -167,7 +113,7 @@ class FindByVectors:
         if task.corpus is not None:
             for number in range(len(task.corpus.blocks(BLOCK_TEXTS))):
                 yield self._vectors(vectors_path(task.corpus.vectors, "corpus", number))
-        for number in range(task.documents.blocks):
+        for number in range(task.document_blocks):
             yield self._vectors(task.path("document", number))
 
     def _vectors(self, path: str) -> Tensor:
@@ -185,7 +131,7 @@ class FindByBm25:
     def __call__(self, asked: Queries) -> Iterator[BlockDone]:
         task = self.search.tasks[asked.task]
         if self.task != asked.task:
-            documents = read_texts(self.store, task.source, task.documents.rows, "document")
+            documents = read_texts(self.store, task.source, task.numbers.document_rows, "document")
             if task.corpus is not None:
                 corpus = task.corpus.read(np.arange(task.corpus.rows), "document")
                 documents = [*corpus.to_pylist(), *documents]
@@ -194,7 +140,7 @@ class FindByBm25:
             yield self._find(task, number)
 
     def _find(self, task: Task, number: int) -> BlockDone:
-        queries = read_texts(self.store, task.source, task.queries.block(number), "query")
+        queries = read_texts(self.store, task.source, task.query_rows(number), "query")
         excluded = torch.from_numpy(task.excluded_of(number))
         bounds = torch.arange(0, len(queries) + BM25_QUERIES, BM25_QUERIES)
         parts = []
@@ -206,10 +152,6 @@ class FindByBm25:
             best.add(scores)
             parts.append(Found(best.scores, best.documents, taken_out))
         return _write_found(task, number, Found(*(torch.cat(part) for part in zip(*parts, strict=True))))
-
-
-def vectors_path(folder: str, kind: str, number: int) -> str:
-    return storage.join(folder, f"{kind}-{number:05}.npz")
 
 
 def _write_found(task: Task, number: int, result: Found) -> BlockDone:
@@ -232,15 +174,3 @@ def read_column(store: Store, source: str, rows: np.ndarray, column: str) -> pa.
         read = store.read_rows(source, int(chosen[0]), int(chosen[-1]) + 1, [column])
         parts += read.column(0).take(pa.array(chosen - chosen[0])).chunks
     return pa.concat_arrays(parts or store.read_rows(source, 0, 0, [column]).column(0).chunks)
-
-
-def write_arrays(uri: str, **arrays: np.ndarray) -> None:
-    """Write the arrays to one file, completely or not at all."""
-    content = io.BytesIO()
-    np.savez(content, **arrays)  # type: ignore[arg-type]
-    storage.write_bytes(uri, content.getvalue())
-
-
-def read_arrays(uri: str) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(storage.read_bytes(uri)), allow_pickle=False) as arrays:
-        return dict(arrays)

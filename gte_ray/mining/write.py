@@ -2,39 +2,30 @@
 
 import hashlib
 from collections.abc import Mapping
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
-from gte_ray.data.ids import Report
 from gte_ray.data.negatives import flat, list_array, unite_negatives
-from gte_ray.data.rewrite import Changed, PartRows, column_array, rewrite_source
-from gte_ray.data.store import SourceInfo, Store
+from gte_ray.data.rewrite import Changed, PartRows, column_array
+from gte_ray.data.store import Store
 from gte_ray.data.tokenize import load_tokenizer
 from gte_ray.mining.choose import Window, choose
-from gte_ray.mining.pairs import Pairs
-from gte_ray.mining.search import Task, read_column
+from gte_ray.mining.search import read_column
+from gte_ray.mining.task import Task
 from gte_ray.runtime import storage
 
 
-def write_source(
-    store: Store, uri: str, pairs: Pairs, fingerprint: str, window: Window, report: Report
-) -> SourceInfo:
-    change = partial(_with_negatives, store=store, pairs=pairs, window=window)
-    return rewrite_source(store, uri, pairs.source, fingerprint, change, report)
-
-
-def _with_negatives(rows: PartRows, table: pa.Table, store: Store, pairs: Pairs, window: Window) -> Changed:
+def with_negatives(rows: PartRows, table: pa.Table, store: Store, task: Task, window: Window) -> Changed:
     """A part with its pairs' negatives: those that it had, and those that were found."""
-    source = pairs.source
+    source = store.source(task.source)
     hashes = [table.column(name).to_numpy() for name in ("query_hash", "document_hash")]
-    documents, scores, own = pairs.found(rows.start, rows.stop)
+    documents, scores, own = task.found(rows.start, rows.stop)
     owners, numbers = choose(documents, scores, own, hashes[0], hashes[1], window)
     kinds, picks = np.unique(numbers, return_inverse=True)
     columns = {"negatives": "document", "negative_hashes": "document_hash"}
     columns |= {"negative_ids": "document_ids"} if source.tokenizer else {}
-    texts = _documents(store, pairs.task, kinds, columns)
+    texts = _documents(store, task, kinds, columns)
     _, offsets = flat(column_array(table, "negative_hashes"))
     old_owners = np.repeat(np.arange(len(table)), np.diff(offsets))
     items = {
@@ -61,7 +52,7 @@ def _documents(
 ) -> dict[str, pa.Array]:
     """The `columns`' values of documents by ascending numbers."""
     inside = numbers < task.corpus_rows
-    places = task.documents.rows[numbers[~inside] - task.corpus_rows]
+    places = task.numbers.document_rows[numbers[~inside] - task.corpus_rows]
     own = {name: read_column(store, task.source, places, name) for name in columns.values()}
     if task.corpus is None:
         return own

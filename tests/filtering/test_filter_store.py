@@ -16,7 +16,7 @@ from gte_ray.filtering import unique
 from gte_ray.filtering.filter_store import filter_store
 from gte_ray.filtering.rules import Rules
 from gte_ray.mining import pairs as numbering
-from gte_ray.mining import run_search, search
+from gte_ray.mining import run_search, search, task
 from gte_ray.readers.spec import SourceSpec
 from gte_ray.retrieval.bm25 import Bm25
 from gte_ray.runtime.pool import Pool
@@ -44,7 +44,7 @@ def store(ray_local, tmp_path_factory) -> Store:
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch):
-    run_here(monkeypatch, rewrite, run_search, unique)
+    run_here(monkeypatch, numbering, rewrite, run_search, unique)
 
 
 def left(store, out, rules, **settings):
@@ -102,7 +102,7 @@ def test_a_pair_of_several_sources_stays_in_the_first(store, tmp_path, monkeypat
 
 @pytest.mark.parametrize("sample", [1_000, 70])
 def test_a_pair_is_consistent_if_its_document_is_among_the_first(store, tmp_path, monkeypatch, sample):
-    for constants in (search, numbering):
+    for constants in (search, task, run_search):
         monkeypatch.setattr(constants, "BLOCK_TEXTS", 32)
     result = left(store, tmp_path / "out", Rules(model="bm25", among_first=3, sample=sample))
     for name in NAMES:
@@ -153,20 +153,22 @@ def test_sources_that_are_not_named_lose_nothing(store, tmp_path):
 def test_a_cut_off_command_goes_on_where_it_was(store, tmp_path, monkeypatch):
     rules = Rules(unique=True, model="bm25")
     whole = left(store, tmp_path / "whole", rules)
-    out, write = tmp_path / "out", module.rewrite_source
+    out, write = tmp_path / "out", rewrite._write_part
 
-    def cut_off(store, uri, info, *arguments):
-        if info.name == "two":
+    def cut_off(job, **told):
+        if job.source == "two":
             raise RunError("cut off")
-        return write(store, uri, info, *arguments)
+        return write(job, **told)
 
     with monkeypatch.context() as patch, pytest.raises(RunError, match="cut off"):
-        patch.setattr(module, "rewrite_source", cut_off)
+        patch.setattr(rewrite, "_write_part", cut_off)
         left(store, out, rules)
     assert not (out / "manifest.json").exists()
     phases: list[str] = []
     result = left(store, out, rules, report=lambda phase, done: phases.append(phase))
-    assert set(phases) == {"looking at parts", "writing two", "writing three"}
+    assert set(phases) == {"looking at parts"} | {
+        f"{work} {name}" for work in ("numbering", "writing") for name in ("two", "three")
+    }
     assert file_bytes(result) == file_bytes(whole)
     assert open_store(str(out)).fingerprint == whole.fingerprint
     assert not [path for path in out.iterdir() if path.name.startswith(".")]

@@ -9,9 +9,8 @@ import pytest
 from gte_ray.data import rewrite
 from gte_ray.errors import RunError, UsageError
 from gte_ray.mining import corpus as corpora
-from gte_ray.mining import mine_store as module
 from gte_ray.mining import pairs as numbering
-from gte_ray.mining import run_search, search
+from gte_ray.mining import run_search, search, task
 from gte_ray.mining.choose import Window
 from gte_ray.mining.corpus import list_corpus
 from gte_ray.mining.mine_store import mine
@@ -27,7 +26,7 @@ FINDERS = ("bm25", "model")
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch):
-    run_here(monkeypatch, run_search, rewrite, corpora)
+    run_here(monkeypatch, numbering, run_search, rewrite, corpora)
 
 
 @pytest.fixture
@@ -71,7 +70,7 @@ def test_negatives_are_those_that_brute_force_finds(
     if small:
         monkeypatch.setattr("gte_ray.data.units.SMALLEST_UNIT", 1)
         monkeypatch.setattr(run_search, "BLOCKS_AT_ONCE", 3)
-        for constants in (search, numbering, run_search):
+        for constants in (search, task, run_search):
             monkeypatch.setattr(constants, "BLOCK_TEXTS", 16)
     if finder == "model":
         from gte_ray.model.load import load_model
@@ -116,11 +115,11 @@ def test_what_is_no_passage_is_told_and_a_second_call_does_nothing(store, passag
     report = lambda phase, done: phases.append(phase)  # noqa: E731
     whole = mined(store, tmp_path / "whole", "bm25", corpus)
 
-    def cut_off(*_):
+    def cut_off(*_, **__):
         raise RunError("cut off")
 
     with monkeypatch.context() as patch, pytest.raises(RunError, match="cut off"):
-        patch.setattr(module, "write_source", cut_off)
+        patch.setattr(rewrite, "_write_part", cut_off)
         mined(store, tmp_path / "out", "bm25", corpus, report=report)
     assert "reading the corpus" in phases
     assert f"corpus of {len(texts)} passages, left out: 2 empty, 15 repeated" in phases

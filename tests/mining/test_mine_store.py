@@ -10,9 +10,8 @@ from gte_ray.data import rewrite
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.store import Store, open_store
 from gte_ray.errors import RunError, UsageError
-from gte_ray.mining import mine_store as module
 from gte_ray.mining import pairs as numbering
-from gte_ray.mining import run_search, search
+from gte_ray.mining import run_search, search, task
 from gte_ray.mining.choose import Window
 from gte_ray.mining.mine_store import mine
 from gte_ray.model.load import load_model
@@ -29,7 +28,7 @@ WINDOW = Window(first_rank=2, last_rank=8, negatives=3, seed=1)
 
 @pytest.fixture
 def in_process(monkeypatch):
-    run_here(monkeypatch, run_search, rewrite)
+    run_here(monkeypatch, numbering, run_search, rewrite)
 
 
 def mined(store, out, model, window=WINDOW, workers=1, **settings):
@@ -104,7 +103,8 @@ def test_bytes_do_not_depend_on_workers(store, model, in_process, tmp_path, monk
     one = mined(store, tmp_path / "one", model)
     with monkeypatch.context() as patch:
         patch.setattr(run_search, "run_actors", pool.run_actors)
-        patch.setattr(rewrite, "run_tasks", pool.run_tasks)
+        for tasks in (numbering, rewrite):
+            patch.setattr(tasks, "run_tasks", pool.run_tasks)
         two = mined(store, tmp_path / "two", model, workers=2)
     assert file_bytes(one) == file_bytes(two)
     assert one.fingerprint == two.fingerprint
@@ -128,27 +128,27 @@ def test_bm25_finds_a_planted_negative(in_process, ray_local, tmp_path):
 def test_a_cut_off_command_goes_on_where_it_was(store, model, in_process, tmp_path, monkeypatch):
     whole = mined(store, tmp_path / "whole", model)
     out, phases, units = tmp_path / "out", [], []
-    actors, write = run_search.run_actors, module.write_source
+    actors, write = run_search.run_actors, rewrite._write_part
 
     def run_actors(todo, *arguments):
         units.append(len(todo))
         return actors(todo, *arguments)
 
-    def cut_off(store, uri, pairs, *arguments):
-        if pairs.source.name == "two":
+    def cut_off(job, **told):
+        if job.source == "two":
             raise RunError("cut off")
-        return write(store, uri, pairs, *arguments)
+        return write(job, **told)
 
     monkeypatch.setattr(run_search, "run_actors", run_actors)
     with monkeypatch.context() as patch, pytest.raises(RunError, match="cut off"):
-        patch.setattr(module, "write_source", cut_off)
+        patch.setattr(rewrite, "_write_part", cut_off)
         mined(store, out, model)
     assert units == [4, 2]  # queries and documents of two sources, then their queries
     assert not (out / "manifest.json").exists()
     units.clear()
     result = mined(store, out, model, report=lambda phase, done: phases.append(phase))
     assert units == [0, 0]
-    assert phases == ["writing two"]
+    assert set(phases) == {"numbering two", "writing two"}
     assert file_bytes(result) == file_bytes(whole)
     phases.clear()
     assert (
@@ -163,7 +163,7 @@ def test_a_cut_off_command_goes_on_where_it_was(store, model, in_process, tmp_pa
 def test_small_blocks_find_what_one_block_finds(kind, store, model, in_process, tmp_path, monkeypatch):
     finder = model if kind == "model" else kind
     whole = mined(store, tmp_path / "whole", finder)
-    for constants in (search, numbering):
+    for constants in (search, task, run_search):
         monkeypatch.setattr(constants, "BLOCK_TEXTS", 16)
     monkeypatch.setattr(search, "BM25_QUERIES", 5)
     small = mined(store, tmp_path / "small", finder)
