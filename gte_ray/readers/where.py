@@ -8,11 +8,15 @@ from functools import lru_cache
 from typing import Any
 
 from gte_ray.errors import UsageError
+from gte_ray.readers.functions import FUNCTIONS, function
 from gte_ray.readers.paths import Path, Step
 
 Value = Callable[[Any], Any]
 """Takes a row."""
-ALLOWED = "fields (row['any name'] too), texts, numbers, lists, and, or, not, in, ==, !=, <, <=, >, >=, len()"
+ALLOWED = (
+    "fields (row['any name'] too), texts, numbers, lists, and, or, not, in, ==, !=, <, <=, >, >=, "
+    + ", ".join(f"{name}()" for name in FUNCTIONS)
+)
 _CONSTANTS = {"true": True, "false": False, "null": None}
 _NO = ("", "0", "0.0", "false", "no", "f", "n", "null", "none")
 _ORDERS: dict[type, Callable[[Any, Any], bool]] = {
@@ -51,7 +55,7 @@ class Condition:
         if isinstance(node, ast.Compare):
             return self._comparison(node)
         if isinstance(node, ast.Call):
-            return self._length(node)
+            return self._call(node)
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
             items = [self._value(item) for item in node.elts]
             return lambda row: [item(row) for item in items]
@@ -104,17 +108,12 @@ class Condition:
 
         return holds
 
-    def _length(self, node: ast.Call) -> Value:
-        named = isinstance(node.func, ast.Name) and node.func.id == "len"
-        if not named or len(node.args) != 1 or node.keywords:
+    def _call(self, node: ast.Call) -> Value:
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name not in FUNCTIONS or len(node.args) != 1 or node.keywords:
             raise self._refused(ast.unparse(node))
-        inner = self._value(node.args[0])
-
-        def length(row: Any) -> int:
-            value = inner(row)
-            return len(value) if isinstance(value, str | list | dict) else 0
-
-        return length
+        inner, of = self._value(node.args[0]), function(name)
+        return lambda row: of(inner(row))
 
 
 def _true(value: Any) -> bool:
