@@ -19,6 +19,7 @@ from gte_ray.data.ids import Report
 from gte_ray.data.inputs import staying_sources
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.store import SOURCE_FILE, Part, SourceInfo, Store, open_store
+from gte_ray.errors import UsageError
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import open_parquet, write_parquet
 from gte_ray.runtime.pool import run_tasks
@@ -80,6 +81,12 @@ class _Told(NamedTuple):
     change: Change
     held_out: np.ndarray
     """(d,) uint64: hashes of the documents of all held-out pairs."""
+
+
+def refuse_same_place(store: Store, uri: str, done: str) -> None:
+    """Raises UsageError if the new store would be written over the one that it is `done` to."""
+    if storage.absolute(uri).rstrip("/") == storage.absolute(store.uri).rstrip("/"):
+        raise UsageError(f"OUT is {uri}; allowed is another place than that of the store that is {done}")
 
 
 def rewrite_sources(store: Store, uri: str, plans: Sequence[Plan], report: Report) -> Iterator[SourceInfo]:

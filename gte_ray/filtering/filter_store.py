@@ -19,9 +19,8 @@ from gte_ray.data.finished import FinishedSources, of_input
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
 from gte_ray.data.inputs import staying_sources
-from gte_ray.data.rewrite import Changed, PartRows, Plan, finish, rewrite_sources
+from gte_ray.data.rewrite import Changed, PartRows, Plan, finish, refuse_same_place, rewrite_sources
 from gte_ray.data.store import SourceInfo, Store
-from gte_ray.errors import UsageError
 from gte_ray.filtering.rules import Rules
 from gte_ray.filtering.unique import ELSEWHERE, HELD_OUT, Repeated, find_repeated
 from gte_ray.mining.pairs import Wanted, number_pairs
@@ -53,8 +52,7 @@ def filter_store(
     Only `sources` lose pairs, if there are any; the others are copied. Ray must be initialised. Raises UsageError for
     settings out of range and RunError in one sentence.
     """
-    if storage.absolute(uri).rstrip("/") == storage.absolute(store.uri).rstrip("/"):
-        raise UsageError(f"OUT is {uri}; allowed is another place than that of the store that is filtered")
+    refuse_same_place(store, uri, "filtered")
     chosen = {store.source(name).name for name in sources} or {info.name for info in store.manifest.sources}
     infos = {info.name: info for info in store.manifest.sources}
     staying_sources(uri, infos, (), store.manifest.split)  # what cannot be is told before the work

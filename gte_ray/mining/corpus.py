@@ -20,9 +20,9 @@ from gte_ray.data.store import Part
 from gte_ray.data.units import Unit, cut
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.formats import read_items
+from gte_ray.readers.input_files import list_files
 from gte_ray.readers.paths import ROW
 from gte_ray.readers.reading import Reading
-from gte_ray.readers.spec import list_files
 from gte_ray.readers.values import Dropped, Drops, Unused, reason_to_drop
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import open_parquet, write_parquet

@@ -14,9 +14,8 @@ from gte_ray.data.finished import FinishedSources, of_input
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
 from gte_ray.data.inputs import staying_sources
-from gte_ray.data.rewrite import Plan, finish, rewrite_sources
+from gte_ray.data.rewrite import Plan, finish, refuse_same_place, rewrite_sources
 from gte_ray.data.store import SourceInfo, Store
-from gte_ray.errors import UsageError
 from gte_ray.mining.choose import Window
 from gte_ray.mining.corpus import CorpusFiles, gather_corpus
 from gte_ray.mining.pairs import Wanted, number_pairs
@@ -50,11 +49,9 @@ def mine(
 
     So do sources that are there already and not among the chosen ones. `model` is what `load_model` takes, or BM25; `prompts`
     are put in place of its own. The passages of `corpus`, which lie in the store at `uri`, are candidates besides the
-    documents of each source.
-    Ray must be initialised. Raises UsageError for settings out of range and RunError in one sentence.
+    documents of each source. Ray must be initialised. Raises UsageError for settings out of range and RunError in one sentence.
     """
-    if storage.absolute(uri).rstrip("/") == storage.absolute(store.uri).rstrip("/"):
-        raise UsageError(f"OUT is {uri}; allowed is another place than that of the store that is mined")
+    refuse_same_place(store, uri, "mined")
     chosen = [store.source(name) for name in sources] or list(store.manifest.sources)
     names = [source.name for source in chosen]
     split = store.manifest.split

@@ -1,23 +1,20 @@
 """Sources as the user specifies them, and their files as tables of (query, document, negatives)."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 
 import pyarrow as pa
 
-from gte_ray.errors import RunError, UsageError
-from gte_ray.readers.dataset_folder import HUB, WHOLE, Chosen, is_data_set, split_files
-from gte_ray.readers.formats import SUFFIXES, Piece, kind_of, read_items
+from gte_ray.errors import UsageError
+from gte_ray.readers.dataset_folder import WHOLE, Chosen
+from gte_ray.readers.formats import Piece, read_items
+from gte_ray.readers.input_files import list_files
 from gte_ray.readers.join import Join
 from gte_ray.readers.paths import template
 from gte_ray.readers.reading import Reading
 from gte_ray.readers.values import Dropped, Drops, Examples, Item, Unused, checked, reason_to_drop
-from gte_ray.runtime import storage
-from gte_ray.runtime.listing import MAGIC
 from gte_ray.runtime.storage import FileStamp
 
 PRE_TRAINING_TASKS = (
@@ -127,49 +124,6 @@ class SourceSpec:
             list_files(f"source {self.name}: join.{join.name}", join.files, join.exclude, join.reading)[0]
             for join in self.joins
         ]
-
-
-def list_files(
-    place: str, glob: str, exclude: str, reading: Reading, chosen: Chosen = WHOLE
-) -> tuple[list[FileStamp], dict[str, int]]:
-    """The files that match `glob`, or that a split of the data set there has, and can be read; others by suffix.
-
-    Raises RunError that begins with `place` if there are no files, or if they cannot be listed.
-    """
-    try:
-        storage.check_reachable(glob)
-        found = _found(place, glob, chosen)
-    except RunError:
-        raise
-    except Exception as error:  # each remote file system raises its own errors
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RunError(f"{place}: {glob} cannot be listed ({reason})") from error
-    if exclude:
-        found = [file for file in found if not fnmatchcase(storage.name(file.uri), exclude)]
-    files = [file for file in found if kind_of(file.uri, reading)]
-    if not files:
-        raise RunError(
-            f"{place}: no file matches {glob}; allowed are {', '.join(SUFFIXES)}, "
-            "text files also with .gz, .zst, .bz2 or .xz, and archives of such files (.zip, .tar and .tar.gz, ...)"
-        )
-    names = [storage.name(file.uri) for file in found if not kind_of(file.uri, reading)]
-    others = Counter(os.path.splitext(name)[1] or name for name in names)
-    return files, dict(others)
-
-
-def _found(place: str, glob: str, chosen: Chosen) -> list[FileStamp]:
-    if not any(character in glob for character in MAGIC) and storage.is_folder(glob) and is_data_set(glob):
-        return split_files(place, glob, chosen)
-    if HUB.fullmatch(glob):
-        raise RunError(
-            f"{place}: the Hub has no {glob}; one that is private or asks for consent needs HF_TOKEN"
-        )
-    if chosen != WHOLE:
-        raise RunError(f"{place}: config and split are of a data set's folder; {glob} is none")
-    found = storage.glob(glob)
-    if not found and storage.exists(glob):
-        raise RunError(f"{place}: {glob} is a folder; name its files, as by {glob}/*")
-    return found
 
 
 @dataclass(frozen=True)
