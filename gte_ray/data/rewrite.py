@@ -22,8 +22,10 @@ from gte_ray.data.store import SOURCE_FILE, Part, SourceInfo, Store, open_store
 from gte_ray.errors import UsageError
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import open_parquet, write_parquet
-from gte_ray.runtime.pool import run_tasks
+from gte_ray.runtime.pool import run_grouped
 
+TASK_ROWS = 2**17
+"""Most pairs of small parts that are written by one task."""
 READS_AT_ONCE = 16
 """Sources whose held-out pairs are read concurrently, because remote storage is slow to respond."""
 
@@ -107,7 +109,8 @@ def rewrite_sources(store: Store, uri: str, plans: Sequence[Plan], report: Repor
     done: dict[str, list[_Written]] = {name: [] for name in jobs}
     by_name = {plan.source.name: plan for plan in plans}
     write = partial(_write_part, store=store.uri, uri=storage.absolute(uri), told=told)
-    for written in run_tasks([job for of_source in jobs.values() for job in of_source], write):
+    every = [job for of_source in jobs.values() for job in of_source]
+    for written in run_grouped(every, [job.part.rows for job in every], TASK_ROWS, write):
         name = written.job.source
         done[name].append(written)
         report(f"writing {name}", written.part.rows if written.job.rows else 0)

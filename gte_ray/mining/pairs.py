@@ -9,12 +9,16 @@ import numpy as np
 
 from gte_ray.data.hashing import number_texts
 from gte_ray.data.ids import Report
-from gte_ray.data.store import Store, open_store
+from gte_ray.data.read import cached_store
+from gte_ray.data.store import Store
 from gte_ray.mining.choose import no_candidates
 from gte_ray.mining.corpus import Corpus
 from gte_ray.mining.task import Numbers, Task, write_numbers
 from gte_ray.runtime import storage
-from gte_ray.runtime.pool import run_tasks
+from gte_ray.runtime.pool import run_grouped
+
+TASK_ROWS = 2**20
+"""Most pairs of small sources that are numbered by one task."""
 
 
 class Wanted(NamedTuple):
@@ -37,7 +41,7 @@ def number_pairs(
     """The tasks by name, in Ray tasks that leave their numbers in their folders. `corpus` is candidates too."""
     number = partial(_number, store=storage.absolute(store.uri), corpus=corpus)
     tasks = {}
-    for name, task in run_tasks(wanted, number):
+    for name, task in run_grouped(wanted, [some.stop - some.first for some in wanted], TASK_ROWS, number):
         report(f"numbering {task.source}", task.rows)
         tasks[name] = replace(task, corpus=corpus)  # one for all of them
     return {some.name: tasks[some.name] for some in wanted}
@@ -45,7 +49,7 @@ def number_pairs(
 
 def _number(wanted: Wanted, store: str, corpus: Corpus | None) -> Iterator[tuple[str, Task]]:
     columns = ["query_hash", "document_hash"]
-    hashes = open_store(store, check=False).read_rows(wanted.source, wanted.first, wanted.stop, columns)
+    hashes = cached_store(store).read_rows(wanted.source, wanted.first, wanted.stop, columns)
     query_hashes, document_hashes = (column.to_numpy() for column in hashes.columns)
     numbers = numbers_of(query_hashes, document_hashes, wanted.first, corpus)
     write_numbers(wanted.folder, numbers)

@@ -16,6 +16,9 @@ from gte_ray.errors import LOWER_IN_ACTORS, LOWER_IN_TASKS, RunError, explain
 LOST_TASK_RETRIES = 3
 """Times that a task is started again whose process or node was lost."""
 
+GROUPS = 64
+"""Tasks that small units are done in: enough for many CPUs, and few enough for their start not to count."""
+
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 Argument = TypeVar("Argument")
@@ -34,6 +37,36 @@ def run_tasks(units: Sequence[Unit], function: Callable[[Unit], Iterator[Result]
     with without_deprecations():
         dataset = _dataset(units).flat_map(call, num_cpus=1, max_retries=LOST_TASK_RETRIES)
     yield from _results(dataset, LOWER_IN_TASKS)
+
+
+def run_grouped(
+    units: Sequence[Unit],
+    weights: Sequence[int],
+    largest: int,
+    function: Callable[[Unit], Iterator[Result]],
+) -> Iterator[Result]:
+    """The same where units may be many and small: a task does several, of at most the weight `largest` in all."""
+    yield from run_tasks(_groups(units, weights, largest), partial(_each, function=function))
+
+
+def _groups(units: Sequence[Unit], weights: Sequence[int], largest: int) -> list[list[Unit]]:
+    """Consecutive units, in `GROUPS` groups of about the same weight as long as none is heavier than `largest`."""
+    weights = [max(weight, 1) for weight in weights]  # an empty unit is some work too
+    most = min(largest, -(-sum(weights) // GROUPS))
+    groups: list[list[Unit]] = []
+    gathered = most
+    for unit, weight in zip(units, weights, strict=True):
+        if gathered + weight > most:
+            groups.append([])
+            gathered = 0
+        groups[-1].append(unit)
+        gathered += weight
+    return groups
+
+
+def _each(units: Sequence[Unit], function: Callable[[Unit], Iterator[Result]]) -> Iterator[Result]:
+    for unit in units:
+        yield from function(unit)
 
 
 @dataclass(frozen=True)

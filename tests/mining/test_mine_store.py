@@ -104,7 +104,7 @@ def test_bytes_do_not_depend_on_workers(store, model, in_process, tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(run_search, "run_actors", pool.run_actors)
         for tasks in (numbering, rewrite):
-            patch.setattr(tasks, "run_tasks", pool.run_tasks)
+            patch.setattr(tasks, "run_grouped", pool.run_grouped)
         two = mined(store, tmp_path / "two", model, workers=2)
     assert file_bytes(one) == file_bytes(two)
     assert one.fingerprint == two.fingerprint
