@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import tyro
+from rich.console import Console
 
 from gte_ray.cli.console import plain_console, run_command
 from gte_ray.errors import UsageError
@@ -65,7 +66,7 @@ def main() -> None:
         arguments.unique, arguments.priority, model, arguments.among_first, arguments.sample, prompts
     )
     store = open_store(storage.absolute(arguments.store))
-    rules.order(store)
+    rules.order(store, arguments.sources)
     storage.check_reachable(arguments.out)
     console = plain_console()
     # Torch is imported once the flags are known to be right.
@@ -73,7 +74,7 @@ def main() -> None:
     from gte_ray.model.load import check_model
 
     for note in check_model(model, prompts=prompts) if model not in ("", BM25) else ():
-        console.print(f"warning: {note}", style="yellow", soft_wrap=True)
+        _warn(console, note)
     start_ray(arguments.workers * arguments.threads, arguments.verbose)
     with PreparingProgress(console) as progress:
         left = filter_store(
@@ -85,9 +86,16 @@ def main() -> None:
             report=progress.report,
         )
     console.print(store_table(left))
+    others = {info.name for info in left.manifest.sources} - {info.name for info in store.manifest.sources}
+    if others and rules.unique:
+        _warn(console, f"{', '.join(sorted(others))} were in OUT before and were not compared")
     empty = [source.name for source in left.manifest.sources if not source.rows]
     if empty:
-        console.print(f"warning: no pair to train on is left in {', '.join(empty)}", style="yellow")
+        _warn(console, f"no pair to train on is left in {', '.join(empty)}")
+
+
+def _warn(console: Console, sentence: str) -> None:
+    console.print(f"warning: {sentence}", style="yellow", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from gte_ray.ablation.metric import Metric
 from gte_ray.ablation.report import Result
 from gte_ray.errors import RunError
 from gte_ray.runtime.uri import without_password
-from gte_ray.tracking.mlflow_run import MlflowClient
+from gte_ray.tracking.mlflow_run import MlflowClient, quoted
 
 ABLATION, PROFILE = "gte_ray.ablation", "gte_ray.profile"
 """Tags on parent and children."""
@@ -54,7 +54,7 @@ class Records:
 
     def parent(self, name: str, profile: str) -> str:
         """Return the id of the latest parent run; raises RunError if there is none."""
-        where = f"tags.`{ABLATION}` = '{name}' and tags.`{PROFILE}` = '{profile}'"
+        where = f"tags.`{ABLATION}` = {quoted(name)} and tags.`{PROFILE}` = {quoted(profile)}"
         for run in self._search(where):
             if "mlflow.parentRunId" not in run.data.tags:
                 return run.info.run_id

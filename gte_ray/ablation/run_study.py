@@ -122,10 +122,14 @@ def run_study(
     errors = _run(waiting, children, study.base.run.output, on_progress, verbose)
     children.record_failures(waiting, errors, records)
     tracker.flush(MLFLOW_SECONDS)
-    if not study.metric.is_held_out:
-        score_trials(study.trials, study.metric, records, parent, display)
-    report = read_report(records, parent, study.name, study.ablation, study.profile, study.metric)
-    log_report(report, records, parent, tracker)
+    try:
+        if not study.metric.is_held_out:
+            score_trials(study.trials, study.metric, records, parent, display)
+        report = read_report(records, parent, study.name, study.ablation, study.profile, study.metric)
+        log_report(report, records, parent, tracker)
+    except RunError:
+        tracker.finish("FAILED")
+        raise
     unwritten = tracker.finish("FAILED" if report.failed else "FINISHED")
     if unwritten:
         display.warn(unwritten)

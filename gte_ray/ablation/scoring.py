@@ -15,6 +15,7 @@ from gte_ray.runs.checkpoint_model import Chosen, export_checkpoint
 from gte_ray.runs.display import Display
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import Pool
+from gte_ray.tracking.keys import Keys
 
 
 def score_trials(
@@ -45,7 +46,7 @@ def score_trials(
         (row, *_) = scoreboard(suite.name, own, "main", (), suite.by_category).rows
         if isfinite(row.average):
             values = {f"{metric.parts}/{name}": score / 100 for name, score in row.scores.items()}
-            records.log(run_id, trial.step, {**values, metric.mean: row.average / 100})
+            records.log(run_id, trial.step, Keys().keyed({**values, metric.mean: row.average / 100}))
 
 
 def _model(trial: Trial, display: Display) -> str:

@@ -1,5 +1,6 @@
 """What earlier calls of prepare left in a store: finished sources to reuse, obsolete folders to delete."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from functools import cached_property
@@ -17,6 +18,10 @@ def of_input(fingerprint: str) -> Callable[[SourceInfo], bool]:
 def of_pairs(pairs: str) -> Callable[[SourceInfo], bool]:
     """Returns a predicate: whether a source was made from the pairs with this digest, in whatever files."""
     return lambda info: info.input_pairs == pairs
+
+
+_DIGEST = re.compile(r"[0-9a-f]{8,}")
+"""What the names of a store's own folders end with; others are not the store's."""
 
 
 class FinishedSources:
@@ -61,10 +66,11 @@ def write_manifest(uri: str, manifest: Manifest, removed: Collection[str] = ()) 
     before = {folder.rsplit("-", 1)[0] for folder in _named_folders(uri)}
     storage.write_json(storage.join(uri, MANIFEST), manifest.to_dict())
     used = {source.folder for source in manifest.sources}
-    used |= {manifest.tokenizer.folder} if manifest.tokenizer else set()
+    used |= {source.tokenizer.folder for source in manifest.sources if source.tokenizer}
     names = {source.name for source in manifest.sources} | {"tokenizer", *removed} | before
     for folder in storage.folders(uri):
-        if folder not in used and folder.rsplit("-", 1)[0] in names:
+        name, _, digest = folder.rpartition("-")
+        if folder not in used and name in names and _DIGEST.fullmatch(digest):
             delete_folder(uri, folder)
 
 

@@ -2,7 +2,7 @@
 
 import pickle
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from gte_ray.data.benchmarks import location
+from gte_ray.data.benchmarks import delete_others, location
 from gte_ray.data.finished import delete_folder, write_manifest
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
@@ -87,8 +87,22 @@ class _Told(NamedTuple):
 
 def refuse_same_place(store: Store, uri: str, done: str) -> None:
     """Raises UsageError if the new store would be written over the one that it is `done` to."""
-    if storage.absolute(uri).rstrip("/") == storage.absolute(store.uri).rstrip("/"):
+    if storage.same_place(uri, store.uri):
         raise UsageError(f"OUT is {uri}; allowed is another place than that of the store that is {done}")
+
+
+def check_place(store: Store, uri: str, names: Collection[str]) -> None:
+    """Raises UsageError if sources of `store` cannot stand beside those of the store at `uri` that are not among `names`.
+
+    They need the same split, and token ids by the same tokenizer.
+    """
+    staying = staying_sources(uri, names, (), store.manifest.split)
+    tokenizers = {info.tokenizer for info in (*staying, *map(store.source, names))}
+    if staying and len(tokenizers) > 1:
+        raise UsageError(
+            f"{uri}: keeps {', '.join(info.name for info in staying)}, whose token ids are of another tokenizer than those of "
+            f"{store.uri}, or one of both has none; allowed is another place, or the same (--tokenizer of prepare)"
+        )
 
 
 def rewrite_sources(store: Store, uri: str, plans: Sequence[Plan], report: Report) -> Iterator[SourceInfo]:
@@ -148,6 +162,7 @@ def _info(plan: Plan, jobs: Sequence[_Job], done: Sequence[_Written]) -> SourceI
     return replace(
         plan.source,
         input_fingerprint=plan.fingerprint,
+        input_pairs="",  # these are not all pairs of the input
         content=content,
         rows=sum(written.part.rows for written in trained),
         dropped=dict(sorted(dropped.items())),
@@ -171,6 +186,7 @@ def finish(store: Store, uri: str, infos: Mapping[str, SourceInfo], scratch: str
     if manifest.benchmarks:
         texts = storage.read_bytes(location(store.uri, manifest.benchmarks))
         storage.write_bytes(location(uri, manifest.benchmarks), texts)
+    delete_others(uri, manifest.benchmarks)
     staying = staying_sources(uri, infos, (), manifest.split)
     write_manifest(uri, replace(manifest, sources=(*staying, *infos.values())))
     for folder in storage.folders(uri):

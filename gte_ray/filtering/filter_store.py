@@ -18,8 +18,15 @@ import pyarrow as pa
 from gte_ray.data.finished import FinishedSources, of_input
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
-from gte_ray.data.inputs import staying_sources
-from gte_ray.data.rewrite import Changed, PartRows, Plan, finish, refuse_same_place, rewrite_sources
+from gte_ray.data.rewrite import (
+    Changed,
+    PartRows,
+    Plan,
+    check_place,
+    finish,
+    refuse_same_place,
+    rewrite_sources,
+)
 from gte_ray.data.store import SourceInfo, Store
 from gte_ray.filtering.rules import Rules
 from gte_ray.filtering.unique import ELSEWHERE, HELD_OUT, Repeated, find_repeated
@@ -55,7 +62,7 @@ def filter_store(
     refuse_same_place(store, uri, "filtered")
     chosen = {store.source(name).name for name in sources} or {info.name for info in store.manifest.sources}
     infos = {info.name: info for info in store.manifest.sources}
-    staying_sources(uri, infos, (), store.manifest.split)  # what cannot be is told before the work
+    check_place(store, uri, infos)
     prints = _fingerprints(store, rules, chosen)
     earlier = FinishedSources(uri)
     done = {name: earlier.source(name, of_input(prints[name])) for name in infos}
@@ -63,7 +70,7 @@ def filter_store(
     repeated = None
     if rules.unique and waiting:
         folder = storage.join(uri, f"{SCRATCH}unique-{digest(sorted(prints.items()))[:8]}")
-        repeated = find_repeated(store, rules.order(store), storage.absolute(folder), report)
+        repeated = find_repeated(store, rules.order(store, chosen), storage.absolute(folder), report)
     judged = [info for info in waiting if info.name in chosen]
     samples = _search(store, rules, pool, _samples(uri, rules, judged, prints), report)
     plans = [
@@ -84,7 +91,8 @@ def filter_store(
 def _fingerprints(store: Store, rules: Rules, chosen: set[str]) -> dict[str, str]:
     """Of each source and of all that decides which of its pairs stay."""
     split = asdict(store.manifest.split)
-    others = [(name, store.source(name).content) for name in rules.order(store)] if rules.unique else []
+    order = rules.order(store, chosen) if rules.unique else ()
+    others = [(name, store.source(name).content) for name in order]
     model = []
     if rules.model:
         given = [asdict(rules.prompts)] if rules.prompts else []
@@ -157,5 +165,6 @@ def _consistent(rows: PartRows, samples: Sequence[Task]) -> np.ndarray:
         start, stop = max(rows.start, task.first), min(rows.stop, task.first + task.rows)
         if start < stop:
             _, scores, own = task.found(start, stop)
-            near[start - rows.start : stop - rows.start] = scores[:, -1] <= own
+            # BM25 finds no document that shares no word with the query, its own neither.
+            near[start - rows.start : stop - rows.start] = (scores[:, -1] <= own) & (own > -np.inf)
     return near

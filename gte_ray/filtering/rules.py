@@ -1,5 +1,6 @@
 """Which pairs leave a store."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from gte_ray.data.store import Store
@@ -29,11 +30,19 @@ class Rules:
             raise UsageError("either --unique or --consistent is needed, or both")
         if self.priority and not self.unique:
             raise UsageError("--priority says which source keeps a pair with --unique; give that too")
+        if not self.model and (self.among_first, self.sample, self.prompts) != (2, 1_000_000, AS_THE_MODEL):
+            raise UsageError(
+                "--among-first, --sample and prompts are of the model of --consistent; give that too"
+            )
         for flag, value in (("--among-first", self.among_first), ("--sample", self.sample)):
             if value < 1:
                 raise UsageError(f"{flag} is {value}; allowed is at least 1")
 
-    def order(self, store: Store) -> tuple[str, ...]:
-        """The store's sources, those that keep their pairs first. Raises RunError for one that it does not have."""
+    def order(self, store: Store, chosen: Collection[str]) -> tuple[str, ...]:
+        """The store's sources, those that keep their pairs first: those that are not `chosen` to lose any, then by priority.
+
+        Raises RunError for one that the store does not have.
+        """
+        names = [source.name for source in store.manifest.sources]
         first = [store.source(name).name for name in self.priority]
-        return tuple(dict.fromkeys([*first, *(source.name for source in store.manifest.sources)]))
+        return tuple(dict.fromkeys([*(name for name in names if name not in chosen), *first, *names]))

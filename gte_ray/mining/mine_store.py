@@ -13,8 +13,7 @@ from functools import partial
 from gte_ray.data.finished import FinishedSources, of_input
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
-from gte_ray.data.inputs import staying_sources
-from gte_ray.data.rewrite import Plan, finish, refuse_same_place, rewrite_sources
+from gte_ray.data.rewrite import Plan, check_place, finish, refuse_same_place, rewrite_sources
 from gte_ray.data.store import SourceInfo, Store
 from gte_ray.mining.choose import Window
 from gte_ray.mining.corpus import CorpusFiles, gather_corpus
@@ -54,8 +53,7 @@ def mine(
     refuse_same_place(store, uri, "mined")
     chosen = [store.source(name) for name in sources] or list(store.manifest.sources)
     names = [source.name for source in chosen]
-    split = store.manifest.split
-    staying_sources(uri, names, (), split)  # what cannot be is told before the work
+    check_place(store, uri, names)
     model_identity, earlier = identity(model), FinishedSources(uri)
     prints = {info.name: _fingerprint(info, model_identity, window, prompts, corpus) for info in chosen}
     done = {name: earlier.source(name, of_input(fingerprint)) for name, fingerprint in prints.items()}

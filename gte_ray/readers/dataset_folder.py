@@ -8,10 +8,24 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from yaml import YAMLError
+
 from gte_ray.errors import RunError
 from gte_ray.runtime import storage
 from gte_ray.runtime.storage import FileStamp
 
+README = "README.md"
+OTHER_FILES = (
+    README,
+    ".gitattributes",
+    "dataset_infos.json",
+    "dataset_info.json",
+    "dataset_dict.json",
+    "state.json",
+)
+"""Files that say something of a data set."""
+NUMBERED = re.compile(r"(\w[\w.]*)-\d{5}-of-\d{5}\.")
+"""Names of the files that the Hub's own tools write."""
 TRAIN = "train"
 HUB = re.compile(r"hf://datasets/[^/]+/[^/]+/?")
 """The folder of a data set on the Hub, with or without `@` and a revision."""
@@ -20,6 +34,10 @@ WORDS = {
     "validation": "validation|valid|val|dev",
     "test": "test|testing|eval|evaluation",
 }
+
+
+_UNREADABLE = (YAMLError, TypeError, ValueError, KeyError, AttributeError)
+"""What a README that says something else may lead to."""
 
 
 class Chosen(NamedTuple):
@@ -36,24 +54,38 @@ WHOLE = Chosen()
 
 
 def is_data_set(folder: str) -> bool:
-    return HUB.fullmatch(folder) is not None or bool(_configs(folder))
+    """Whether a folder that may hold anything is one: on the Hub it is, elsewhere if its README names files."""
+    if HUB.fullmatch(folder):
+        return True
+    try:
+        return bool(_configs(folder))
+    except _UNREADABLE:
+        return True  # `split_files` says so
 
 
 def split_files(place: str, folder: str, chosen: Chosen) -> list[FileStamp]:
     """The files of a split, of whatever format. Raises RunError that begins with `place` if it is not clear which."""
     folder = storage.absolute(folder).rstrip("/")
-    configs = _configs(folder)
-    names = [str(config.get("config_name", "default")) for config in configs]
-    if chosen.config and chosen.config not in names:
-        raise RunError(f"{place}: {folder} has no config {chosen.config!r}; {_allowed(names)}")
-    if not configs:
-        splits = _by_words(folder, "")
-    else:
-        config = configs[names.index(chosen.config or _default(place, folder, configs, names))]
-        splits = _splits(folder, config)
+    try:
+        configs = _configs(folder)
+        names = [str(config.get("config_name", "default")) for config in configs]
+        if chosen.config and chosen.config not in names:
+            raise RunError(f"{place}: {folder} has no config {chosen.config!r}; {_allowed(names)}")
+        if configs:
+            config = configs[names.index(chosen.config or _default(place, folder, configs, names))]
+            splits = _splits(folder, config)
+        else:
+            splits = _by_names(folder, "")
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"{place}: {folder}/{README} does not say which files there are ({reason}); name them, as by {folder}/*"
+        ) from error
     split = chosen.split or (next(iter(splits)) if len(splits) == 1 else TRAIN)
     if split not in splits:
         raise RunError(f"{place}: {folder} has no split {split!r}; {_allowed(list(splits))}")
+    if not splits[split]:
+        raise RunError(f"{place}: {folder} has none of the files that its {README} names for {split}")
     return splits[split]
 
 
@@ -74,13 +106,15 @@ def _configs(folder: str) -> list[Mapping[str, Any]]:
     """What the README says of the files of each config; empty if it says nothing."""
     from huggingface_hub import DatasetCard
 
-    path = storage.join(folder, "README.md")
-    if not storage.exists(path):
+    path = storage.join(folder, README)
+    text = storage.read_bytes(path).decode("utf-8-sig", "replace") if storage.exists(path) else ""
+    if not text.lstrip().startswith("---"):
         return []
-    card = DatasetCard(storage.read_bytes(path).decode(errors="replace"), ignore_metadata_errors=True)
-    configs = card.data.get("configs")
+    configs = DatasetCard(text.lstrip(), ignore_metadata_errors=True).data.get("configs")
+    if configs is None:
+        return []
     if not isinstance(configs, list) or not all(isinstance(config, dict) for config in configs):
-        return []
+        raise TypeError("configs is no list of tables")
     return [config for config in configs if config.get("data_files") or config.get("data_dir")]
 
 
@@ -89,36 +123,46 @@ def _splits(folder: str, config: Mapping[str, Any]) -> dict[str, list[FileStamp]
     below = str(config.get("data_dir") or "")
     named = config.get("data_files")
     if not named:
-        return _by_words(folder, below)
+        return _by_names(folder, below)
     if isinstance(named, dict):
         named = [{"split": split, "path": paths} for split, paths in named.items()]
     entries = named if isinstance(named, list) else [named]
     patterns: dict[str, list[str]] = {}
     for entry in entries:
+        if isinstance(entry, dict) and not {"split", "path"} <= entry.keys():
+            raise TypeError(f"an entry of data_files has no {'split' if 'path' in entry else 'path'}")
         split, paths = (entry["split"], entry["path"]) if isinstance(entry, dict) else (TRAIN, entry)
         patterns.setdefault(str(split), []).extend([paths] if isinstance(paths, str) else paths)
-    base = storage.join(folder, below) if below else folder
-    return {split: _matching(base, paths) for split, paths in patterns.items()}
+    return {split: _matching(_below(folder, below), paths) for split, paths in patterns.items()}
+
+
+def _below(folder: str, name: str) -> str:
+    """A folder in the data set. Raises ValueError for one outside of it."""
+    if "://" in name or name.startswith("/") or ".." in name.split("/"):
+        raise ValueError(f"{name} is outside of the data set")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return storage.join(folder, *parts) if parts else folder
 
 
 def _matching(folder: str, patterns: Sequence[str]) -> list[FileStamp]:
-    found = {
-        file.uri: file
-        for pattern in patterns
-        for file in storage.glob(pattern if "://" in pattern else storage.join(folder, pattern))
-    }
+    found = {file.uri: file for pattern in patterns for file in storage.glob(_below(folder, pattern))}
     return [found[uri] for uri in sorted(found)]
 
 
-def _by_words(folder: str, below: str) -> dict[str, list[FileStamp]]:
-    """All files, by the word of a split in the path of each; those without one are left out if others have one."""
-    base = storage.join(folder, below.rstrip("/")) if below else folder
-    files = [
-        file
-        for file in storage.glob(f"{base}/**/*")
-        if storage.name(file.uri) not in ("README.md", ".gitattributes")
-    ]
+def _by_names(folder: str, below: str) -> dict[str, list[FileStamp]]:
+    """All files by split: that of numbered files (`SPLIT-00000-of-00002`), else by the word of one in each path.
+
+    Files that have none are left out if others have one.
+    """
+    base = _below(folder, below)
+    files = [file for file in storage.glob(f"{base}/**/*") if storage.name(file.uri) not in OTHER_FILES]
     splits: dict[str, list[FileStamp]] = {}
+    for file in files:
+        numbered = NUMBERED.match(storage.name(file.uri))
+        if numbered:
+            splits.setdefault(numbered[1], []).append(file)
+    if splits:
+        return splits
     for file in files:
         path = file.uri[len(base) :].lower()
         for split, words in WORDS.items():

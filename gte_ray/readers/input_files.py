@@ -42,7 +42,8 @@ def list_files(
 
 
 def _found(place: str, glob: str, chosen: Chosen) -> list[FileStamp]:
-    if not any(character in glob for character in MAGIC) and storage.is_folder(glob) and is_data_set(glob):
+    pattern = glob.startswith("hf://") and any(character in glob for character in MAGIC)
+    if not pattern and storage.is_folder(glob) and (chosen != WHOLE or is_data_set(glob)):
         return split_files(place, glob, chosen)
     if HUB.fullmatch(glob):
         raise RunError(

@@ -30,6 +30,7 @@ from gte_ray.runs.tracked import (
 )
 from gte_ray.runtime import storage
 from gte_ray.runtime.cluster import Interruption
+from gte_ray.runtime.uri import without_password
 from gte_ray.tracking.queue import unwritten
 from gte_ray.tracking.tracker import TrackedRun, Tracker
 from gte_ray.train.checkpoints import next_step
@@ -157,7 +158,7 @@ def record(run: Run, scores: Scores, recorder: Recorder) -> Results:
     tracker = recorder.tracker
     log_plots(run, scores, recorder.history, tracker)
     tracker.set_tags({DESCRIPTION: describe(run, scores)})
-    tracker.log_model(run.name, run.model_folder, run.config.training.steps)
+    tracker.log_model(run.name, without_password(run.model_folder), run.config.training.steps)
     for step, metrics in scores.metrics(run.config.training.steps):
         tracker.log_step(step, metrics)
     run_id = tracker.run_id(timeout_s=5.0) or ""

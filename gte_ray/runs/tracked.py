@@ -18,6 +18,8 @@ from gte_ray.tracking.tracker import TrackedRun, Tracker
 
 DESCRIPTION = "mlflow.note.content"
 """The tag that MLflow shows as a run's description."""
+SHOWN_COMMAND = 2_000
+"""Most characters of the command in a description."""
 SHOWN_SOURCES = 40
 """Most sources of the table in a description, which MLflow limits."""
 
@@ -74,12 +76,12 @@ def log_run(run: Run, tracker: Tracker) -> None:
 
 def describe(run: Run, scores: Scores | None = None) -> str:
     """What the run is, in Markdown: its `scores` once there are some, model, data, command."""
-    config, plan = public(run.config), run.plan
+    config, plan, command = public(run.config), run.plan, command_line()
     pairs = sum(source.rows for source in plan.sources)
     text = (
         f"{config.recipe} from {code(config.model.base)}: {plan.steps:,} steps of {plan.global_batch:,} pairs out of "
         f"{pairs:,} from {len(plan.sources):,} source(s) of {code(without_password(run.store.uri))}"
-        f"\n\n{code_block(command_line())}"
+        f"\n\n{code_block(command if len(command) <= SHOWN_COMMAND else command[:SHOWN_COMMAND] + ' …')}"
     )
     if scores is None or not scores.after:
         return text

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 
 from gte_ray.errors import RunError
+from gte_ray.runtime.uri import without_password
 
 OUT_OF_MEMORY_RETRIES = 3
 """Times that Ray starts a task again that it killed because its node ran low on memory."""
@@ -128,7 +129,7 @@ def until_interrupted(work: Callable[[Interruption], None]) -> None:
 
 
 def command_line() -> str:
-    """The command that runs, as a person would type it."""
+    """The command that runs, as a person would type it, without the passwords of URIs."""
     main = getattr(sys.modules["__main__"], "__spec__", None)
     program = f"python -m {main.name}" if main is not None else f"python {sys.argv[0]}"
-    return shlex.join([*program.split(), *sys.argv[1:]])
+    return shlex.join([*program.split(), *map(without_password, sys.argv[1:])])

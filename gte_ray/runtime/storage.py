@@ -29,6 +29,14 @@ def absolute(uri: str) -> str:
     return uri if "://" in uri else resolve(uri)[1]
 
 
+def same_place(uri: str, other: str) -> bool:
+    """Whether both are one place, by whatever names: relative paths, links, file:// URIs."""
+    (filesystem, path), (other_filesystem, other_path) = resolve(uri), resolve(other)
+    if isinstance(filesystem, fs.LocalFileSystem) and isinstance(other_filesystem, fs.LocalFileSystem):
+        return os.path.realpath(path) == os.path.realpath(other_path)
+    return filesystem.equals(other_filesystem) and path.strip("/") == other_path.strip("/")
+
+
 def absolute_folder(name: str, *words: str) -> str:
     """The absolute path of `name` if it is an existing local folder, else `name`, such as a model's id.
 

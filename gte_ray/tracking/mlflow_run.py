@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 # MLflow's own way is to try for four minutes before it reports that a server is away. All of these give way
@@ -26,6 +27,7 @@ from mlflow.entities import (  # noqa: E402
     DatasetInput,
     InputTag,
     LoggedModelOutput,
+    LoggedModelStatus,
     Metric,
     Param,
     RunTag,
@@ -35,7 +37,7 @@ from mlflow.tracking.context.registry import resolve_tags  # noqa: E402
 
 from gte_ray.tracking.queue import Record  # noqa: E402
 
-__all__ = ["MlflowClient", "MlflowRun", "is_gone", "is_refusal"]
+__all__ = ["MlflowClient", "MlflowRun", "is_gone", "is_refusal", "quoted"]
 
 RUN_TAG = "gte_ray.run"
 """The tag by which a run is found again."""
@@ -45,7 +47,7 @@ METRICS_PER_CALL = 1_000
 """MLflow's limit on the metrics of one call."""
 ENTRIES_PER_CALL = 100
 """MLflow's limit on the parameters, and on the tags, of one call."""
-NO_SUCH_CALL = ("ENDPOINT_NOT_FOUND", "RESOURCE_DOES_NOT_EXIST", "NOT_IMPLEMENTED", "NOT_FOUND")
+NO_SUCH_CALL = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "NOT_FOUND")
 """What a server answers that is too old for a call."""
 VALUE_LENGTH = 6_000
 """Characters of the longest parameter that MLflow takes; a tag may have some more, of at most 8,000 bytes."""
@@ -63,6 +65,11 @@ def is_refusal(error: Exception) -> bool:
 def is_gone(error: Exception) -> bool:
     """Whether MLflow answers, but does not know the run (any more)."""
     return isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST"
+
+
+def quoted(value: str) -> str:
+    """`value` in a search of MLflow, which has no way to escape a quote."""
+    return f'"{value}"' if "'" in value else f"'{value}'"
 
 
 class MlflowRun:
@@ -86,10 +93,10 @@ class MlflowRun:
         self._client = MlflowClient(uri)
         self._warn = warn
         self.experiment_id = experiment_id = self._experiment(uri, experiment, warn)
+        key = key.replace('"', "_") if "'" in key else key
         all_tags = resolve_tags({**tags, RUN_TAG: key})
-        escaped = key.replace("'", "\\'")
         runs = self._client.search_runs(
-            [experiment_id], f"tags.`{RUN_TAG}` = '{escaped}'", order_by=["start_time ASC"], max_results=1
+            [experiment_id], f"tags.`{RUN_TAG}` = {quoted(key)}", order_by=["start_time ASC"], max_results=1
         )
         run = runs[0] if runs else self._client.create_run(experiment_id, tags=all_tags, run_name=name)
         self.run_id: str = run.info.run_id
@@ -164,37 +171,42 @@ class MlflowRun:
 
     def _log_dataset(self, values: dict[str, str]) -> None:
         scheme, separator, _ = values["source"].partition("://")
-        source = json.dumps({"uri": values["source"]})
-        dataset = Dataset(
-            values["name"][:500],
-            values["digest"],
-            scheme if separator else "local",
-            source,
-            profile=values["profile"],
-        )
-        self._client.log_inputs(
-            self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
-        )
+        kind, source = scheme if separator else "local", json.dumps({"uri": values["source"]})
+        dataset = Dataset(values["name"][:500], values["digest"], kind, source, profile=values["profile"])
+        with self._told_if_too_old("datasets"):
+            given = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+            self._client.log_inputs(self.run_id, [given])
 
     def _log_model(self, values: dict[str, str], step: int) -> None:
         """Finds or makes the run's model of this name, as an output of the run."""
-        try:
-            made = self._client.search_logged_models([self.experiment_id], f"source_run_id = '{self.run_id}'")
-            found = [model for model in made if model.name == values["name"]]
-            if found:
-                model = found[0]
-            else:
+        name = re.sub(r"[/:.%\"']", "-", values["name"]) or "model"  # what MLflow refuses
+        with self._told_if_too_old("models"):
+            where = f"source_run_id = '{self.run_id}'"
+            made = self._client.search_logged_models([self.experiment_id], where)
+            model = next((model for model in made if model.name == name), None)
+            if model is None:
                 tags = {"gte_ray.folder": values["folder"]}
                 model = self._client.create_logged_model(
-                    self.experiment_id, values["name"], self.run_id, tags, model_type="text embedding"
+                    self.experiment_id, name, self.run_id, tags, model_type="text embedding"
                 )
-                self._client.finalize_logged_model(model.model_id, "READY")
+            if model.status != LoggedModelStatus.READY:
+                self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+            outputs = self._client.get_run(self.run_id).outputs
+            if all(
+                output.model_id != model.model_id for output in (outputs.model_outputs if outputs else ())
+            ):
                 self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step)])
             self._models[step] = model.model_id
+
+    @contextmanager
+    def _told_if_too_old(self, what: str) -> Iterator[None]:
+        """A server that does not know a call costs a warning, and nothing else."""
+        try:
+            yield
         except MlflowException as error:
             if error.error_code not in NO_SUCH_CALL:
                 raise
-            self._warn("MLflow's server is older than version 3 and shows no models; the run itself is there")
+            self._warn(f"MLflow's server is too old for {what} and shows none; the run itself is there")
 
     def _log_params(self, values: dict[str, str]) -> None:
         """Parameters never change in MLflow: one that is there with another value becomes a tag."""

@@ -1,5 +1,6 @@
 """Which pairs leave a store, told from the pairs alone, and that a cut-off command goes on."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,16 +52,19 @@ def left(store, out, rules, **settings):
     return filter_store(store, str(out), rules, Pool(), **settings)
 
 
-def rows_of(store, source, held_out=False):
+COLUMNS = ["query", "document", "negatives", "negative_hashes", "query_ids", "document_ids"]
+
+
+def rows_of(store, source, held_out=False, columns=COLUMNS):
     info = store.source(source)
     if held_out:
         return store.read_held_out(source, info.held_out).to_pylist()
-    columns = ["query", "document", "negatives", "negative_hashes", "query_ids", "document_ids"]
     return store.read_rows(source, 0, info.rows, columns).to_pylist()
 
 
 def pairs_of(store, source, held_out=False):
-    return [(row["query"], row["document"]) for row in rows_of(store, source, held_out)]
+    rows = rows_of(store, source, True) if held_out else rows_of(store, source, columns=["query", "document"])
+    return [(row["query"], row["document"]) for row in rows]
 
 
 def file_bytes(store):
@@ -122,7 +126,7 @@ def test_a_pair_is_consistent_if_its_document_is_among_the_first(store, tmp_path
                 closer = sum(
                     score > own for text, score in scores.items() if score > 0 and text not in others
                 )
-                if closer < 3:
+                if closer < 3 and own > 0:
                     expected.append(row)
         assert rows_of(result, name) == expected
         assert 0 < len(expected) < len(rows)
@@ -130,10 +134,11 @@ def test_a_pair_is_consistent_if_its_document_is_among_the_first(store, tmp_path
 
 
 def test_what_loses_nothing_is_the_same_store(store, tmp_path):
-    result = left(store, tmp_path / "out", Rules(model="bm25", among_first=10_000))
-    assert result.fingerprint == store.fingerprint
+    once = left(store, tmp_path / "once", Rules(unique=True))
+    result = left(once, tmp_path / "out", Rules(unique=True))
+    assert result.fingerprint == once.fingerprint != store.fingerprint
     assert [info.shared_documents for info in result.manifest.sources] == [
-        info.shared_documents for info in store.manifest.sources
+        info.shared_documents for info in once.manifest.sources
     ]
     assert result.load_tokenizer().fingerprint == store.load_tokenizer().fingerprint
 
@@ -179,6 +184,50 @@ def test_a_cut_off_command_goes_on_where_it_was(store, tmp_path, monkeypatch):
     assert other.fingerprint != whole.fingerprint
 
 
+def test_a_pair_without_a_word_in_common_is_no_match_for_bm25(ray_local, tmp_path):
+    pairs = [[f"stone{n}", f"stone{n} words"] for n in range(20)] + [["river", "nothing of it"]]
+    path = write_lines(tmp_path / "x.jsonl", pairs)
+    store = prepare(str(tmp_path / "store"), [SourceSpec("s", str(path), "others")], held_out_share=0)
+    result = left(store, tmp_path / "out", Rules(model="bm25", among_first=10))
+    assert sorted(pairs_of(result, "s")) == sorted(tuple(pair) for pair in pairs[:-1])
+
+
+def test_sources_that_may_lose_pairs_lose_them_to_those_that_may_not(store, tmp_path):
+    result = left(store, tmp_path / "out", Rules(unique=True), sources=["one"])
+    others = {pair for name in ("two", "three") for pair in pairs_of(store, name)}
+    assert result.source("two").content == store.source("two").content
+    assert not others & set(pairs_of(result, "one")) and others & set(pairs_of(store, "one"))
+
+
+def test_what_is_in_the_place_of_the_new_store_is_not_lost(store, tmp_path):
+    copied = tmp_path / "copy"
+    shutil.copytree(store.uri, copied)
+    (tmp_path / "link").symlink_to(copied)
+    for name in (tmp_path / "link", f"file://{copied}", f"{copied}/../copy"):
+        with pytest.raises(UsageError, match="allowed is another place"):
+            left(open_store(str(copied)), name, Rules(unique=True))
+    mine = tmp_path / "out" / "one-of-mine"
+    mine.mkdir(parents=True)
+    (mine / "kept").write_text("")
+    left(store, tmp_path / "out", Rules(unique=True))
+    assert (mine / "kept").exists()
+    path = write_lines(tmp_path / "x.jsonl", [list(pair) for pair in make_pairs(50, seed=3)])
+    other = str(tmp_path / "other")
+    prepare(other, [SourceSpec("four", str(path), "others")], held_out_share=0.3, held_out_rows=60)
+    with pytest.raises(UsageError, match="keeps four, whose token ids are of another tokenizer"):
+        left(store, other, Rules(unique=True))
+
+
+def test_a_source_that_is_prepared_again_has_all_its_pairs(store, tmp_path):
+    lines = [list(pair) for pair in make_pairs(60)]
+    path = write_lines(tmp_path / "x.jsonl", lines)
+    specs = [SourceSpec(name, str(path), "others") for name in ("a", "b")]
+    plain = prepare(str(tmp_path / "store"), specs, held_out_share=0)
+    out = str(tmp_path / "out")
+    assert left(plain, out, Rules(unique=True)).source("b").rows == 0
+    assert prepare(out, specs[1:], held_out_share=0).source("b").rows == 60
+
+
 def test_wrong_use_is_told_in_one_sentence(store, tmp_path):
     with pytest.raises(UsageError, match="allowed is another place"):
         left(store, store.uri, Rules(unique=True))
@@ -188,6 +237,8 @@ def test_wrong_use_is_told_in_one_sentence(store, tmp_path):
         Rules()
     with pytest.raises(UsageError, match="--among-first is 0; allowed is at least 1"):
         Rules(model="bm25", among_first=0)
+    with pytest.raises(UsageError, match="are of the model of --consistent"):
+        Rules(unique=True, among_first=3)
     with pytest.raises(UsageError, match="--priority says"):
         Rules(model="bm25", priority=("one",))
 

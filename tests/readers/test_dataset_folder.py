@@ -110,6 +110,50 @@ def test_a_data_set_of_the_hub_without_configs(folder, hub):
     assert queries(url) == ["triplet/all", "untrained"]
     with pytest.raises(RunError, match="is a folder; name its files"):
         queries(folder)  # of files that may be anything
+    assert queries(folder, split="train") == ["triplet/all", "untrained"]  # unless one says that it is one
+
+
+def test_numbered_files_are_of_the_split_that_they_are_named_after(folder):
+    for name in ("data/train_sft-00000-of-00002", "data/train_sft-00001-of-00002", "pair-00000-of-00001"):
+        path = folder / f"{name}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'{{"query": "{name}", "document": "d"}}\n')
+    (folder / "README.md").unlink()
+    (folder / "dataset_infos.json").write_text('{"query": "infos", "document": "d"}\n')
+    assert queries(folder, split="train_sft") == [
+        "data/train_sft-00000-of-00002",
+        "data/train_sft-00001-of-00002",
+    ]
+    assert queries(folder, split="pair") == ["pair-00000-of-00001"]
+    with pytest.raises(RunError, match="has no split 'train'; allowed are train_sft, pair"):
+        queries(folder, split="train")
+
+
+@pytest.mark.parametrize(
+    ("configs", "reason"),
+    [
+        ("configs: [{config_name", "README.md does not say which files there are"),
+        ("configs:\n  a: b", "configs is no list of tables"),
+        ("configs:\n- data_files:\n  - path: x", "an entry of data_files has no split"),
+        ("configs:\n- data_files:\n  - split: train", "an entry of data_files has no path"),
+        ("configs:\n- data_files:\n  - {split: train, path: 5}", "not iterable"),
+        ("configs:\n- data_files: ../other/x.jsonl", "../other/x.jsonl is outside of the data set"),
+        ("configs:\n- data_files: file:///etc/x.jsonl", "file:///etc/x.jsonl is outside of the data set"),
+        ("configs:\n- data_dir: /etc", "/etc is outside of the data set"),
+        ("configs:\n- data_files: nothing-*", "none of the files that its README.md names for train"),
+    ],
+)
+def test_a_readme_that_cannot_be_followed_is_named(folder, configs, reason):
+    (folder / "README.md").write_text(f"---\n{configs}\n---\n")
+    with pytest.raises(RunError) as caught:
+        queries(folder)
+    assert reason in str(caught.value) and str(caught.value).startswith(f"source a: {folder}")
+
+
+def test_any_folder_name_and_a_byte_order_mark(folder):
+    moved = folder.rename(folder.parent / "pairs [1] x")
+    (moved / "README.md").write_text("\ufeff" + CONFIGS)
+    assert queries(moved, "pair", "test") == ["pair/test-0", "pair/test-1"]
 
 
 def test_only_the_folder_of_a_data_set_has_configs(folder, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 
+from gte_ray.tracking.tracker import TrackedRun
 from tests.tracking.trackers import query, start
 
 
@@ -52,9 +53,7 @@ def test_a_server_without_models_has_the_run_all_the_same(folder, monkeypatch):
     tracker.log_step(10, {"heldout/ndcg_at_10": 0.5})
     assert tracker.finish(timeout_s=60) == ""
     assert query(folder, "select key, step from metrics") == [("heldout/ndcg_at_10", 10)]
-    assert warnings == [
-        "MLflow's server is older than version 3 and shows no models; the run itself is there"
-    ]
+    assert warnings == ["MLflow's server is too old for models and shows none; the run itself is there"]
 
 
 def test_a_dataset_that_mlflow_refuses_takes_no_other_record_with_it(folder):
@@ -63,3 +62,37 @@ def test_a_dataset_that_mlflow_refuses_takes_no_other_record_with_it(folder):
     tracker.log_step(1, {"loss": 1.0})
     assert tracker.finish(timeout_s=60).startswith("MLflow refused 1 value(s), which are lost (")
     assert query(folder, "select step from metrics") == [(1,)]
+
+
+def test_names_that_mlflow_refuses_are_made_fit_and_found_again(folder):
+    run = TrackedRun("it's.1-0123", "it's.1", "laptop")
+    ids = []
+    for _ in range(2):
+        tracker = start(folder, run)
+        tracker.log_model("it's.1", "/runs/it's.1/model", 10)
+        ids.append(tracker.run_id(60))
+        assert tracker.finish(timeout_s=60) == ""
+    assert len(set(ids)) == 1
+    assert query(folder, "select name from logged_models") == [("it-s-1",)]
+
+
+def test_a_model_that_was_cut_off_in_between_becomes_the_runs_output(folder, monkeypatch):
+    from gte_ray.tracking.mlflow_run import MlflowClient
+
+    log_outputs, failures = MlflowClient.log_outputs, [ConnectionError("away")]
+
+    def away_once(*arguments):
+        if failures:
+            raise failures.pop()
+        log_outputs(*arguments)
+
+    monkeypatch.setattr(MlflowClient, "log_outputs", away_once)
+    warnings: list[str] = []
+    tracker = start(folder, warnings=warnings)
+    tracker.log_model("tiny", "/runs/tiny/model", 10)
+    run_id = tracker.run_id(60)
+    assert tracker.finish(timeout_s=60) == ""
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    (output,) = client.get_run(run_id).outputs.model_outputs
+    assert client.get_logged_model(output.model_id).status.name == "READY"
+    assert query(folder, "select count(*) from logged_models") == [(1,)] and len(warnings) == 1
