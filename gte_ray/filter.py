@@ -1,6 +1,7 @@
 """python -m gte_ray.filter: leaves pairs out of a store that other sources have, or that a model finds inconsistent."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import tyro
 from rich.console import Console
@@ -8,6 +9,9 @@ from rich.console import Console
 from gte_ray.cli.console import plain_console, run_command
 from gte_ray.errors import UsageError
 from gte_ray.runtime.cluster import start_ray
+
+if TYPE_CHECKING:
+    from gte_ray.filtering.rules import Rules
 
 
 @dataclass(frozen=True)
@@ -54,26 +58,19 @@ def main() -> None:
     from gte_ray.cli.progress import PreparingProgress
     from gte_ray.cli.store_tables import store_table
     from gte_ray.data.store import open_store
-    from gte_ray.filtering.rules import Rules
-    from gte_ray.pretrained.prompts import GivenPrompts
     from gte_ray.retrieval.bm25 import BM25
     from gte_ray.runtime import storage
     from gte_ray.runtime.pool import Pool
 
-    model, prompts = arguments.consistent, GivenPrompts(arguments.prompt_query, arguments.prompt_document)
-    model = storage.absolute_folder(model, BM25) if model else ""
-    rules = Rules(
-        arguments.unique, arguments.priority, model, arguments.among_first, arguments.sample, prompts
-    )
-    store = open_store(storage.absolute(arguments.store))
-    rules.order(store, arguments.sources)
+    rules, store = _rules(arguments), open_store(storage.absolute(arguments.store))
+    rules.order(store, [store.source(name).name for name in arguments.sources])
     storage.check_reachable(arguments.out)
     console = plain_console()
     # Torch is imported once the flags are known to be right.
     from gte_ray.filtering.filter_store import filter_store
     from gte_ray.model.load import check_model
 
-    for note in check_model(model, prompts=prompts) if model not in ("", BM25) else ():
+    for note in check_model(rules.model, prompts=rules.prompts) if rules.model not in ("", BM25) else ():
         _warn(console, note)
     start_ray(arguments.workers * arguments.threads, arguments.verbose)
     with PreparingProgress(console) as progress:
@@ -92,6 +89,23 @@ def main() -> None:
     empty = [source.name for source in left.manifest.sources if not source.rows]
     if empty:
         _warn(console, f"no pair to train on is left in {', '.join(empty)}")
+
+
+def _rules(arguments: Arguments) -> "Rules":
+    """Raises UsageError for arguments that are out of range."""
+    from gte_ray.filtering.rules import Rules
+    from gte_ray.pretrained.prompts import GivenPrompts
+    from gte_ray.retrieval.bm25 import BM25
+    from gte_ray.runtime import storage
+
+    return Rules(
+        arguments.unique,
+        arguments.priority,
+        storage.absolute_folder(arguments.consistent, BM25) if arguments.consistent else "",
+        arguments.among_first,
+        arguments.sample,
+        GivenPrompts(arguments.prompt_query, arguments.prompt_document),
+    )
 
 
 def _warn(console: Console, sentence: str) -> None:

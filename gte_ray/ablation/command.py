@@ -46,9 +46,10 @@ class Arguments:
     finetuning_store: str = ""
     """Pair store with hard negatives, for ablations that fine-tune; the laptop profile makes one of the
     built-in corpus."""
-    metric: str = HELD_OUT
-    """What rows are compared by: heldout (held-out pairs), or a benchmark on which each row's model is scored once it is
-    trained: mteb-en (as in the paper), beir, codesearchnet, sst2, or a folder in BEIR's layout."""
+    metric: str = ""
+    """What rows are compared by: heldout (held-out pairs, if not given), or a benchmark on which each row's model is scored
+    once it is trained: mteb-en (as in the paper), beir, codesearchnet, sst2, or a folder in BEIR's layout. Of a report, that
+    of the one before if not given."""
     metric_length: int = 0
     """Tokens at which a benchmark's texts are cut; 0 for where each model's folder says. The paper takes 512."""
     list: bool = False
@@ -171,7 +172,8 @@ def _report_again(name: str, ablation: Ablation, arguments: Arguments, console: 
     from gte_ray.ablation.results import report_again
 
     uri = arguments.config.run.tracking_uri
-    metric = parse_metric(arguments.metric, arguments.metric_length)
+    given = arguments.metric or arguments.metric_length
+    metric = parse_metric(arguments.metric or HELD_OUT, arguments.metric_length) if given else None
     _print(report_again(name, ablation, arguments.profile, uri, metric), console)
 
 
@@ -181,7 +183,8 @@ def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) 
     from gte_ray.cli.progress import ConsoleDisplay
     from gte_ray.cli.stores import ensure_hard_store, ensure_store
 
-    config, metric = arguments.config, parse_metric(arguments.metric, arguments.metric_length)
+    config = arguments.config
+    metric = parse_metric(arguments.metric or HELD_OUT, arguments.metric_length)
     ensure_store(config, console, arguments.verbose)
     finetuning_store = _finetuning_store(ablation, arguments)
     ensure_hard_store(finetuning_store, config, console, arguments.verbose)

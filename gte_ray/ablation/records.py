@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gte_ray.ablation.metric import Metric
+from gte_ray.ablation.metric import HELD_OUT_PAIRS, Metric
 from gte_ray.ablation.report import Result
+from gte_ray.config.typed import read
 from gte_ray.errors import RunError
 from gte_ray.runtime.uri import without_password
 from gte_ray.tracking.mlflow_run import MlflowClient, quoted
@@ -17,6 +18,8 @@ ABLATION, PROFILE = "gte_ray.ablation", "gte_ray.profile"
 """Tags on parent and children."""
 FINGERPRINT, LINK, ERROR = "gte_ray.fingerprint", "gte_ray.linked_run", "gte_ray.error"
 """Tags on children: fingerprint of the computation; run that a linked child refers to; cause of failure."""
+METRIC = "gte_ray.metric"
+"""Tag on parents: the metric of the last report."""
 TRIALS_FILE = "cells.json"
 """Artifact of the parent: the data of each trial in its table."""
 
@@ -117,6 +120,11 @@ class Records:
         trained = child.data.tags.get(LINK, child.info.run_id)
         history = self.client.get_metric_history(trained, "loss")
         return sorted((metric.step, metric.value) for metric in history)
+
+    def metric(self, parent: str) -> Metric:
+        """Return the metric of the parent's last report."""
+        text = self.client.get_run(parent).data.tags.get(METRIC)
+        return read(Metric, json.loads(text)) if text else HELD_OUT_PAIRS
 
     def command(self, parent: str) -> str:
         """Return the command that made the parent."""

@@ -1,26 +1,30 @@
 """Read the results of a study from MLflow, and write their report back."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import mean
 
 from gte_ray.ablation.figure import Curve, ablation_plot
 from gte_ray.ablation.metric import Metric
-from gte_ray.ablation.records import Records
+from gte_ray.ablation.records import METRIC, Records
 from gte_ray.ablation.report import Report, markdown, table_csv, verdict
 from gte_ray.ablation.study import Ablation
 from gte_ray.tracking.server import resolve_uri
 from gte_ray.tracking.tracker import Tracker
 
 
-def report_again(name: str, ablation: Ablation, profile: str, uri: str, metric: Metric) -> Report:
-    """Rebuild the report of an ablation's latest run from MLflow alone, and write it back."""
+def report_again(name: str, ablation: Ablation, profile: str, uri: str, metric: Metric | None) -> Report:
+    """Rebuild the report of an ablation's latest run from MLflow alone, and write it back.
+
+    By the metric of the report that is there if none is given.
+    """
     records = Records(resolve_uri(uri), experiment_of(name))
     parent = records.parent(name, profile)
-    report = read_report(records, parent, name, ablation, profile, metric)
+    report = read_report(records, parent, name, ablation, profile, metric or records.metric(parent))
     records.write(parent, _files(report, _curves(report, records, parent)), _tags(report))
     return report
 
@@ -73,8 +77,12 @@ def log_report(report: Report, records: Records, parent: str, tracker: Tracker) 
 
 
 def _tags(report: Report) -> dict[str, str]:
-    """Return the parent's description and verdict as tags."""
-    return {"mlflow.note.content": markdown(report), "gte_ray.verdict": verdict(report)}
+    """Return the parent's description, its verdict and what it is by as tags."""
+    return {
+        "mlflow.note.content": markdown(report),
+        "gte_ray.verdict": verdict(report),
+        METRIC: json.dumps(asdict(report.metric)),
+    }
 
 
 def _curves(report: Report, records: Records, parent: str) -> list[Curve]:
