@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from gte_ray.errors import RunError, UsageError
+from gte_ray.readers.dataset_folder import WHOLE, Chosen
 from gte_ray.readers.paths import ROW, template
 from gte_ray.readers.reading import Reading
 from gte_ray.readers.values import NOT_A_PAIR, Dropped, Item, Unused
@@ -38,6 +39,8 @@ class Join:
     """Pattern of names of files that are left out."""
     reading: Reading = field(default_factory=Reading)
     """How the other files are read, and which of their rows."""
+    chosen: Chosen = WHOLE
+    """Which part of a data set, if `files` is the folder of one."""
 
     def __post_init__(self) -> None:
         for name in SHAPES:
@@ -69,7 +72,8 @@ class Join:
     def identity(self) -> dict[str, Any]:
         """All that decides what is joined."""
         given = {name: getattr(self, name) for name in ("name", "files", "on", "key", "best", "exclude")}
-        return given | {"reading": self.reading.given}
+        chosen = {"chosen": self.chosen} if self.chosen != WHOLE else {}
+        return given | {"reading": self.reading.given} | chosen
 
 
 def keyed(items: Iterable[Item], name: str, place: str) -> Iterator[tuple[str, Row] | Dropped]:

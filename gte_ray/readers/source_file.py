@@ -48,9 +48,9 @@ KEYS = {
     **READING_KEYS,
 }
 """What a source may have, and the type of each."""
-JOIN_KEYS = {"files": str, "on": str, "key": str, "best": str, "exclude": str} | {
-    name: kind for name, kind in READING_KEYS.items() if name not in SHAPES
-}
+JOIN_KEYS = {
+    **{"files": str, "on": str, "key": str, "best": str, "exclude": str, "config": str, "split": str}
+} | {name: kind for name, kind in READING_KEYS.items() if name not in SHAPES}
 """The same of a join."""
 
 
@@ -94,7 +94,7 @@ def source_of(name: str, value: Any, place: str) -> SourceSpec:
             value.get("limit", 0),
             value.get("allow_drops", False),
             value.get("exclude", ""),
-            chosen=Chosen(value.get("config", ""), value.get("split", "")),
+            chosen=_chosen(value),
             joins=tuple(_join(field, joins[field], f"{place}.join.{field}") for field in joins),
         )
     except UsageError as error:
@@ -110,9 +110,21 @@ def _join(name: str, value: Any, place: str) -> Join:
     _need(value, ("files", "on", "key"), "join", place)
     own = {key: value[key] for key in ("best", "exclude") if key in value}
     try:
-        return Join(name, value["files"], value["on"], value["key"], **own, reading=_reading(value))
+        return Join(
+            name,
+            value["files"],
+            value["on"],
+            value["key"],
+            **own,
+            reading=_reading(value),
+            chosen=_chosen(value),
+        )
     except UsageError as error:
         raise UsageError(f"{place}: {error}") from error
+
+
+def _chosen(value: dict[str, Any]) -> Chosen:
+    return Chosen(value.get("config", ""), value.get("split", ""))
 
 
 def _reading(value: dict[str, Any]) -> Reading:

@@ -121,7 +121,9 @@ class SourceSpec:
     def joined_files(self) -> list[list[FileStamp]]:
         """The files of each join. Raises RunError as `files` does."""
         return [
-            list_files(f"source {self.name}: join.{join.name}", join.files, join.exclude, join.reading)[0]
+            list_files(
+                f"source {self.name}: join.{join.name}", join.files, join.exclude, join.reading, join.chosen
+            )[0]
             for join in self.joins
         ]
 

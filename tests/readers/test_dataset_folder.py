@@ -174,3 +174,14 @@ def test_a_data_set_that_the_hub_does_not_have(hub):
         RunError, match="source a: the Hub has no hf://datasets/owner/nothing; one that is private"
     ):
         queries("hf://datasets/owner/nothing")
+
+
+def test_a_join_may_be_of_a_data_set(folder, tmp_path):
+    sources = tmp_path / "sources.toml"
+    sources.write_text(
+        f'[sources.a]\nfiles = "{folder}"\nconfig = "pair"\ntask = "code"\n'
+        f'join.more = {{files = "{folder}", config = "pair", split = "test", on = "query", key = "query"}}\n'
+    )
+    (spec,) = read_source_file(str(sources))
+    ((first, second),) = spec.joined_files()
+    assert [first.uri.rsplit("/", 1)[1], second.uri.rsplit("/", 1)[1]] == ["test-0.jsonl", "test-1.jsonl"]
