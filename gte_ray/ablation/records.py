@@ -46,6 +46,12 @@ class _Client:
         return call
 
 
+def no_parent(name: str, profile: str) -> RunError:
+    return RunError(
+        f"MLflow has no run of ablation {name} with profile {profile}: python ablations/run.py {name} makes one"
+    )
+
+
 class Records:
     """Reads one ablation's experiment in MLflow, and writes the little that its report needs."""
 
@@ -61,9 +67,7 @@ class Records:
         for run in self._search(where):
             if "mlflow.parentRunId" not in run.data.tags:
                 return run.info.run_id
-        raise RunError(
-            f"MLflow has no run of ablation {name} with profile {profile}: python ablations/run.py {name} makes one"
-        )
+        raise no_parent(name, profile)
 
     def results(self, parent: str) -> list[Result]:
         """Return the rows of the parent's table with the data of their trials, without scores."""

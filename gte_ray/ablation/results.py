@@ -10,7 +10,7 @@ from statistics import mean
 
 from gte_ray.ablation.figure import Curve, ablation_plot
 from gte_ray.ablation.metric import Metric
-from gte_ray.ablation.records import METRIC, Records
+from gte_ray.ablation.records import METRIC, Records, no_parent
 from gte_ray.ablation.report import Report, markdown, table_csv, verdict
 from gte_ray.ablation.study import Ablation
 from gte_ray.tracking.server import resolve_uri
@@ -20,9 +20,12 @@ from gte_ray.tracking.tracker import Tracker
 def report_again(name: str, ablation: Ablation, profile: str, uri: str, metric: Metric | None) -> Report:
     """Rebuild the report of an ablation's latest run from MLflow alone, and write it back.
 
-    By the metric of the report that is there if none is given.
+    By the metric of the report that is there if none is given. Raises RunError if there is no run.
     """
-    records = Records(resolve_uri(uri), experiment_of(name))
+    uri = resolve_uri(uri)
+    if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
+        raise no_parent(name, profile)  # MLflow would make an empty database
+    records = Records(uri, experiment_of(name))
     parent = records.parent(name, profile)
     report = read_report(records, parent, name, ablation, profile, metric or records.metric(parent))
     records.write(parent, _files(report, _curves(report, records, parent)), _tags(report))

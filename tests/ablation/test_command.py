@@ -237,6 +237,7 @@ def test_bad_input_is_one_sentence(arguments, message, tmp_path, tiny_store, mon
         run_command(lambda: main(RUN.parent))
     assert stop.value.code in (1, 2)
     assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.db"))
 
 
 def test_the_list_names_all_with_their_trials(tiny_store, monkeypatch, capsys):
