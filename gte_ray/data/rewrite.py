@@ -122,7 +122,7 @@ def rewrite_sources(store: Store, uri: str, plans: Sequence[Plan], report: Repor
     jobs = {plan.source.name: _jobs(plan.source, folders[plan.source.name]) for plan in plans}
     done: dict[str, list[_Written]] = {name: [] for name in jobs}
     by_name = {plan.source.name: plan for plan in plans}
-    write = partial(_write_part, store=store.uri, uri=storage.absolute(uri), told=told)
+    write = partial(_write_part, store=storage.absolute(store.uri), uri=storage.absolute(uri), told=told)
     every = [job for of_source in jobs.values() for job in of_source]
     for written in run_grouped(every, [job.part.rows for job in every], TASK_ROWS, write):
         name = written.job.source

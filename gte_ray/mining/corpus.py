@@ -121,8 +121,8 @@ def list_corpus(glob: str, text: str, columns: tuple[str, ...]) -> CorpusFiles:
 def gather_corpus(uri: str, given: CorpusFiles, scratch: str, model: str, report: Report) -> Corpus:
     """Reads the passages into a folder of the store at `uri`, whose name begins with `scratch`.
 
-    What an earlier call has read stays; `model` identifies whose the vectors are. Ray must be initialised. Raises RunError if there are no passages, or if a file
-    cannot be read.
+    What an earlier call has read stays; `model` identifies whose the vectors are. Ray must be initialised. Raises
+    RunError if there are no passages, or if a file cannot be read.
     """
     reading = given.reading
     folder = storage.absolute(storage.join(uri, f"{scratch}corpus-{given.identity[:8]}"))
@@ -197,7 +197,8 @@ def _write_distinct(job: tuple[Part, np.ndarray]) -> Iterator[tuple[str, Part]]:
     table = open_parquet(part.path).read(use_threads=False)
     mask = np.ones(len(table), bool)
     mask[repeated] = False
-    uri = part.path.replace("/part-", "/distinct-")
+    folder, _, name = part.path.rpartition("/")
+    uri = f"{folder}/{name.replace('part', 'distinct')}"
     size = write_parquet(table.filter(pa.array(mask)), uri, ROW_GROUP_ROWS)
     yield part.path, Part(uri, part.rows - len(repeated), size)
 
