@@ -17,7 +17,7 @@ from gte_ray.runs.lock import locked
 from gte_ray.runs.plan import Run
 from gte_ray.runs.run_folder import open_run
 from gte_ray.runtime import storage
-from gte_ray.runtime.cluster import Interruption
+from gte_ray.runtime.cluster import Interruption, command_line, tell_command
 from gte_ray.tracking.tracker import TrackedRun
 from gte_ray.train.step_report import StepReport
 
@@ -57,7 +57,8 @@ def run_trials(
     filesystem.create_dir(path, recursive=True)
     tuner = Tuner(
         ray.tune.with_resources(
-            ray.tune.with_parameters(_trial, trials=list(trials), verbose=verbose), {"CPU": TRIAL_CPUS}
+            ray.tune.with_parameters(_trial, trials=list(trials), command=command_line(), verbose=verbose),
+            {"CPU": TRIAL_CPUS},
         ),
         param_space={"trial": ray.tune.grid_search(list(range(len(trials))))},
         tune_config=TuneConfig(
@@ -82,8 +83,9 @@ def run_trials(
     return errors
 
 
-def _trial(params: dict[str, Any], trials: list[tuple[Run, TrackedRun]], verbose: bool) -> None:
+def _trial(params: dict[str, Any], trials: list[tuple[Run, TrackedRun]], command: str, verbose: bool) -> None:
     """Run a trial, inside its process. A RunError is a result, because a retry would change nothing."""
+    tell_command(command)
     run, tracked = trials[params["trial"]]
     display, error = _TuneDisplay(params["trial"]), ""
     try:

@@ -16,6 +16,8 @@ from gte_ray.runtime.uri import without_password
 
 OUT_OF_MEMORY_RETRIES = 3
 """Times that Ray starts a task again that it killed because its node ran low on memory."""
+_told: list[str] = []
+"""The command that this process was told it works for."""
 _started: dict[str, int] = {}
 """`cpus` of the local Ray that this process started, if it did."""
 
@@ -128,8 +130,15 @@ def until_interrupted(work: Callable[[Interruption], None]) -> None:
         raise outcome[0]
 
 
+def tell_command(command: str) -> None:
+    """Tells this process, which Ray started, which command it works for."""
+    _told.append(command)
+
+
 def command_line() -> str:
     """The command that runs, as a person would type it, without the passwords of URIs."""
+    if _told:
+        return _told[-1]
     main = getattr(sys.modules["__main__"], "__spec__", None)
     program = f"python -m {main.name}" if main is not None else f"python {sys.argv[0]}"
     return shlex.join([*program.split(), *map(without_password, sys.argv[1:])])

@@ -134,6 +134,7 @@ def test_a_killed_ablation_goes_on_and_a_failed_trial_is_told(workplace, here):
         "lost": "FAILED",
     }
     assert found["first"]["info"]["run_id"] == known
+    assert " micro.py --store store" in found["both"]["data"]["tags"]["mlflow.note.content"]
     (trained,) = [path.parent for path in results.glob("*/results.json") if known in path.read_text()]
     assert found["both"]["data"]["params"]["base"] == str(trained / "model")
     parents = {run["data"]["tags"]["mlflow.parentRunId"] for run in found.values()}
