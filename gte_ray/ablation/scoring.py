@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from math import isfinite
+from typing import TYPE_CHECKING
 
 from gte_ray.ablation.metric import Metric
 from gte_ray.ablation.records import Records
 from gte_ray.ablation.trials import Trial
-from gte_ray.config import HardwareConfig
+from gte_ray.config import Config
 from gte_ray.errors import RunError, UsageError
 from gte_ray.evaluation.benchmark_names import load_benchmark
 from gte_ray.evaluation.scoreboard import scoreboard
@@ -16,6 +17,9 @@ from gte_ray.runs.display import Display
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import Pool
 from gte_ray.tracking.keys import Keys
+
+if TYPE_CHECKING:
+    from gte_ray.evaluation.mteb.benchmarks import Benchmark
 
 
 def score_trials(
@@ -34,11 +38,13 @@ def score_trials(
             continue
         if "mean" not in records.scores(child, trial.step, metric):
             waiting.append((trial, child.info.run_id))
+    if not waiting:
+        return
     models = {trial.label: _model(trial, display) for trial, _ in waiting}
-    scored = (
-        _score([model for model in models.values() if model], metric, waiting, display) if waiting else []
-    )
     suite = load_benchmark("--metric", metric.benchmark)
+    scored = _score(
+        [model for model in models.values() if model], metric, suite, waiting[0][0].run.config, display
+    )
     for trial, run_id in waiting:
         own = [result for result in scored if result.model == models[trial.label]]
         if not own:
@@ -61,28 +67,22 @@ def _model(trial: Trial, display: Display) -> str:
 
 
 def _score(
-    models: Sequence[str], metric: Metric, waiting: Sequence[tuple[Trial, str]], display: Display
+    models: Sequence[str], metric: Metric, suite: "Benchmark", config: Config, display: Display
 ) -> list[TaskResult]:
     from gte_ray.evaluation.mteb.score import score
 
-    config = waiting[0][0].run.config
+    hardware = config.hardware
     scoring = Scoring(
         metric.benchmark,
         storage.absolute(storage.join(config.run.output, "evaluations")),
-        _pool(config.hardware),
-        config.hardware.micro_batch_tokens,
+        Pool(hardware.workers.most, hardware.gpu, hardware.threads),
+        hardware.micro_batch_tokens,
         metric.max_length,
     )
-    suite = load_benchmark("--metric", metric.benchmark)
-    count = len(suite.tasks)
-    display.say(f"scoring {len(set(models))} model(s) on {suite.name}, {count} task(s)")
+    display.say(f"scoring {len(set(models))} model(s) on {suite.name}, {len(suite.tasks)} task(s)")
 
     def on_result(result: TaskResult, cached: bool) -> None:
         if result.error:
             display.warn(result.error)
 
     return score(suite, scoring, list(dict.fromkeys(models)), on_result)
-
-
-def _pool(hardware: HardwareConfig) -> Pool:
-    return Pool(hardware.workers.most, hardware.gpu, hardware.threads)

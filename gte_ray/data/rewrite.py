@@ -186,9 +186,9 @@ def finish(store: Store, uri: str, infos: Mapping[str, SourceInfo], scratch: str
     if manifest.benchmarks:
         texts = storage.read_bytes(location(store.uri, manifest.benchmarks))
         storage.write_bytes(location(uri, manifest.benchmarks), texts)
-    delete_others(uri, manifest.benchmarks)
     staying = staying_sources(uri, infos, (), manifest.split)
     write_manifest(uri, replace(manifest, sources=(*staying, *infos.values())))
+    delete_others(uri, manifest.benchmarks)
     for folder in storage.folders(uri):
         if folder.startswith(scratch):
             storage.delete(storage.join(uri, folder))  # also those of an earlier call with other settings

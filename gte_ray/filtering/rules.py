@@ -30,7 +30,8 @@ class Rules:
             raise UsageError("either --unique or --consistent is needed, or both")
         if self.priority and not self.unique:
             raise UsageError("--priority says which source keeps a pair with --unique; give that too")
-        if not self.model and (self.among_first, self.sample, self.prompts) != (2, 1_000_000, AS_THE_MODEL):
+        given = (self.among_first, self.sample, self.prompts)
+        if not self.model and given != (Rules.among_first, Rules.sample, Rules.prompts):
             raise UsageError(
                 "--among-first, --sample and prompts are of the model of --consistent; give that too"
             )

@@ -64,10 +64,6 @@ class _Range(NamedTuple):
     """File of what is found."""
 
 
-class _Compared(NamedTuple):
-    rows: int
-
-
 @dataclass(frozen=True)
 class Repeated:
     """Pairs of a store that are in another of its sources too, and leave this one."""
@@ -111,7 +107,7 @@ def find_repeated(store: Store, order: Sequence[str], folder: str, report: Repor
     ]
     missing = [range for range in ranges if not storage.exists(range.uri)]
     for done in run_tasks(missing, partial(_compare, seed=store.manifest.seed)):
-        report("comparing sources", done.rows)
+        report("comparing sources", done)
     return Repeated(tuple(order), tuple(range._replace(parts=()) for range in ranges), store.manifest.seed)
 
 
@@ -167,8 +163,8 @@ class _Columns(NamedTuple):
     row: np.ndarray
 
 
-def _compare(range: _Range, seed: int) -> Iterator[_Compared]:
-    """Writes which pairs of a range leave their source."""
+def _compare(range: _Range, seed: int) -> Iterator[int]:
+    """Writes which pairs of a range leave their source; the number of pairs that were compared."""
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         read = list(pool.map(partial(_rows_in, range=range, seed=seed), range.parts))
     pairs = _Columns(*(np.concatenate(columns) for columns in zip(*read, strict=True)))
@@ -178,7 +174,7 @@ def _compare(range: _Range, seed: int) -> Iterator[_Compared]:
         of_source = pairs.source[leaving] == number
         found |= {f"rows-{number}": pairs.row[leaving[of_source]], f"aside-{number}": aside[of_source]}
     write_arrays(range.uri, **found)
-    yield _Compared(len(pairs.row))
+    yield len(pairs.row)
 
 
 def _leaving(pairs: _Columns) -> tuple[np.ndarray, np.ndarray]:

@@ -71,13 +71,16 @@ class Corpus:
 
     def read(self, numbers: np.ndarray, column: str) -> pa.Array:
         """A column of passages by ascending numbers: `document` or `document_hash`."""
-        ends = np.cumsum([part.rows for part in self.parts])
+        ends = np.cumsum([0, *(part.rows for part in self.parts)])
         arrays = []
-        for index in np.unique(np.searchsorted(ends, numbers, side="right")):
-            first = ends[index] - self.parts[index].rows
-            chosen = numbers[(numbers >= first) & (numbers < ends[index])] - first
-            file = open_parquet(self.parts[index].path)
+        for part, first, inside in zip(
+            self.parts, ends, np.split(numbers, np.searchsorted(numbers, ends[1:-1])), strict=False
+        ):
+            if not len(inside):
+                continue
+            chosen = inside - first
             groups = np.unique(chosen // ROW_GROUP_ROWS)
+            file = open_parquet(part.path)
             read = file.read_row_groups(groups.tolist(), columns=[column], use_threads=False)
             places = (
                 np.searchsorted(groups, chosen // ROW_GROUP_ROWS) * ROW_GROUP_ROWS + chosen % ROW_GROUP_ROWS

@@ -96,6 +96,8 @@ def test_a_pair_of_several_sources_stays_in_the_first(store, tmp_path, monkeypat
         dropped, before = result.source(name).dropped, store.source(name).dropped
         assert {reason: dropped.get(reason, 0) - before.get(reason, 0) for reason in counted} == counted
         assert result.source(name).rows == len(expected)
+        documents = {document for _, document in held_out[name]}
+        assert result.source(name).shared_documents == sum(row["document"] in documents for row in expected)
         seen |= own
     assert sum(result.source(name).dropped.get("held out in another source", 0) for name in NAMES)
     assert verify(result, lambda *_: None).pairs == sum(
@@ -206,7 +208,7 @@ def test_what_is_in_the_place_of_the_new_store_is_not_lost(store, tmp_path):
     for name in (tmp_path / "link", f"file://{copied}", f"{copied}/../copy"):
         with pytest.raises(UsageError, match="allowed is another place"):
             left(open_store(str(copied)), name, Rules(unique=True))
-    mine = tmp_path / "out" / "one-of-mine"
+    mine = tmp_path / "out" / "one-mydata"
     mine.mkdir(parents=True)
     (mine / "kept").write_text("")
     left(store, tmp_path / "out", Rules(unique=True))
