@@ -19,6 +19,7 @@ from gte_ray.runtime.pool import Pool
 from tests.data.conftest import make_pairs
 from tests.in_process import run_here
 from tests.mining.conftest import file_bytes, rows_of
+from tests.model.folders import copy, edit
 
 WINDOW = Window(first_rank=2, last_rank=9, negatives=4, seed=1)
 FINDERS = ("bm25", "model")
@@ -132,6 +133,23 @@ def test_what_is_no_passage_is_told_and_a_second_call_does_nothing(store, passag
     mined(store, tmp_path / "out", "bm25", corpus, report=report)
     assert phases == []
     assert mined(store, tmp_path / "out", "bm25", None).fingerprint != whole.fingerprint
+
+
+def test_vectors_of_passages_are_those_of_the_model_that_mines(store, model, passages, tmp_path, monkeypatch):
+    """Also where another model was cut off before in the same place."""
+    corpus, _ = passages
+    other = edit(
+        copy(model, tmp_path / "other"), "config_sentence_transformers.json", prompts={"document": "river "}
+    )
+    whole = mined(store, tmp_path / "whole", model, corpus)
+
+    def cut_off(*_, **__):
+        raise RunError("cut off")
+
+    with monkeypatch.context() as patch, pytest.raises(RunError, match="cut off"):
+        patch.setattr(rewrite, "_write_part", cut_off)
+        mined(store, tmp_path / "out", other, corpus)
+    assert file_bytes(mined(store, tmp_path / "out", model, corpus)) == file_bytes(whole)
 
 
 def test_a_template_and_files_without_a_line_of_names(tmp_path):

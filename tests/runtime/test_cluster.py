@@ -1,6 +1,7 @@
 """A local Ray has the CPUs that each part of a command asks for, and what others started stays."""
 
 import os
+import sys
 
 import pytest
 import ray
@@ -41,3 +42,14 @@ def test_a_ray_that_this_command_did_not_start_is_taken_as_it_is(started):
     ray.init(num_cpus=1)
     cluster.start_ray(8, verbose=True)
     assert started == [1]
+
+
+def test_the_command_that_is_kept_has_no_password(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run.py", "alpha", "--tracking-uri", "http://me:secret@host:5000"])
+    assert cluster.command_line().endswith(" alpha --tracking-uri 'http://***@host:5000'")
+
+
+def test_a_process_of_ray_says_the_command_that_it_works_for(monkeypatch):
+    monkeypatch.setattr(cluster, "_told", [])
+    cluster.tell_command("python ablations/run.py alpha")
+    assert cluster.command_line() == "python ablations/run.py alpha"
