@@ -8,9 +8,9 @@ import tyro
 
 from gte_ray.cli.console import plain_console, print_mlflow, run_command
 from gte_ray.cli.flags import BUILTIN_STORE
+from gte_ray.cli.model_flags import FlatModelFlags, ModelFlags
 from gte_ray.errors import RunError, UsageError
 from gte_ray.evaluation.benchmark_names import HELD_OUT, load_benchmark, resolved
-from gte_ray.pretrained.prompts import GivenPrompts
 from gte_ray.runtime import storage
 from gte_ray.runtime.cluster import start_ray, until_interrupted
 
@@ -36,20 +36,11 @@ class Arguments:
     """Most held-out pairs of a source."""
     output: str = "evaluations"
     """Folder or URI where results are kept."""
-    workers: int = 1
-    """Processes that score tasks in parallel, one for each GPU."""
-    gpu: bool = False
-    """Whether each has a GPU; models then compute in fp16."""
-    threads: int = 2
-    """CPU threads of each."""
+    computing: FlatModelFlags = ModelFlags()
     max_length: int = 0
     """Tokens at which texts are cut; 0 for where each model's folder says. MTEB takes 512."""
     dimensions: int = 0
     """First dimensions of each vector that are compared; 0 for all."""
-    prompt_query: str | None = None
-    """Text in front of queries; if not given, what each model's folder says."""
-    prompt_document: str | None = None
-    """Text in front of documents; if not given, what each model's folder says."""
     micro_batch_tokens: int = 16_384
     """Tokens per forward pass."""
     tracking_uri: str = field(
@@ -61,14 +52,11 @@ class Arguments:
     verbose: bool = False
     """Show Ray's logs."""
 
-    @property
-    def prompts(self) -> GivenPrompts:
-        return GivenPrompts(self.prompt_query, self.prompt_document)
-
 
 def main() -> None:
     arguments = tyro.cli(Arguments, prog="python -m gte_ray.evaluate")
-    for name in ("workers", "threads", "micro_batch_tokens", "limit"):
+    arguments.computing.check()
+    for name in ("micro_batch_tokens", "limit"):
         if getattr(arguments, name) < 1:
             raise UsageError(
                 f"--{name.replace('_', '-')} is {getattr(arguments, name)}; allowed is at least 1"
@@ -90,7 +78,7 @@ def main() -> None:
     )
     benchmark = _benchmark(arguments)
     _check(arguments)
-    start_ray(arguments.workers * arguments.threads, arguments.verbose)
+    start_ray(arguments.computing.cpus, arguments.verbose)
     until_interrupted(lambda interruption: _evaluate(arguments, benchmark))
 
 
@@ -103,7 +91,9 @@ def _check(arguments: Arguments) -> None:
     for model in dict.fromkeys(arguments.models):
         if model == BM25:
             continue
-        for note in check_model(model, arguments.max_length, arguments.dimensions, arguments.prompts):
+        for note in check_model(
+            model, arguments.max_length, arguments.dimensions, arguments.computing.prompts
+        ):
             console.print(f"warning: {note}", style="yellow", soft_wrap=True)
 
 
@@ -154,9 +144,8 @@ def _score(
     """All results, and a scoreboard for each metric."""
     from gte_ray.evaluation.scoreboard import scoreboard
     from gte_ray.evaluation.task_results import Scoring
-    from gte_ray.runtime.pool import Pool
 
-    pool = Pool(arguments.workers, arguments.gpu, arguments.threads)
+    pool = arguments.computing.pool()
     output = storage.absolute(arguments.output)
     scoring = Scoring(
         arguments.benchmark,
@@ -165,11 +154,11 @@ def _score(
         arguments.micro_batch_tokens,
         arguments.max_length,
         arguments.dimensions,
-        arguments.prompts,
+        arguments.computing.prompts,
     )
     cut = f", texts of up to {arguments.max_length} tokens" if arguments.max_length else ""
     cut += f", {arguments.dimensions} dimensions" if arguments.dimensions else ""
-    cut += f", {arguments.prompts.in_words()}" if arguments.prompts else ""
+    cut += f", {arguments.computing.prompts.in_words()}" if arguments.computing.prompts else ""
     if benchmark is None:
         from gte_ray.evaluation.heldout_benchmark import HeldOutScoring, score_held_out
 

@@ -7,7 +7,7 @@ import tyro
 from rich.console import Console
 
 from gte_ray.cli.console import plain_console, run_command
-from gte_ray.errors import UsageError
+from gte_ray.cli.model_flags import FlatModelFlags, ModelFlags
 from gte_ray.runtime.cluster import start_ray
 
 if TYPE_CHECKING:
@@ -34,33 +34,21 @@ class Arguments:
     """How many documents are the first. Other known positives of the query do not count."""
     sample: int = 1_000_000
     """Most pairs of a source among whose documents the model searches."""
-    prompt_query: str | None = None
-    """Text in front of queries; if not given, what the model's folder says."""
-    prompt_document: str | None = None
-    """Text in front of documents; if not given, what the model's folder says."""
     sources: tuple[str, ...] = ()
     """Names of the sources that may lose pairs; empty for all. The others are copied."""
-    workers: int = 1
-    """Processes that encode and search, one for each GPU."""
-    gpu: bool = False
-    """Whether each has a GPU; the model then computes in fp16."""
-    threads: int = 2
-    """CPU threads of each."""
+    computing: FlatModelFlags = ModelFlags()
     verbose: bool = False
     """Show Ray's logs."""
 
 
 def main() -> None:
     arguments = tyro.cli(Arguments, prog="python -m gte_ray.filter")
-    for name in ("workers", "threads"):
-        if getattr(arguments, name) < 1:
-            raise UsageError(f"--{name} is {getattr(arguments, name)}; allowed is at least 1")
+    arguments.computing.check()
     from gte_ray.cli.progress import PreparingProgress
     from gte_ray.cli.store_tables import store_table
     from gte_ray.data.store import open_store
     from gte_ray.retrieval.bm25 import BM25
     from gte_ray.runtime import storage
-    from gte_ray.runtime.pool import Pool
 
     rules, store = _rules(arguments), open_store(storage.absolute(arguments.store))
     rules.order(store, [store.source(name).name for name in arguments.sources])
@@ -72,13 +60,13 @@ def main() -> None:
 
     for note in check_model(rules.model, prompts=rules.prompts) if rules.model not in ("", BM25) else ():
         _warn(console, note)
-    start_ray(arguments.workers * arguments.threads, arguments.verbose)
+    start_ray(arguments.computing.cpus, arguments.verbose)
     with PreparingProgress(console) as progress:
         left = filter_store(
             store,
             arguments.out,
             rules,
-            Pool(arguments.workers, arguments.gpu, arguments.threads),
+            arguments.computing.pool(),
             sources=arguments.sources,
             report=progress.report,
         )
@@ -94,7 +82,6 @@ def main() -> None:
 def _rules(arguments: Arguments) -> "Rules":
     """Raises UsageError for arguments that are out of range."""
     from gte_ray.filtering.rules import Rules
-    from gte_ray.pretrained.prompts import GivenPrompts
     from gte_ray.retrieval.bm25 import BM25
     from gte_ray.runtime import storage
 
@@ -104,7 +91,7 @@ def _rules(arguments: Arguments) -> "Rules":
         storage.absolute_folder(arguments.consistent, BM25) if arguments.consistent else "",
         arguments.among_first,
         arguments.sample,
-        GivenPrompts(arguments.prompt_query, arguments.prompt_document),
+        arguments.computing.prompts,
     )
 
 

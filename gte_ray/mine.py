@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from gte_ray.cli.console import plain_console, run_command
+from gte_ray.cli.model_flags import FlatModelFlags, ModelFlags
 from gte_ray.errors import UsageError
 from gte_ray.runtime.cluster import start_ray
 
@@ -36,10 +37,6 @@ class Arguments:
     """The same as a share of that score: 0.05 for at most 95 % of it, as in NV-Retriever."""
     sampling: Literal["random", "top"] = "random"
     """Whether negatives are drawn among the candidates, or are the best of them."""
-    prompt_query: str | None = None
-    """Text in front of queries; if not given, what the model's folder says."""
-    prompt_document: str | None = None
-    """Text in front of documents; if not given, what the model's folder says."""
     corpus: str = ""
     """Files of passages in which negatives are found besides the documents of each source; a pattern, as of a source."""
     corpus_text: str = "text"
@@ -50,12 +47,7 @@ class Arguments:
     """Names of the sources to mine; empty for all. Other sources in the new store stay."""
     seed: int = 0
     """Seed of the choice among the candidates."""
-    workers: int = 1
-    """Processes that encode and search, one for each GPU."""
-    gpu: bool = False
-    """Whether each has a GPU; the model then computes in fp16."""
-    threads: int = 2
-    """CPU threads of each."""
+    computing: FlatModelFlags = ModelFlags()
     verbose: bool = False
     """Show Ray's logs."""
 
@@ -69,10 +61,8 @@ def main() -> None:
     from gte_ray.mining.corpus import list_corpus
     from gte_ray.mining.mine_store import mine
     from gte_ray.model.load import check_model
-    from gte_ray.pretrained.prompts import GivenPrompts
     from gte_ray.retrieval.bm25 import BM25
     from gte_ray.runtime import storage
-    from gte_ray.runtime.pool import Pool
 
     store, model = (
         open_store(storage.absolute(arguments.store)),
@@ -83,17 +73,17 @@ def main() -> None:
     if arguments.corpus:
         corpus = list_corpus(arguments.corpus, arguments.corpus_text, arguments.corpus_columns)
     console = plain_console()
-    prompts = GivenPrompts(arguments.prompt_query, arguments.prompt_document)
+    prompts = arguments.computing.prompts
     for note in check_model(model, prompts=prompts) if model != BM25 else ():
         console.print(f"warning: {note}", style="yellow", soft_wrap=True)
-    start_ray(arguments.workers * arguments.threads, arguments.verbose)
+    start_ray(arguments.computing.cpus, arguments.verbose)
     with PreparingProgress(console) as progress:
         mined = mine(
             store,
             arguments.out,
             model,
             window,
-            Pool(arguments.workers, arguments.gpu, arguments.threads),
+            arguments.computing.pool(),
             sources=arguments.sources,
             prompts=prompts,
             corpus=corpus,
@@ -107,9 +97,7 @@ def main() -> None:
 
 def _window(arguments: Arguments) -> "Window":
     """What the arguments say of the negatives. Raises UsageError for an argument that is out of range."""
-    for name in ("workers", "threads"):
-        if getattr(arguments, name) < 1:
-            raise UsageError(f"--{name} is {getattr(arguments, name)}; allowed is at least 1")
+    arguments.computing.check()
     if len(set(arguments.sources)) < len(arguments.sources):
         raise UsageError(f"--sources is {' '.join(arguments.sources)!r}; allowed is each source once")
     from gte_ray.mining.choose import Window

@@ -21,6 +21,7 @@ SOLE_IMPORTERS = {
     "ray.tune": {"ablation/tune.py"},
     "tyro": {
         "cli/flags.py",
+        "cli/model_flags.py",
         "config/sections.py",
         "config/fields.py",
         *(
