@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu import __main__ as program
 from benchmarks.gpu.__main__ import SECTIONS
 from tests.commands import HANGS
 
@@ -35,12 +36,10 @@ def test_every_section_runs_small_on_a_cpu_and_its_numbers_are_right(tmp_path):
     assert table.count("\n|") == 2 + sum(map(len, sections.values()))
 
 
-@pytest.mark.processes
-def test_what_was_measured_stays_when_the_time_is_over(tmp_path):
-    done = command(
-        "loss", "encode", "--device", "cpu", "--small", "--minutes", "0", "--output", str(tmp_path)
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_what_was_measured_stays_when_the_time_is_over(tmp_path, monkeypatch):
+    limits = ["--device", "cpu", "--small", "--minutes", "0", "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["gpu", "loss", "encode", *limits])
+    program.main()
     sections = json.loads((tmp_path / "gpu.json").read_text())["sections"]
     assert [row["figure"] for rows in sections.values() for row in rows] == 2 * ["not run: the time is over"]
 
@@ -48,7 +47,6 @@ def test_what_was_measured_stays_when_the_time_is_over(tmp_path):
 def test_a_section_that_fails_is_told_and_the_next_begins(tmp_path, monkeypatch):
     import torch
 
-    from benchmarks.gpu import __main__ as program
     from benchmarks.gpu.setup import Row, Setup
 
     def fails(setup):
@@ -63,11 +61,12 @@ def test_a_section_that_fails_is_told_and_the_next_begins(tmp_path, monkeypatch)
     assert "no kernel" in (tmp_path / "gpu.md").read_text()
 
 
-def test_without_a_gpu_the_command_says_what_runs_without_one(tmp_path):
+def test_without_a_gpu_the_command_says_what_runs_without_one(tmp_path, monkeypatch, capsys):
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    done = command("--output", str(tmp_path))
-    assert done.returncode == 2
-    assert "there is no GPU; --device cpu --small" in done.stderr
+    monkeypatch.setattr(sys, "argv", ["gpu", "--output", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        program.main()
+    assert "there is no GPU; --device cpu --small" in capsys.readouterr().err

@@ -208,7 +208,7 @@ def gradients_of_two(setup: Setup, config: Config) -> Gradients:
         _on_rank,
         (setup.device.type, config, str(setup.scratch / "store"), str(target)),
         2,
-        start_method="spawn",
+        start_method="forkserver",
     )
     return torch.load(target)
 

@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 import ray.data
+from ray import cloudpickle
 from ray.util.annotations import RayDeprecationWarning
 
 from gte_ray.errors import LOWER_IN_ACTORS, LOWER_IN_TASKS, RunError, explain
+from gte_ray.runtime.imports import without_collector
 
 LOST_TASK_RETRIES = 3
 """Times that a task is started again whose process or node was lost."""
@@ -101,7 +103,7 @@ def run_actors(
     with without_deprecations():
         dataset = _dataset(units).flat_map(
             _Actor,
-            fn_constructor_args=(kind, argument),
+            fn_constructor_args=(cloudpickle.dumps((kind, argument)),),
             compute=ray.data.ActorPoolStrategy(size=min(pool.workers, len(units))),
             num_cpus=pool.threads,
             num_gpus=1 if pool.gpu else 0,
@@ -118,11 +120,11 @@ def without_deprecations() -> Iterator[None]:
         yield
 
 
-class _Actor(Generic[Argument, Unit, Result]):
+class _Actor(Generic[Unit, Result]):
     """Makes its object with the first unit: what fails in a constructor, Ray reports in ways of its own."""
 
-    def __init__(self, kind: Callable[[Argument], Callable[[Unit], Iterator[Result]]], argument: Argument):
-        self.make = partial(kind, argument)
+    def __init__(self, made_of: bytes):
+        self.made_of = made_of
         self.function: Callable[[Unit], Iterator[Result]] | None = None
 
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -130,7 +132,9 @@ class _Actor(Generic[Argument, Unit, Result]):
 
     def _apply(self, unit: Unit) -> Iterator[Result]:
         if self.function is None:
-            self.function = self.make()
+            with without_collector():
+                kind, argument = cloudpickle.loads(self.made_of)
+            self.function = kind(argument)
         return self.function(unit)
 
 

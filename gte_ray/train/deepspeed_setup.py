@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -49,9 +50,7 @@ def options(config: Config) -> dict[str, Any]:
 def import_deepspeed(device: torch.device, verbose: bool) -> Any:
     """Return DeepSpeed, set to `device` and quiet unless `verbose`; start a process group of one if there is none."""
     os.environ.setdefault("DS_ACCELERATOR", device.type)
-    with _without_mlflow():
-        import deepspeed
-
+    deepspeed = import_quickly()
     logger = logging.getLogger("DeepSpeed")
     logger.setLevel(logging.INFO if verbose else logging.ERROR)
     for handler in logger.handlers:  # which DeepSpeed lets pass warnings alone
@@ -70,14 +69,30 @@ def import_deepspeed(device: torch.device, verbose: bool) -> Any:
     return deepspeed
 
 
+def import_quickly() -> Any:
+    """Return DeepSpeed, without two imports for what a run does not use; each takes a worker a second."""
+    with _missing("mlflow"):  # of its autotuner
+        import deepspeed
+        from deepspeed.runtime import compiler
+
+    # Its first step imports the Muon optimizer, whose decorators load torch's compiler.
+    compiled = compiler.compile
+    compiler.compile = lambda: compiler.dummy_decorator
+    try:
+        import_module("deepspeed.runtime.zero.muon.original_muon")
+    finally:
+        compiler.compile = compiled
+    return deepspeed
+
+
 @contextmanager
-def _without_mlflow() -> Iterator[None]:
-    """Keep DeepSpeed from importing MLflow for its autotuner, which takes each worker a second."""
-    loaded = sys.modules.get("mlflow")
-    if loaded is None:
-        sys.modules["mlflow"] = None  # type: ignore[assignment]
+def _missing(name: str) -> Iterator[None]:
+    """Let a module that was not imported so far count as not installed."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
     try:
         yield
     finally:
-        if loaded is None:
-            del sys.modules["mlflow"]
+        del sys.modules[name]

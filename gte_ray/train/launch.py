@@ -1,7 +1,6 @@
 """The driver's half of training: start the workers and follow their progress."""
 
 import functools
-import gc
 import os
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ from gte_ray.data.read import StreamConfig
 from gte_ray.data.stream import Batches, PlanDataConfig, placeholders
 from gte_ray.errors import LOWER_IN_TRAINING, cause_of, explain
 from gte_ray.runtime import storage
+from gte_ray.runtime.imports import without_collector
 from gte_ray.runtime.reservation import renew
 from gte_ray.train.checkpoints import CHECKPOINTS, delete_orphans, next_step, step_after
 from gte_ray.train.mailbox import Follower, Mailbox
@@ -128,12 +128,8 @@ def _train(config: Config, stream: StreamConfig, mailbox: Any, placement: Any, v
     start = step_after(ray.train.get_checkpoint())
     batches = Batches(stream, ray.train.get_context().get_world_size(), start)
     # Importing transformers and DeepSpeed takes seconds, in which the first batches are read. Ray's own
-    # processes load this module too, and do without them. A collector that looks through what they make while they make
-    # it takes a fifth of that time.
-    gc.disable()
-    try:
+    # processes load this module too, and do without them.
+    with without_collector():
         from gte_ray.train.loop import train
-    finally:
-        gc.enable()
 
     return train(config, stream, batches, mailbox, verbose)

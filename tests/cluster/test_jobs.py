@@ -144,7 +144,7 @@ def test_a_run_comes_to_the_same_whatever_becomes_of_its_cluster(nodes, bucket, 
         run.further()
         run.kill("tests.cluster.quick_pretrain")
         assert run.ended("first") == JobStatus.FAILED
-        run.start("second", "1:2", on_nodes=2)
+        run.start("second", "1", on_nodes=1)
         run.further()
         run.jobs.stop_job("second")
         assert run.ended("second") == JobStatus.STOPPED

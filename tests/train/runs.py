@@ -117,7 +117,7 @@ def on_ranks(ranks: int, function: Callable[..., Any], folder: Path, *args: Any)
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     # Processes are forked from one that has imported everything, which takes longer than a test does.
-    multiprocessing.set_forkserver_preload(["gte_ray.train.step", "deepspeed"])
+    multiprocessing.set_forkserver_preload(["tests.train.imports"])
     mp.start_processes(_enter, (ranks, port, function, folder, args), ranks, start_method="forkserver")
     return [pickle.loads((folder / f"{function.__name__}-{rank}").read_bytes()) for rank in range(ranks)]
 

@@ -235,6 +235,7 @@ def test_nothing_is_printed_or_compiled():
     script = (
         "import torch, runs; from gte_ray.train.engine import Engine; from gte_ray.train.step import train_step\n"
         "c = runs.tiny(); e = Engine(runs.encoder_of(c), c, runs.CPU); train_step(e, runs.pairs(0), c)\n"
+        "import sys; assert not {'mlflow', 'torch._inductor.compile_fx'} & sys.modules.keys()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
