@@ -1,4 +1,4 @@
-"""python -m gte_ray.filter: leaves pairs out of a store that other sources have, or that a model finds inconsistent."""
+"""python -m gte_ray.filter: leaves pairs out of a store: repeated ones, near-duplicates, those a model finds inconsistent."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,13 +11,14 @@ from gte_ray.cli.model_flags import FlatModelFlags, ModelFlags
 from gte_ray.runtime.cluster import start_ray
 
 if TYPE_CHECKING:
+    from gte_ray.data.store import Store
     from gte_ray.filtering.rules import Rules
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Writes a pair store again, without pairs that several sources have (--unique), or whose document a model does not
-    find by their query (--consistent). Finished sources are not filtered again; held-out pairs stay."""
+    """Writes a pair store again, without pairs that several sources have (--unique), whose document is nearly the same as
+    another (--near-duplicates), or whose document a model does not find by their query (--consistent). Finished sources are not filtered again; held-out pairs stay."""
 
     store: tyro.conf.Positional[str]
     """Folder or URI of the pair store."""
@@ -25,8 +26,11 @@ class Arguments:
     """Folder or URI of the store without these pairs."""
     unique: bool = False
     """Keep a pair that several sources have in the first of them alone, and one that is held out in none to train on."""
+    near_duplicates: float = 0.0
+    """Of documents that share about this part of their runs of five words (0.5 to 1; MinHash) keep the first alone; 0.8 is
+    usual, and 0 keeps all."""
     priority: tuple[str, ...] = ()
-    """Names of sources that keep such pairs before all others; these follow in the order of the store."""
+    """Names of sources that keep such pairs and documents before all others; these follow in the order of the store."""
     consistent: str = ""
     """Keep the pairs whose document is among the first that this model finds for their query: a folder of an embedding
     model, a folder at a URI, a Hugging Face id, or bm25."""
@@ -45,7 +49,7 @@ def main() -> None:
     arguments = tyro.cli(Arguments, prog="python -m gte_ray.filter")
     arguments.computing.check()
     from gte_ray.cli.progress import PreparingProgress
-    from gte_ray.cli.store_tables import store_table
+    from gte_ray.cli.store_tables import print_store
     from gte_ray.data.store import open_store
     from gte_ray.retrieval.bm25 import BM25
     from gte_ray.runtime import storage
@@ -70,10 +74,18 @@ def main() -> None:
             sources=arguments.sources,
             report=progress.report,
         )
-    console.print(store_table(left))
+    print_store(console, left)
     others = {info.name for info in left.manifest.sources} - {info.name for info in store.manifest.sources}
-    if others and rules.unique:
+    if others and rules.compares:
         _warn(console, f"{', '.join(sorted(others))} were in OUT before and were not compared")
+    _warn_of_losses(console, store, left)
+
+
+def _warn_of_losses(console: Console, store: "Store", left: "Store") -> None:
+    rows = {info.name: info.rows for info in store.manifest.sources}
+    few = [info.name for info in left.manifest.sources if 0 < 2 * info.rows < rows.get(info.name, 0)]
+    if few:
+        _warn(console, f"more than half of the pairs left {', '.join(few)}")
     empty = [source.name for source in left.manifest.sources if not source.rows]
     if empty:
         _warn(console, f"no pair to train on is left in {', '.join(empty)}")
@@ -81,12 +93,16 @@ def main() -> None:
 
 def _rules(arguments: Arguments) -> "Rules":
     """Raises UsageError for arguments that are out of range."""
+    from gte_ray.filtering.near import check_installed
     from gte_ray.filtering.rules import Rules
     from gte_ray.retrieval.bm25 import BM25
     from gte_ray.runtime import storage
 
+    if arguments.near_duplicates:
+        check_installed()
     return Rules(
         arguments.unique,
+        arguments.near_duplicates,
         arguments.priority,
         storage.absolute_folder(arguments.consistent, BM25) if arguments.consistent else "",
         arguments.among_first,

@@ -56,7 +56,7 @@ def main() -> None:
     arguments = tyro.cli(Arguments, prog="python -m gte_ray.mine")
     window = _window(arguments)
     from gte_ray.cli.progress import PreparingProgress
-    from gte_ray.cli.store_tables import store_table
+    from gte_ray.cli.store_tables import print_store
     from gte_ray.data.store import open_store
     from gte_ray.mining.corpus import list_corpus
     from gte_ray.mining.mine_store import mine
@@ -89,7 +89,7 @@ def main() -> None:
             corpus=corpus,
             report=progress.report,
         )
-    console.print(store_table(mined))
+    print_store(console, mined)
     bare = [source.name for source in mined.manifest.sources if source.rows and not source.negatives]
     if bare:
         console.print(f"warning: no hard negative was found in {', '.join(bare)}", style="yellow")

@@ -164,12 +164,10 @@ def _verify(arguments: Arguments) -> None:
 
 def _show(store: "Store", console: Console) -> None:
     """Prints what is in the store, and what a user should know of it."""
-    from gte_ray.cli.store_tables import store_notes, store_table
+    from gte_ray.cli.store_tables import print_store
     from gte_ray.data.ids import unknown_words
 
-    console.print(store_table(store))
-    for note in store_notes(store):
-        console.print(note, highlight=False)
+    print_store(console, store)
     if store.manifest.tokenizer is not None:
         names = [source.name for source in store.manifest.sources]
         for warning in unknown_words(store, store.load_tokenizer(), names):

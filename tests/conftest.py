@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests that use Ray. The file on the cluster takes longest and comes first, then the others that start
-    processes: of two processes that share the files, none is left with a long one at the end."""
+    processes, then those of many tests: of two processes that share the files, none is left with a long one at the end."""
     for item in items:
         if {"nodes", "ray_local"} & set(item.fixturenames):
             item.add_marker("processes")
     cluster = {item.path for item in items if "nodes" in item.fixturenames}
     long = {item.path for item in items if item.get_closest_marker("processes")}
-    items.sort(key=lambda item: (item.path not in cluster, item.path not in long))
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in cluster, 0 if item.path in long else 1 / tests[item.path]))
 
 
 @pytest.fixture(scope="session")

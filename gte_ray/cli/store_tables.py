@@ -1,5 +1,7 @@
 """Tables for the terminal of what a store has, or a source will have."""
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -67,14 +69,28 @@ def paper_table(store: Store, plan: StepPlan) -> Table:
     return table
 
 
+def print_store(console: Console, store: Store) -> None:
+    """What the store has, and what a user should know of it."""
+    console.print(store_table(store))
+    for note in [*layout_notes(store), *store_notes(store)]:
+        console.print(note, highlight=False, soft_wrap=True)
+
+
 def store_table(store: Store) -> Table:
     """One row per source of the store: what was read, kept and dropped."""
-    table = Table(title=f"{store.uri}: {len(store.manifest.sources)} sources", title_justify="left")
-    for name in ("source", "task", "layout"):
-        table.add_column(name)
-    for name in ("read", "to train on", "held out", "MB"):
+    title = f"{store.uri}: {len(store.manifest.sources)} sources"
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        min_width=len(title),
+    )
+    for name in ("source", "task"):
+        table.add_column(name, overflow="fold")
+    for name in ("read", "dropped", "to train on", "held out", "MB"):
         table.add_column(name, justify="right")
-    table.add_column("dropped", overflow="fold")
     mined = any(source.negatives for source in store.manifest.sources)
     if mined:
         table.add_column("negatives of a pair", justify="right")
@@ -82,24 +98,37 @@ def store_table(store: Store) -> Table:
         table.add_row(
             source.name,
             source.task,
-            source.reader,
             f"{source.read:,}",
+            f"{sum(source.dropped.values()):,}",
             f"{source.rows:,}",
             f"{source.held_out:,}",
             f"{source.bytes / 1e6:,.1f}",
-            ", ".join(f"{count:,} {reason}" for reason, count in source.dropped.items()),
             *[f"{source.negatives / max(source.rows, 1):.1f}"] * mined,
         )
     return table
 
 
+def layout_notes(store: Store) -> list[str]:
+    """A line for each layout that sources were read in, with their names."""
+    names: dict[str, list[str]] = {}
+    for source in store.manifest.sources:
+        names.setdefault(source.reader, []).append(source.name)
+    everything = f"all {len(store.manifest.sources)} sources"
+    return [
+        f"read as {printable(layout)}: {everything if len(names) == 1 else ', '.join(those)}"
+        for layout, those in names.items()
+    ]
+
+
 def store_notes(store: Store) -> list[str]:
-    """One line for each source with columns, files or negatives that are not in the store, or shared documents."""
+    """One line for each source with pairs, columns, files or negatives that are not in the store, or shared documents."""
     notes = []
     for source in store.manifest.sources:
         columns = [f"{shown([name], '')} ({count:,} rows)" for name, count in source.unused.items()]
         lost = [f"{count:,} {reason}" for reason, count in source.lost_negatives.items()]
-        parts = [
+        dropped = [f"{count:,} {reason}" for reason, count in source.dropped.items()]
+        parts = [f"dropped: {', '.join(dropped)}"] * bool(dropped)
+        parts += [
             f"not read: {', '.join(columns[:SHOWN_COLUMNS])}"
             + (", ..." if len(columns) > SHOWN_COLUMNS else "")
         ] * bool(columns)

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from gte_ray.data.hashing import digest, text_hashes
 from gte_ray.data.ids import Report
 from gte_ray.data.units import Unit, cut
+from gte_ray.data.word_runs import normalised, word_runs
 from gte_ray.errors import RunError
 from gte_ray.readers.formats import Piece, read_items
 from gte_ray.readers.input_files import list_files
@@ -34,8 +35,6 @@ from gte_ray.runtime.storage import FileStamp
 
 WORDS = 13
 """Words of a run, as GPT-3 has them (Brown et al., 2020, appendix C)."""
-FACTOR = np.uint64(0x9E3779B97F4A7C15)
-"""Odd, so that no bit of a word's hash is lost."""
 BEIR_FILES = ("queries.jsonl", "corpus.jsonl")
 IN_BENCHMARK = Dropped("in a benchmark")
 TEXTS = Reading(query=ROW, document="text")
@@ -181,43 +180,20 @@ def _hashes(rows: Sequence[tuple[str, str]]) -> Hashes:
     """Hashes of (text, title), each text with and without its title before it."""
     texts = [text for text, _ in rows]
     titled = [f"{title} {text}" for text, title in rows if title]
-    words, whole = (_normalised(pa.array(part, pa.large_string())) for part in (texts, texts + titled))
+    words, whole = (normalised(pa.array(part, pa.large_string())) for part in (texts, texts + titled))
     kept = text_hashes(whole.filter(pc.not_equal(whole, ""))), _kept_runs(words)
     return Hashes(*map(np.unique, kept))
 
 
 def _found(texts: pa.Array, known: Known) -> np.ndarray:
     """(n,) bool: which of the texts are in a benchmark."""
-    normalised = _normalised(texts)
-    found = known.texts.has(text_hashes(normalised))
-    runs, owners, _ = _runs(normalised)
+    normal = normalised(texts)
+    found = known.texts.has(text_hashes(normal))
+    runs, owners, _ = word_runs(normal, WORDS)
     found[owners[known.runs.has(runs)]] = True
     return found
 
 
-def _normalised(texts: pa.Array) -> pa.Array:
-    """Letters and digits of each text, in lower case, with single spaces between words."""
-    folded = pc.utf8_lower(pc.utf8_normalize(texts, form="NFKC"))
-    spaced = pc.replace_substring_regex(folded, pattern=r"[^\pL\pN]+", replacement=" ")
-    return pc.utf8_trim(spaced, characters=" ")
-
-
-def _runs(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hashes of all runs of `WORDS` words, the text that each is of, and its first word's number there."""
-    lists = pc.split_pattern(texts, pattern=" ")
-    offsets = lists.offsets.to_numpy()
-    words = lists.values.slice(offsets[0], offsets[-1] - offsets[0]).dictionary_encode()
-    hashes = text_hashes(words.dictionary)[words.indices.to_numpy(zero_copy_only=False)]
-    counts = np.diff(offsets)
-    runs = np.zeros(max(len(hashes) - WORDS + 1, 0), np.uint64)
-    for number in range(WORDS):
-        runs = runs * FACTOR + hashes[number : number + len(runs)]
-    owners = np.repeat(np.arange(len(counts)), counts)
-    positions = np.arange(len(hashes)) - np.repeat(offsets[:-1] - offsets[0], counts)
-    inside = positions[: len(runs)] + WORDS <= counts[owners[: len(runs)]]
-    return runs[inside], owners[: len(runs)][inside], positions[: len(runs)][inside]
-
-
 def _kept_runs(texts: pa.Array) -> np.ndarray:
-    runs, _, positions = _runs(texts)
+    runs, _, positions = word_runs(texts, WORDS)
     return runs[positions % WORDS == 0]

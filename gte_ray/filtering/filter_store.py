@@ -1,6 +1,7 @@
 """A pair store to the same store without some of its pairs.
 
-Two rules, each optional. Pairs that several sources have stay in one of them. A pair is consistent, and stays, if its
+Three rules, each optional. Pairs that several sources have stay in one of them. Of documents that are nearly the same
+one stays, and the pairs of the others leave, see `near`. A pair is consistent, and stays, if its
 document is among the first k that a model finds for its query among the documents of a random sample of its source
 (the filter of E5, 2212.03533, section 3.1). Store order is random, so the samples are pieces of the source, and the
 work grows with the store rather than with its square. What a step has finished stays on storage until all is done, so
@@ -11,6 +12,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +30,7 @@ from gte_ray.data.rewrite import (
     rewrite_sources,
 )
 from gte_ray.data.store import SourceInfo, Store
+from gte_ray.filtering.near import NEAR, NearDuplicates, find_near_duplicates
 from gte_ray.filtering.rules import Rules
 from gte_ray.filtering.unique import ELSEWHERE, HELD_OUT, Repeated, find_repeated
 from gte_ray.mining.pairs import Wanted, number_pairs
@@ -67,17 +70,14 @@ def filter_store(
     earlier = FinishedSources(uri)
     done = {name: earlier.source(name, of_input(prints[name])) for name in infos}
     waiting = [info for name, info in infos.items() if done[name] is None]
-    repeated = None
-    if rules.unique and waiting:
-        folder = storage.join(uri, f"{SCRATCH}unique-{digest(sorted(prints.items()))[:8]}")
-        repeated = find_repeated(store, rules.order(store, chosen), storage.absolute(folder), report)
+    compared = _compare(store, uri, rules, chosen, prints, report) if waiting else _Compared()
     judged = [info for info in waiting if info.name in chosen]
     samples = _search(store, rules, pool, _samples(uri, rules, judged, prints), report)
     plans = [
         Plan(
             info,
             prints[info.name],
-            partial(_left, source=info.name, repeated=repeated, samples=samples[info.name])
+            partial(_left, source=info.name, compared=compared, samples=samples[info.name])
             if info.name in chosen
             else _copy,
         )
@@ -88,11 +88,35 @@ def filter_store(
     return finish(store, uri, {name: info for name, info in done.items() if info is not None}, SCRATCH)
 
 
+class _Compared(NamedTuple):
+    """What sources have in common, by each rule that asks for it."""
+
+    repeated: Repeated | None = None
+    near: NearDuplicates | None = None
+
+
+def _compare(
+    store: Store, uri: str, rules: Rules, chosen: set[str], prints: Mapping[str, str], report: Report
+) -> _Compared:
+    key, order = digest(sorted(prints.items()))[:8], rules.order(store, chosen)
+    unique, near = (
+        storage.absolute(storage.join(uri, f"{SCRATCH}{rule}-{key}")) for rule in ("unique", "near")
+    )
+    return _Compared(
+        find_repeated(store, order, unique, report) if rules.unique else None,
+        find_near_duplicates(store, order, rules.near_duplicates, near, report)
+        if rules.near_duplicates
+        else None,
+    )
+
+
 def _fingerprints(store: Store, rules: Rules, chosen: set[str]) -> dict[str, str]:
     """Of each source and of all that decides which of its pairs stay."""
     split = asdict(store.manifest.split)
-    order = rules.order(store, chosen) if rules.unique else ()
-    others = [(name, store.source(name).content) for name in order]
+    order = rules.order(store, chosen) if rules.compares else ()
+    others: list[Any] = [(name, store.source(name).content) for name in order]
+    if rules.near_duplicates:
+        others += [rules.near_duplicates, rules.unique]
     model = []
     if rules.model:
         given = [asdict(rules.prompts)] if rules.prompts else []
@@ -137,14 +161,17 @@ def _copy(rows: PartRows, table: pa.Table) -> Changed:
 
 
 def _left(
-    rows: PartRows, table: pa.Table, source: str, repeated: Repeated | None, samples: Sequence[Task]
+    rows: PartRows, table: pa.Table, source: str, compared: _Compared, samples: Sequence[Task]
 ) -> Changed:
     """The pairs of a part that stay; one that two rules leave out is counted with the first."""
     leaves = np.zeros(len(table), bool)
     dropped: dict[str, int] = {}
     reasons = []
-    if repeated is not None:
-        reasons += list(zip((ELSEWHERE, HELD_OUT), repeated.of(source, rows, table), strict=True))
+    if compared.repeated is not None:
+        masks = compared.repeated.of(source, rows, table)
+        reasons += list(zip((ELSEWHERE, HELD_OUT), masks, strict=True))
+    if compared.near is not None:
+        reasons.append((NEAR, compared.near.of(source, table)))
     if samples:
         reasons.append((INCONSISTENT, ~_consistent(rows, samples)))
     for reason, mask in reasons:

@@ -7,6 +7,9 @@ from gte_ray.data.store import Store
 from gte_ray.errors import UsageError
 from gte_ray.pretrained.prompts import AS_THE_MODEL, GivenPrompts
 
+LEAST_SIMILAR = 0.5
+"""Below it, most pairs of documents that share a band of their signatures are not alike."""
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -14,8 +17,10 @@ class Rules:
 
     unique: bool = False
     """Whether a pair stays in one source alone."""
+    near_duplicates: float = 0.0
+    """Similarity from which the later of two documents leaves; 0 for no such rule. See `near`."""
     priority: tuple[str, ...] = ()
-    """The sources that keep such pairs first; the others follow in the store's order."""
+    """The sources that keep such pairs and documents first; the others follow in the store's order."""
     model: str = ""
     """What finds the documents: what `load_model` takes, or BM25; empty for no such rule."""
     among_first: int = 2
@@ -26,10 +31,16 @@ class Rules:
     """Prompts in place of the model's own."""
 
     def __post_init__(self) -> None:
-        if not (self.unique or self.model):
-            raise UsageError("either --unique or --consistent is needed, or both")
-        if self.priority and not self.unique:
-            raise UsageError("--priority says which source keeps a pair with --unique; give that too")
+        if not (self.compares or self.model):
+            raise UsageError("at least one of --unique, --near-duplicates and --consistent is needed")
+        if self.priority and not self.compares:
+            raise UsageError(
+                "--priority says which source keeps a pair with --unique or --near-duplicates; give one of them too"
+            )
+        if self.near_duplicates and not LEAST_SIMILAR <= self.near_duplicates <= 1:
+            raise UsageError(
+                f"--near-duplicates is {self.near_duplicates:g}; allowed is {LEAST_SIMILAR} to 1, or 0 for no such rule"
+            )
         given = (self.among_first, self.sample, self.prompts)
         if not self.model and given != (Rules.among_first, Rules.sample, Rules.prompts):
             raise UsageError(
@@ -38,6 +49,11 @@ class Rules:
         for flag, value in (("--among-first", self.among_first), ("--sample", self.sample)):
             if value < 1:
                 raise UsageError(f"{flag} is {value}; allowed is at least 1")
+
+    @property
+    def compares(self) -> bool:
+        """Whether pairs of several sources are compared."""
+        return self.unique or bool(self.near_duplicates)
 
     def order(self, store: Store, chosen: Collection[str]) -> tuple[str, ...]:
         """The store's sources, those that keep their pairs first: those that are not `chosen` to lose any, then by priority.

@@ -235,7 +235,7 @@ def test_wrong_use_is_told_in_one_sentence(store, tmp_path):
         left(store, store.uri, Rules(unique=True))
     with pytest.raises(RunError, match="there is no source 'four'; there are one, two, three"):
         left(store, tmp_path / "out", Rules(unique=True, priority=("four",)))
-    with pytest.raises(UsageError, match="either --unique or --consistent is needed"):
+    with pytest.raises(UsageError, match="at least one of --unique, --near-duplicates and --consistent"):
         Rules()
     with pytest.raises(UsageError, match="--among-first is 0; allowed is at least 1"):
         Rules(model="bm25", among_first=0)
