@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from gte_ray.data.store import Store
     from gte_ray.readers.spec import SourceSpec
 
+BENCHMARK_TEXTS = ".benchmarks"
+"""Folder of the store for the texts of benchmarks while their hashes are made."""
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -46,9 +49,9 @@ class Arguments:
     """Keep pairs out of training whose document a held-out pair has too. If not given, as in the store; in a new
     store such pairs are only counted."""
     decontaminate: tuple[str, ...] = ()
-    """Benchmarks whose texts are kept out of the store: folders in BEIR's layout, or files with a column `text`. Pairs
-    with such a query or document, or with a long run of words of one, are left out and counted. If not given, as in the
-    store."""
+    """Benchmarks whose texts are kept out of the store: folders in BEIR's layout, files with a column `text`, names of mteb's
+    tasks, mteb-en, beir. Pairs with such a query or document, or with a long run of words of one, are left out and
+    counted. If not given, as in the store."""
     seed: int | None = None
     """Seed of the row order and of the held-out split. If not given, the seed of the store, or 0 for a new one."""
     tokenizer: str = ""
@@ -110,6 +113,8 @@ def _prepare(arguments: Arguments, sources: "Sequence[SourceSpec]") -> None:
     from gte_ray.data.builtin import BUILTIN_HELD_OUT_SHARE, prepare_builtin
     from gte_ray.data.ids import Ids
     from gte_ray.data.prepare_store import prepare
+    from gte_ray.evaluation.benchmark_names import as_files
+    from gte_ray.runtime import storage
 
     ids = None
     if arguments.tokenizer or arguments.vocabulary:
@@ -121,18 +126,20 @@ def _prepare(arguments: Arguments, sources: "Sequence[SourceSpec]") -> None:
             share = BUILTIN_HELD_OUT_SHARE if arguments.held_out is None else arguments.held_out
             store = prepare_builtin(arguments.store, ids, progress.report, arguments.seed or 0, share)
         else:
-            store = prepare(
-                arguments.store,
-                sources,
-                seed=arguments.seed,
-                held_out_share=arguments.held_out,
-                held_out_rows=arguments.held_out_rows,
-                held_out_documents=arguments.held_out_documents or None,
-                ids=ids,
-                remove=arguments.remove,
-                decontaminate=arguments.decontaminate,
-                report=progress.report,
-            )
+            texts = storage.join(arguments.store, BENCHMARK_TEXTS)
+            with as_files("--decontaminate", arguments.decontaminate, texts, progress.report) as benchmarks:
+                store = prepare(
+                    arguments.store,
+                    sources,
+                    seed=arguments.seed,
+                    held_out_share=arguments.held_out,
+                    held_out_rows=arguments.held_out_rows,
+                    held_out_documents=arguments.held_out_documents or None,
+                    ids=ids,
+                    remove=arguments.remove,
+                    decontaminate=benchmarks,
+                    report=progress.report,
+                )
     _show(store, console)
 
 

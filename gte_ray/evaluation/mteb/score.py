@@ -67,7 +67,7 @@ class Scorer:
             names = {"main": "main_score", **{metric: metric for metric in self.metrics}}
             scores = {key: float(outcome.get_score(getter=itemgetter(name))) for key, name in names.items()}
         except Exception as failure:  # whatever a hub, a file or a task throws: the other tasks go on
-            error = _sentence(task_name, task, failure)
+            error = failure_sentence(task_name, task, failure)
         finally:
             if task.data_loaded:
                 task.unload_data()
@@ -86,7 +86,8 @@ class Scorer:
         self.name = name
 
 
-def _sentence(name: str, task: Any, error: Exception) -> str:
+def failure_sentence(name: str, task: Any, error: Exception) -> str:
+    """Why a task cannot be scored, and where its data are looked for."""
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     data = task.metadata.dataset["path"]
     if os.path.exists(data):
