@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -139,6 +140,7 @@ def _prepare(arguments: Arguments, sources: "Sequence[SourceSpec]") -> None:
                     remove=arguments.remove,
                     decontaminate=benchmarks,
                     report=progress.report,
+                    tell=partial(console.print, highlight=False, soft_wrap=True),
                 )
     _show(store, console)
 

@@ -1,6 +1,7 @@
 """What preparing a store will do, determined beforehand: its split, its input, the sources that stay."""
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -18,9 +19,12 @@ from gte_ray.readers.reading import Reading
 from gte_ray.readers.spec import SourceSpec, check_file
 from gte_ray.runtime import storage
 from gte_ray.runtime.storage import FileStamp
+from gte_ray.runtime.uri import without_password
 
 READING_VERSION = 5
 """Version of the reading and writing code. A source finished by another version is prepared again."""
+NONE = "none"
+"""What is told in place of a setting that is not given."""
 CHECKS_AT_ONCE = 16
 """Input files checked concurrently before the work, because remote storage is slow to respond."""
 CHECKED_FILES = 1_000
@@ -78,6 +82,8 @@ class Input:
     """The source, or those that it is split into, as an earlier call prepared them from the same input; or none."""
     joined: list[list[FileStamp]] = field(default_factory=list)
     """The files of each join."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """See `SourceInfo.settings`."""
 
 
 def list_input(earlier: FinishedSources, source: SourceSpec, split: Split) -> Input:
@@ -96,7 +102,8 @@ def list_input(earlier: FinishedSources, source: SourceSpec, split: Split) -> In
         _check(files, source.key_readings[0] if source.joins else source.reading)
         for join, others in zip(source.joins, joined, strict=True):
             _check(others, join.other_rows)
-    return Input(source, files, skipped, input_fingerprint, finished, joined)
+    settings = {**_settings(source), **split.identity, "files": digest([*files, *chain(*joined)])}
+    return Input(source, files, skipped, input_fingerprint, finished, joined, settings)
 
 
 def _check(files: Sequence[FileStamp], reading: Reading) -> None:
@@ -107,6 +114,11 @@ def _check(files: Sequence[FileStamp], reading: Reading) -> None:
 
 def fingerprint(source: SourceSpec, files: list[FileStamp], split: Split) -> str:
     """Identifies the files of a source and all settings that shape the output."""
+    return digest(READING_VERSION, _identity(source), files, split.identity)
+
+
+def _identity(source: SourceSpec) -> dict[str, Any]:
+    """The settings of a source that shape the output."""
     identity: dict[str, Any] = asdict(source) | {"reading": source.reading.given}
     del identity["allow_drops"]  # it says what may be, not what is read
     if source.chosen == WHOLE:
@@ -117,7 +129,37 @@ def fingerprint(source: SourceSpec, files: list[FileStamp], split: Split) -> str
         del identity["joins"]
     if source.stamp:
         del identity["glob"]  # the stamp identifies the files, wherever they are
-    return digest(READING_VERSION, identity, files, split.identity)
+    return identity
+
+
+def _settings(source: SourceSpec) -> dict[str, Any]:
+    """The same, without its name and passwords, in one level, as JSON has them."""
+    identity = _identity(source)
+    del identity["name"]
+    reading = identity.pop("reading")
+    plain: dict[str, Any] = json.loads(without_password(json.dumps(reading | identity)))
+    return plain
+
+
+def prepared_again(uri: str, inputs: Sequence[Input]) -> list[str]:
+    """A sentence for each source that the store at `uri` has, but of other files or with other settings."""
+    manifest = _manifest(uri)
+    known = {info.split_of or info.name: info for info in manifest.sources} if manifest else {}
+    return [
+        f"{listed.source.name} is prepared again: {_changes(known[listed.source.name].settings, listed.settings)}"
+        for listed in inputs
+        if not listed.finished and listed.source.name in known
+    ]
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    if not old or old == new:
+        return "it was mined, filtered or prepared by another version, or a part of it is missing"
+    changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    values = [
+        f"{name} {old.get(name, NONE)!r} -> {new.get(name, NONE)!r}" for name in changed if name != "files"
+    ]
+    return ", ".join(values) or "its files changed"
 
 
 def unit_keys(listed: Input, units: Sequence[Unit], split: Split) -> list[str]:

@@ -14,14 +14,14 @@ names them: changed pairs go to a folder of another name, and the old one is del
 
 import errno
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
 from gte_ray.data.benchmarks import delete_others, gather
 from gte_ray.data.finished import FinishedSources, of_input, of_pairs, write_manifest
 from gte_ray.data.ids import Ids, Report, Tokenization, add_ids, first_texts, tokenization
-from gte_ray.data.inputs import Input, choose_split, fingerprint, list_input, staying_sources
+from gte_ray.data.inputs import Input, choose_split, fingerprint, list_input, prepared_again, staying_sources
 from gte_ray.data.journal import scratch_folder
 from gte_ray.data.sort import PartSize
 from gte_ray.data.sorted_source import SortedSource
@@ -50,13 +50,15 @@ def prepare(
     remove: Sequence[str] = (),
     decontaminate: Sequence[str] = (),
     report: Report = lambda phase, pairs: None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Store:
     """Prepares `sources` into the store at `uri`; those that are finished are not done again.
 
     `seed` and what is held out are as in the store where they are None, and as in `Split` for a new one. Other
     sources that the store has stay in it, but for those that `remove` names. With `ids` the store holds token
     ids too; without, a source that is added gets ids by the tokenizer that the others have. Pairs that are in the
-    benchmarks at `decontaminate` are left out, without it those that the store has left out before.
+    benchmarks at `decontaminate` are left out, without it those that the store has left out before. `tell` is called
+    with a sentence for each source that is prepared again, which says what changed.
 
     Ray must be initialised. Raises UsageError for settings out of range, RunError for input that cannot be
     read, with the file's name, for a source without a pair, and for a full disk; what was finished stays.
@@ -81,6 +83,8 @@ def prepare(
         # All input is looked at before the first source is begun.
         earlier = FinishedSources(uri)
         inputs = [list_input(earlier, source, split) for source in sources]
+        for sentence in prepared_again(uri, inputs):
+            tell(sentence)
         manifest = _prepare_sources(
             uri, inputs, staying_sources(uri, names, remove, split), split, ids, report
         )

@@ -131,6 +131,7 @@ class SortedSource:
             skipped_files=self.listed.skipped,
             unused={name: count for name, count in unused.items() if name not in matched},
             lost_negatives=dict(_total(count.lost_negatives for count in counts)),
+            settings=self.listed.settings,
         )
 
 

@@ -92,6 +92,8 @@ class SourceInfo:
     """The source as it was given, of which this is the part with one value; empty if it is not split."""
     siblings: int = 0
     """Number of sources that it was split into."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """How it was read, to tell what changed: its settings, those of the split, and a digest of its files."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - a newer version's source is prepared again
 

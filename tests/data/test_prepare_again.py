@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,29 @@ def test_only_what_changed_is_done_again(tmp_path):
     assert pairs_of(rows_of(store, "second")) <= set(make_pairs(50, seed=9))
     folders = {path.name.split("-")[0] for path in Path(uri).iterdir() if path.is_dir()}
     assert (folders, len(list(Path(uri).iterdir()))) == ({"first", "second"}, 3)
+
+
+def test_what_changed_is_told_in_a_sentence(tmp_path):
+    uri, told, path = str(tmp_path / "store"), [], tmp_path / "first.jsonl"
+
+    def again(source, **settings):
+        told.clear()
+        prepare(uri, [source], tell=told.append, **settings)
+        return told.copy()
+
+    write_lines(path, [{"q": q, "d": d} for q, d in make_pairs(40)])
+    first = SourceSpec("first", str(path), "others", Reading(query="q", document="d"))
+    assert again(first) == [] == again(first)
+    limited = replace(first, limit=20, reading=replace(first.reading, where="len(q) > 1"))
+    assert again(limited) == ["first is prepared again: limit 0 -> 20, where 'none' -> 'len(q) > 1'"]
+    assert again(limited) == []
+    assert again(limited, seed=3) == ["first is prepared again: seed 0 -> 3"]
+    write_lines(path, [{"q": q, "d": d} for q, d in make_pairs(70)])
+    assert again(limited) == ["first is prepared again: its files changed"]
+    for part in Path(uri).glob("first-*/*.parquet"):
+        part.unlink()
+    (sentence,) = again(limited)
+    assert sentence.endswith("by another version, or a part of it is missing")
 
 
 @pytest.mark.parametrize("ids", [None, Ids(vocabulary=300, max_length=16)], ids=["texts", "ids"])
