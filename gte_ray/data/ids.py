@@ -1,23 +1,16 @@
 """Token ids into a store, so that training reads them instead of tokenising."""
 
-import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from gte_ray.data.batch import TokenLists
-from gte_ray.data.hashing import digest
 from gte_ray.data.negatives import flat, list_array
-from gte_ray.data.step_plan import ROW_GROUP_ROWS
-from gte_ray.data.store import SOURCE_FILE, Manifest, Part, SourceInfo, Store, TokenizerInfo
+from gte_ray.data.store import SourceInfo, Store, TokenizerInfo
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer, train_wordpiece
 from gte_ray.runtime import storage
-from gte_ray.runtime.parquet import open_parquet, write_parquet
-from gte_ray.runtime.pool import run_tasks
 
 VOCABULARY_ROWS = 3_000
 """Rows of each source that a vocabulary is trained on."""
@@ -49,20 +42,6 @@ class Ids:
     """The tokenizer that sources of the store have ids of already, instead of the above."""
 
 
-class _Job(NamedTuple):
-    """A part that gets token ids."""
-
-    part: Part
-    path: str
-    """Of the new part, relative to the store."""
-
-
-class _Tokenized(NamedTuple):
-    path: str
-    """Of the part as it was."""
-    part: Part
-
-
 @dataclass(frozen=True)
 class Tokenization:
     """How the texts of a store become token ids."""
@@ -84,15 +63,6 @@ def tokenization(uri: str, ids: Ids, texts: Callable[[], list[str]], report: Rep
     info = TokenizerInfo(tokenizer.fingerprint, ids.max_length, ids.vocabulary)
     _save(tokenizer, storage.join(uri, info.folder))
     return Tokenization(tokenizer, info)
-
-
-def add_ids(store: Store, wanted: Tokenization, report: Report) -> Manifest:
-    """The manifest of `store` with token ids in all parts; sources that have them are left as they are."""
-    sources = [
-        source if source.tokenizer == wanted.info else _tokenize_source(store, source, wanted, report)
-        for source in store.manifest.sources
-    ]
-    return dataclasses.replace(store.manifest, sources=tuple(sources))
 
 
 def vocabulary_texts(rows: pa.Table) -> list[str]:
@@ -137,34 +107,6 @@ def _save(tokenizer: TextTokenizer, uri: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(folder)
         storage.upload(folder, uri)
-
-
-def _tokenize_source(store: Store, source: SourceInfo, wanted: Tokenization, report: Report) -> SourceInfo:
-    folder = f"{source.name}-{digest(source.content, source.parts[0].path, asdict(wanted.info))[:8]}"
-    storage.delete(storage.join(store.uri, folder))
-    task = partial(_tokenize_part, uri=store.uri, wanted=wanted)
-    jobs = [
-        _Job(part, f"{folder}/{part.path.split('/')[-1]}") for part in (*source.parts, *source.held_out_parts)
-    ]
-    written: dict[str, Part] = {}
-    for done in run_tasks(jobs, task):
-        written[done.path] = done.part
-        report(f"tokenising {source.name}", done.part.rows)
-    changed = dataclasses.replace(
-        source,
-        parts=tuple(written[part.path] for part in source.parts),
-        held_out_parts=tuple(written[part.path] for part in source.held_out_parts),
-        tokenizer=wanted.info,
-    )
-    storage.write_json(storage.join(store.uri, folder, SOURCE_FILE), asdict(changed))
-    return changed
-
-
-def _tokenize_part(job: _Job, uri: str, wanted: Tokenization) -> Iterator[_Tokenized]:
-    table = open_parquet(storage.join(uri, job.part.path)).read(columns=list(COLUMNS), use_threads=False)
-    table = with_ids(table, wanted)
-    size = write_parquet(table, storage.join(uri, job.path), ROW_GROUP_ROWS)
-    yield _Tokenized(job.part.path, Part(job.path, len(table), size))
 
 
 def with_ids(table: pa.Table, wanted: Tokenization) -> pa.Table:

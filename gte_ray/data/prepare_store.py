@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
+from gte_ray.data.add_ids import add_ids
 from gte_ray.data.benchmarks import delete_others, gather
 from gte_ray.data.finished import FinishedSources, of_input, of_pairs, write_manifest
-from gte_ray.data.ids import Ids, Report, Tokenization, add_ids, first_texts, tokenization
+from gte_ray.data.ids import Ids, Report, Tokenization, first_texts, tokenization
 from gte_ray.data.inputs import Input, choose_split, fingerprint, list_input, prepared_again, staying_sources
 from gte_ray.data.journal import scratch_folder
 from gte_ray.data.sort import PartSize

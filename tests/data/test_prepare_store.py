@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray.data
 
+from gte_ray.data import add_ids as adding
 from gte_ray.data import prepare_store as preparing
 from gte_ray.data.ids import Ids
 from gte_ray.data.prepare_store import prepare
@@ -18,6 +19,7 @@ from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime.pool import run_tasks
 from tests.data.conftest import PAIRS, write_lines
 from tests.data.preparing import files, pairs_of, phases, rows_of, small
+from tests.in_process import run_here
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -89,6 +91,39 @@ def test_ids_are_added_to_a_store_and_changed(tmp_path):
     ids = store.read_rows("first", 0, 9, ["document_ids"])["document_ids"].to_pylist()
     assert max(map(len, ids)) == 6
     assert len([path for path in Path(uri).iterdir() if path.is_dir()]) == 2
+
+
+def test_parts_that_have_their_ids_are_not_tokenised_again(tmp_path, monkeypatch):
+    """Cut off after a few parts: the same command does the others, to the same bytes."""
+    run_here(monkeypatch, adding)
+    monkeypatch.setattr(preparing, "PART_ROWS", 10)
+    sources, ids = [small("first", tmp_path), small("other", tmp_path)], Ids(vocabulary=300, max_length=16)
+    uris = [str(tmp_path / name) for name in ("cut", "whole")]
+    for uri in uris:
+        prepare(uri, sources)
+    prepare(uris[1], sources, ids=ids)
+    tokenize, begun = adding._tokenize_part, []
+
+    def cut_off(job, **told):
+        begun.append(job.path)
+        if len(begun) == 7:
+            raise RunError("cut off")
+        return tokenize(job, **told)
+
+    with monkeypatch.context() as patch, pytest.raises(RunError, match="cut off"):
+        patch.setattr(adding, "_tokenize_part", cut_off)
+        prepare(uris[0], sources, ids=ids)
+    assert open_store(uris[0]).manifest.tokenizer is None  # the store as it was
+    again: list[int] = []
+    store = prepare(
+        uris[0], sources, ids=ids, report=lambda phase, rows: again.append(phase.startswith("tokenising"))
+    )
+    parts = sum(len(info.parts) + len(info.held_out_parts) for info in store.manifest.sources)
+    assert sum(again) == parts - 6 > 0
+    assert files(uris[0]) == files(uris[1])
+    assert {path.name.split("-")[0] for path in Path(uris[0]).iterdir() if path.is_dir()} == {
+        "first", "other", "tokenizer",
+    }  # fmt: skip
 
 
 def test_sources_of_one_pair(tmp_path):
