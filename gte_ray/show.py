@@ -28,7 +28,7 @@ class Arguments:
 
 def main() -> None:
     arguments = parse(Arguments, "python -m gte_ray.show")
-    from gte_ray.cli.store_tables import batch_table, mixture_table, paper_table
+    from gte_ray.cli.store_tables import batch_table, mixture_table, paper_table, store_notes
     from gte_ray.data.store import open_store
     from gte_ray.runs.plan import plan_steps
     from gte_ray.runs.run_folder import RESULTS_FILE
@@ -50,6 +50,8 @@ def main() -> None:
     if arguments.step == -1:
         console.print(mixture_table(store, plan))
         console.print(paper_table(store, plan))
+        for note in store_notes(store):
+            console.print(note, highlight=False, soft_wrap=True)
     else:
         console.print(batch_table(store, plan, arguments.step, arguments.pairs))
 

@@ -112,9 +112,10 @@ def _save(tokenizer: TextTokenizer, uri: str) -> None:
 def with_ids(table: pa.Table, wanted: Tokenization) -> pa.Table:
     """The pairs in `table` with columns of the token ids of their texts and negatives."""
     for name in ("query", "document"):
-        texts = table.column(name).combine_chunks()
-        ids = _lists(wanted.tokenizer.content_ids(texts, wanted.info.max_length))
-        table = table.append_column(f"{name}_ids", ids)
+        # Texts that several pairs have are tokenised once.
+        texts = table.column(name).combine_chunks().dictionary_encode()
+        ids = _lists(wanted.tokenizer.content_ids(texts.dictionary, wanted.info.max_length))
+        table = table.append_column(f"{name}_ids", ids.take(texts.indices))
     negatives, offsets = flat(table.column("negatives").combine_chunks())
     ids = _lists(wanted.tokenizer.content_ids(negatives, wanted.info.max_length))
     return table.append_column("negative_ids", list_array(offsets, ids))

@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ class TextTokenizer:
                     again.append(i)
             open_texts, characters = again, 2 * characters
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        values = np.fromiter((token for text in ids for token in text), np.int32, int(lengths.sum()))
+        values = np.fromiter(chain.from_iterable(ids), np.int32, int(lengths.sum()))
         return TokenLists(values, np.concatenate(([0], np.cumsum(lengths))))
 
     def with_specials(self, content: TokenLists, max_length: int) -> TokenLists:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from gte_ray import prepare as command
+from gte_ray import show
 from gte_ray.cli import console
 from gte_ray.data.hashing import seeded, text_hashes
 from tests.data.conftest import write_lines
@@ -53,3 +54,7 @@ def test_the_command_prepares_and_tells(source, tmp_path, monkeypatch, capsys):
     assert "nothing: not read: [id] (1 rows)" in told
     manifest = json.loads((tmp_path / "store" / "manifest.json").read_text())
     assert (manifest["seed"], manifest["held_out_share"]) == (3, 0.5)
+    monkeypatch.setattr(sys, "argv", ["show", str(tmp_path / "store"), "--sources", "pairs"])
+    show.main()
+    shown = capsys.readouterr().out
+    assert "pairs: dropped: 100 duplicate" in shown and "nothing: not read: [id] (1 rows)" in shown
