@@ -221,7 +221,9 @@ def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here, m
     run, *_ = client.search_runs([client.get_experiment_by_name("gte_ray evaluation").experiment_id])
     assert run.info.status == "FINISHED"
     assert "main/large/second/model" in run.data.metrics
-    assert {"report.md", "table.csv", "plot.png"} <= {a.path for a in client.list_artifacts(run.info.run_id)}
+    assert {"report.md", "report.html", "table.csv", "plot.png"} <= {
+        a.path for a in client.list_artifacts(run.info.run_id)
+    }
     code, out, _ = here("evaluate", *models, "--store", "store", "--limit", "500", "--threads", "1")
     assert code == 0
     assert "large  " in out and "run/model  large" not in out

@@ -10,6 +10,7 @@ from scipy import stats
 
 from gte_ray.ablation.metric import HELD_OUT_PAIRS, Metric
 from gte_ray.ablation.study import Ablation
+from gte_ray.report import page
 from gte_ray.report.markdown import code, escaped, markdown_table
 
 CONFIDENCE = 0.95
@@ -162,12 +163,51 @@ def markdown(report: Report) -> str:
     ]
     if failures:
         text += ["Failed trials:", "\n".join(failures)]
-    parts = sorted({part for result in report.results for part in result.by_part})
-    if parts:
-        rows = [[part, *(_percent(x.by_part.get(part)) for x in report.results)] for part in parts]
-        kind = "source" if report.metric.is_held_out else "part"
-        text += [f"Each {kind}:", markdown_table([kind, *(result.name for result in report.results)], rows)]
+    header, rows = _parts_table(report)
+    if rows:
+        text += [f"Each {header[0]}:", markdown_table(header, rows)]
     return "\n\n".join(text) + "\n"
+
+
+def html(report: Report, svg: str) -> str:
+    """Return report.html: the claim, the rows with intervals, the figure `svg`, and the parts of the metric."""
+    ablation, seeds = report.ablation, len(report.results[0].scores)
+    parts = [
+        page.paragraph(f"Claim: {ablation.claim}"),
+        page.paragraph(verdict(report)),
+        page.bars([_group(result, report.metric) for result in report.results]),
+        page.table(*report.table()),
+        page.paragraph(f"{report.measures}. {seeds} seed(s), ± standard deviation over seeds.", faint=True),
+        page.figure(svg),
+    ]
+    header, rows = _parts_table(report)
+    if rows:
+        parts += [page.heading(f"Each {header[0]}"), page.table(header, rows)]
+    parts += [
+        page.paragraph(f"{result.name} failed: {result.failure}")
+        for result in report.results
+        if result.failure
+    ]
+    parts += [page.paragraph(f"Profile {report.profile}:", faint=True), page.code(report.command)]
+    return page.page(f"{ablation.title}: {ablation.question}", parts)
+
+
+def _group(result: Result, metric: Metric) -> page.Group:
+    measured = result.measured
+    spread = stdev(measured) if len(measured) > 1 else 0.0
+    bars = [
+        page.Bar(f"ours, {metric.label}", mean(measured) if measured else None, spread),
+        page.Bar("the paper's, MTEB", result.paper, other=True),
+    ]
+    return page.Group(result.name, tuple(bars[: 1 if result.paper is None else 2]))
+
+
+def _parts_table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: the scores of each part of the metric by row of the ablation."""
+    parts = sorted({part for result in report.results for part in result.by_part})
+    rows = [[part, *(_percent(x.by_part.get(part)) for x in report.results)] for part in parts]
+    kind = "source" if report.metric.is_held_out else "part"
+    return [kind, *(result.name for result in report.results)], rows
 
 
 def _percent(value: float | None) -> str:

@@ -11,7 +11,7 @@ from statistics import mean
 from gte_ray.ablation.figure import Curve, ablation_plot
 from gte_ray.ablation.metric import Metric
 from gte_ray.ablation.records import METRIC, Records, no_parent
-from gte_ray.ablation.report import Report, markdown, table_csv, verdict
+from gte_ray.ablation.report import Report, html, markdown, table_csv, verdict
 from gte_ray.ablation.study import Ablation
 from gte_ray.tracking.server import resolve_uri
 from gte_ray.tracking.tracker import Tracker
@@ -101,10 +101,11 @@ def _curves(report: Report, records: Records, parent: str) -> list[Curve]:
 
 
 def _files(report: Report, curves: list[Curve]) -> list[str]:
-    """Write report.md, table.csv and the plot to a new folder; returns their paths."""
+    """Write report.md, report.html, table.csv and the plot to a new folder; returns their paths."""
     folder = tempfile.mkdtemp(prefix="gte_ray-report-")
-    texts = {"report.md": markdown(report), "table.csv": table_csv(report)}
-    for name, text in texts.items():
-        (Path(folder) / name).write_text(text)
     plots = ablation_plot(report, curves, os.path.join(folder, "plot"))
+    (svg,) = (Path(path).read_text(encoding="utf-8") for path in plots if path.endswith(".svg"))
+    texts = {"report.md": markdown(report), "report.html": html(report, svg), "table.csv": table_csv(report)}
+    for name, text in texts.items():
+        (Path(folder) / name).write_text(text, encoding="utf-8")
     return [*(os.path.join(folder, name) for name in texts), *plots]

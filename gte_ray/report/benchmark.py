@@ -1,6 +1,7 @@
-"""Writes a scoreboard as Markdown and as a plot, and logs all results of a benchmark to MLflow."""
+"""Writes a scoreboard as Markdown, as a page and as a plot, and logs all results of a benchmark to MLflow."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from gte_ray.evaluation.mteb.paper import CATEGORIES
 from gte_ray.evaluation.scoreboard import Scoreboard, labels, table_csv
 from gte_ray.evaluation.task_results import TaskResult
 from gte_ray.pretrained.identity import identity
+from gte_ray.report import page
 from gte_ray.report.markdown import code, escaped, markdown_table
 from gte_ray.report.plots import STYLE, legend_name, save
 from gte_ray.runtime.cluster import command_line
@@ -26,6 +28,31 @@ def markdown(board: Scoreboard, command: str) -> str:
     if board.errors:
         text += ["Without a score:", "\n".join(f"- {escaped(error)}" for error in board.errors)]
     return "\n\n".join(text) + "\n"
+
+
+def html(boards: Sequence[Scoreboard], command: str) -> str:
+    """The content of report.html: a table and bars for each metric, by category or task."""
+    parts = [page.code(command)]
+    for board in boards:
+        parts += [page.heading(f"{board.name}, %"), page.table(*board.lines()), page.bars(_groups(board))]
+    errors = [f"Without a score: {error}" for board in boards[:1] for error in board.errors]
+    return page.page(boards[0].name, [*parts, *map(page.paragraph, errors)])
+
+
+def _groups(board: Scoreboard) -> list[page.Group]:
+    names = [
+        row.name if number < board.ours else f"paper: {row.name}" for number, row in enumerate(board.rows)
+    ]
+    return [
+        page.Group(
+            CATEGORIES.get(column, column),
+            tuple(
+                page.Bar(name, row.scores.get(column), other=number >= board.ours)
+                for number, (name, row) in enumerate(zip(names, board.rows, strict=True))
+            ),
+        )
+        for column in board.columns
+    ]
 
 
 def plot(board: Scoreboard, path: str) -> list[str]:
@@ -83,6 +110,7 @@ def record(benchmarked: Benchmarked, tracking_uri: str, experiment: str) -> str:
         names = {metric: f"{metric}/{result.task}/{short[result.model]}" for metric in result.scores}
         tracker.log_step(0, {names[metric]: value for metric, value in result.scores.items()})
     texts = {"report.md": "\n".join(markdown(board, command_line()) for board in benchmarked.boards)}
+    texts["report.html"] = html(benchmarked.boards, command_line())
     texts["table.csv"] = table_csv(benchmarked.results)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")

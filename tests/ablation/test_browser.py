@@ -1,7 +1,6 @@
 """What a person sees of an ablation in `mlflow ui`, in a real browser. Skipped where no Chromium is installed."""
 
 import json
-import shutil
 
 import pytest
 
@@ -10,13 +9,10 @@ from gte_ray.ablation.records import TRIALS_FILE, Records
 from gte_ray.ablation.results import log_report, read_report
 from gte_ray.ablation.study import Ablation, more_is_better
 from gte_ray.tracking.tracker import TrackedRun, Tracker
+from tests.browser import needs_chromium, new_page
 from tests.servers import Server
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.processes,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
-]
+pytestmark = [pytest.mark.processes, needs_chromium]
 ROWS = ("small", "large")
 
 
@@ -68,12 +64,8 @@ def shown(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(shown):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser.new_page(viewport={"width": 1500, "height": 900})
-        browser.close()
+    with new_page() as found:
+        yield found
 
 
 EXPANDER = "button[data-component-id*='runnamecellrenderer']"

@@ -145,7 +145,7 @@ def test_a_killed_ablation_goes_on_and_a_failed_trial_is_told(workplace, here):
         assert [m.step for m in client.get_metric_history(run_id, "loss")] == list(range(8))
         assert [m.step for m in client.get_metric_history(run_id, "heldout/ndcg_at_10")] == [4, 8]
     artifacts = {artifact.path for artifact in client.list_artifacts(parent)}
-    assert artifacts == {"cells.json", "report.md", "table.csv", "plot.png", "plot.svg"}
+    assert artifacts == {"cells.json", "report.md", "report.html", "table.csv", "plot.png", "plot.svg"}
     assert client.get_run(parent).info.status == "FAILED"
     assert "| first |" in client.get_run(parent).data.tags["mlflow.note.content"]
 

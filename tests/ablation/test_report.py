@@ -14,7 +14,7 @@ from scipy import stats
 
 from gte_ray.ablation.figure import ablation_plot
 from gte_ray.ablation.metric import Metric
-from gte_ray.ablation.report import Report, Result, markdown, table_csv, verdict
+from gte_ray.ablation.report import Report, Result, html, markdown, table_csv, verdict
 from gte_ray.ablation.study import Ablation, Comparison
 from gte_ray.ablation.terminal import console_table
 
@@ -82,6 +82,15 @@ def test_tables_hold_ours_with_spread_and_the_papers():
     rows = list(csv.DictReader(io.StringIO(table_csv(found))))
     assert [row["ndcg_at_10_percent"] for row in rows] == ["50", "52", "60", "", "", ""]
     assert console_table(found).row_count == 3
+
+
+def test_the_page_has_what_the_tables_have():
+    found = report("better than", (50, 51, 52), (None, None, None), paper=(50.0, None, 70.0))
+    text = html(found, "<svg></svg>")
+    assert "Table 0: which?" in text and "Claim: Up." in text and verdict(found).split(".")[0] in text
+    assert "<td>51.0 ± 1.0</td><td>50.0</td>" in text and "<td>missing</td><td></td>" in text
+    assert text.count('class="bar other"') == 1 and text.count('class="interval"') == 1
+    assert "<td>docs</td><td>0.0</td><td>10.0</td>" in text and "<svg></svg>" in text
 
 
 @pytest.fixture
