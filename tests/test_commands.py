@@ -127,6 +127,11 @@ def test_verbose_shows_the_logs_of_ray_deepspeed_and_mlflow(killed):
         (["--store", "store", "--base", "no/such-model", *SMALL], 1, "no/such-model"),
         (["--store", "store", "--max-length", "64"], 1, "its token ids are cut at 24 tokens"),
         (["--store", "store", "--tracking-uri", "what"], 2, "--tracking-uri is 'what'"),
+        (
+            ["--store", "store", *SMALL, "--eval", "heldot@4"],
+            2,
+            "--eval is 'heldot'; allowed are heldout, mteb-en",
+        ),
         (["--store", "s9://bucket/store"], 2, "manifest.json: not a location that can be opened"),
     ],
 )

@@ -24,7 +24,14 @@ from gte_ray.runs import checkpoint_model, finishing
 from gte_ray.runs.plan import plan_run
 from gte_ray.train.checkpoints import delete_orphans
 from tests import wheel
+from tests.beir import write_benchmark
 from tests.commands import SMALL
+from tests.finished_runs import (
+    check_a_copied_model,
+    check_an_unscored_model,
+    check_the_benchmark,
+    check_the_evaluation,
+)
 from tests.tracking.trackers import check_page
 
 MADE = ["--store", "store", *SMALL, "--eval", "heldout@4", "--dimensions", "16", "6", "--name", "run"]
@@ -156,17 +163,6 @@ def test_a_finished_run_is_not_run_again(workplace, finished, here):
     assert f"model   {workplace}/runs/run/model" in out
 
 
-def check_an_unscored_model(code: int, out: str, err: str, folder: Path) -> None:
-    """What fails in scoring takes no model away."""
-    assert (code, "step 6/6" in out) == (1, True)
-    assert err.startswith(
-        "error: the model could not be scored: ValueError: these scores are not to be; the trained"
-    )
-    assert f"is in {folder}/model, and the same command scores it without training again" in err
-    assert SentenceTransformer(str(folder / "model"), device="cpu").encode("river").shape == (16,)
-    assert "## Scores" not in (folder / "model/README.md").read_text()
-
-
 def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here, monkeypatch):
     """The first scoring fails, and the same command scores without training."""
 
@@ -178,7 +174,8 @@ def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here, m
     assert code == 0, err
     assert "negatives of a pair" in out
     hard = ["--store", "hard", "--model", "runs/run/model", "--global-batch", "8", "--group-size", "4"]
-    more = [*hard, *SMALL, "--global-batch", "8", "--steps", "6", "--name", "second"]
+    write_benchmark(workplace / "bench")
+    more = [*hard, *SMALL, "--global-batch", "8", "--steps", "6", "--name", "second", "--eval", "bench@4"]
     with monkeypatch.context() as patch:
         patch.setattr(finishing, "score_in_task", fail_to_score)
         code, out, err = here("finetune", *more)
@@ -191,6 +188,7 @@ def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here, m
     assert re.search(r"source +docs +seen", out)
     assert "documents seen" in (workplace / "runs/second/model/README.md").read_text()
     assert (workplace / "runs/second/model/model.safetensors").read_bytes() == weights
+    check_the_benchmark(workplace, out, here)
     config = json.loads((workplace / "runs/second/config.json").read_text())["config"]
     assert config["training"]["learning_rate"] == pytest.approx(2e-4)  # a tenth of the recipe's
     assert config["data"]["alpha"] == 1.0
@@ -201,32 +199,12 @@ def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here, m
     assert [row["ndcg_at_10"] for row in second["before"]] == pytest.approx(
         [row["ndcg_at_10"] for row in first["after"]], abs=1e-6
     )
-    # The model is known by the run that made it, wherever it lies.
-    shutil.copytree(workplace / "runs/run/model", workplace / "copied")
-    code, out, _ = here("finetune", *[word.replace("runs/run/model", "copied") for word in more])
-    assert code == 0
-    assert "run second is finished" in out
+    check_a_copied_model(workplace, more, here)
     code, out, _ = here("show", "runs/run", "runs/second")
     assert code == 0
     assert re.search(r"source +run +second +BM25", out)
     assert re.search(r"mean( +\d+\.\d){3}", out)
-    models = ["runs/run/model", "runs/second/model", "bm25"]
-    code, out, err = here("evaluate", *models, "--store", "store", "--limit", "500", "--threads", "1")
-    assert code == 0, err
-    average = float(re.search(r"average +(\d+\.\d)", out)[1])
-    assert average == pytest.approx(100 * np.mean([row["ndcg_at_10"] for row in first["after"]]), abs=0.06)
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
-    run, *_ = client.search_runs([client.get_experiment_by_name("gte_ray evaluation").experiment_id])
-    assert run.info.status == "FINISHED"
-    assert "main/large/second/model" in run.data.metrics
-    assert {"report.md", "report.html", "table.csv", "plot.png"} <= {
-        a.path for a in client.list_artifacts(run.info.run_id)
-    }
-    code, out, _ = here("evaluate", *models, "--store", "store", "--limit", "500", "--threads", "1")
-    assert code == 0
-    assert "large  " in out and "run/model  large" not in out
+    check_the_evaluation(workplace, [row["ndcg_at_10"] for row in first["after"]], here)
 
 
 def test_export_and_scoring_go_without_training(workplace, finished, ray_local):

@@ -90,6 +90,19 @@ def dimensions_table(after: Sequence[SourceScores], dimensions: Numbered, whole:
     return table
 
 
+def steps_table(name: str, steps: Sequence[tuple[int, Mapping[str, float]]]) -> Table:
+    """The scores of the tasks of a benchmark in percent, by numbers of steps."""
+    title = f"{name} by steps, %"
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, min_width=len(title))
+    table.add_column("task", overflow="fold")
+    for step, _ in steps:
+        table.add_column(f"{step:,}", justify="right")
+    for task in dict.fromkeys(task for _, scores in steps for task in scores):
+        cells = [f"{100 * scores[task]:.1f}" if task in scores else "" for _, scores in steps]
+        table.add_row(task, *cells, style="bold" if task == AVERAGE else "")
+    return table
+
+
 def forecast_table(config: Config, result: Forecast) -> Table:
     """The forecast as a table."""
     table = Table(title="forecast", title_justify="left", show_header=False)

@@ -23,6 +23,7 @@ def train(config: Config, fresh: bool, dry_run: bool, verbose: bool) -> None:
     """Trains a run, or prints its plan and forecast for `dry_run`. `fresh` starts over."""
     # Heavy imports come after the flags are parsed, so that --help and mistyped flags respond at once.
     from gte_ray.runs.base import check_base
+    from gte_ray.runs.benchmark_board import check_board
     from gte_ray.runs.plan import plan_run, warnings
 
     console = plain_console()
@@ -30,6 +31,7 @@ def train(config: Config, fresh: bool, dry_run: bool, verbose: bool) -> None:
         check_base(config)
     ensure_store(config, console, verbose)
     run = plan_run(config)
+    check_board(run)
     for warning in warnings(run):
         console.print(f"warning: {warning}", style="yellow")
     if dry_run:
@@ -55,7 +57,7 @@ def _dry_run(run: "Run", console: Console) -> None:
 
 def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruption: Interruption) -> None:
     from gte_ray.cli.progress import ConsoleDisplay
-    from gte_ray.cli.tables import dimensions_table, scores_table
+    from gte_ray.cli.tables import dimensions_table, scores_table, steps_table
     from gte_ray.evaluation.heldout import skipped_sources
     from gte_ray.runs.capacity import check_capacity
     from gte_ray.runs.execute import execute, finished
@@ -79,6 +81,8 @@ def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruptio
     if scores.after:
         skipped = skipped_sources(run.store, run.config.run.eval_limit)
         console.print(scores_table(scores.before, scores.after, scores.bm25, skipped, scores.seen))
+    if scores.benchmark:
+        console.print(steps_table(scores.benchmark, scores.benchmark_steps))
     if scores.dimensions:
         whole = max(run.config.objective.dimensions)
         console.print(dimensions_table(scores.after, scores.dimensions, whole))

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from annotated_types import Ge
 
 from gte_ray.config.fields import (
+    ALLOWED_EVALUATION,
     IMPROVED,
     Direction,
     Evaluation,
@@ -147,7 +148,7 @@ def validate(config: Config) -> Config:
          f"at least max-length ({d.max_length})"),
         ("/" not in r.name and r.name not in (".", ".."), "name", r.name, "a name without /"),
         (r.eval.every % r.checkpoint_every == 0, "eval", r.eval,
-         f"heldout@STEPS with a multiple of checkpoint-every ({r.checkpoint_every})"),
+         f"{ALLOWED_EVALUATION} ({r.checkpoint_every})"),
     ]  # fmt: skip
     for holds, name, value, allowed in rules:
         if not holds:

@@ -35,8 +35,12 @@ ZeroStage = Annotated[
     ),
 ]
 
-SCOREBOARDS = ("heldout",)
-"""Scoreboards that a run may be scored on while it trains."""
+HELD_OUT = "heldout"
+ALLOWED_EVALUATION = (
+    f"BOARD@STEPS, with {HELD_OUT}, mteb-en, beir, codesearchnet, sst2 or a folder in BEIR's layout, and a multiple of "
+    "checkpoint-every"
+)
+"""What a run may be scored on while it trains."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,14 +74,14 @@ class Evaluation(Parsed):
     """A scoreboard and after how many steps each the weights are scored on it, written `heldout@1000`."""
 
     scoreboard: str = ""
-    """Empty, as `every` is 0, for no scores but those of the last step."""
+    """`heldout`, or a benchmark that `evaluate` takes; empty, as `every` is 0, for no scores but those of the last step."""
     every: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        scoreboard, _, every = text.partition("@")
-        if text and not (scoreboard in SCOREBOARDS and re.fullmatch("[1-9][0-9]*", every)):
-            raise ValueError(f"{' or '.join(SCOREBOARDS)}@STEPS with a multiple of checkpoint-every")
+        scoreboard, _, every = text.rpartition("@")
+        if text and not (scoreboard and re.fullmatch("[1-9][0-9]*", every)):
+            raise ValueError(ALLOWED_EVALUATION)
         return cls(scoreboard, int(every or 0))
 
     def __str__(self) -> str:

@@ -175,7 +175,8 @@ class OutputConfig:
     eval_limit: Annotated[int, Ge(0)] = 1_000
     """Most held-out pairs of a source that the evaluation uses; 0 for none."""
     eval: Annotated[Evaluation, flag("eval", Evaluation, "SCOREBOARD@STEPS")] = Evaluation()
-    """`heldout@1000` scores the weights after each 1000 steps too, beside the training; empty for the last alone."""
+    """`heldout@1000` scores the weights after each 1000 steps too, beside the training; empty for the last alone. In
+    place of heldout it may be a benchmark that evaluate takes, such as beir or a folder, then also after the last step."""
     tracking_uri: str = "sqlite:///mlflow.db"
     """MLflow tracking server or database."""
     experiment: str = "gte_ray"

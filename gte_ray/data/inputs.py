@@ -1,7 +1,7 @@
 """What preparing a store will do, determined beforehand: its split, its input, the sources that stay."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -141,15 +141,14 @@ def _settings(source: SourceSpec) -> dict[str, Any]:
     return plain
 
 
-def prepared_again(uri: str, inputs: Sequence[Input]) -> list[str]:
-    """A sentence for each source that the store at `uri` has, but of other files or with other settings."""
+def prepared_again(uri: str, inputs: Sequence[Input], tell: Callable[[str], None]) -> None:
+    """Tells of each source that the store at `uri` has, but of other files or with other settings, what changed."""
     manifest = _manifest(uri)
     known = {info.split_of or info.name: info for info in manifest.sources} if manifest else {}
-    return [
-        f"{listed.source.name} is prepared again: {_changes(known[listed.source.name].settings, listed.settings)}"
-        for listed in inputs
-        if not listed.finished and listed.source.name in known
-    ]
+    for listed in inputs:
+        name = listed.source.name
+        if not listed.finished and name in known:
+            tell(f"{name} is prepared again: {_changes(known[name].settings, listed.settings)}")
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

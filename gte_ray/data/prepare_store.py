@@ -58,18 +58,13 @@ def prepare(
     `seed` and what is held out are as in the store where they are None, and as in `Split` for a new one. Other
     sources that the store has stay in it, but for those that `remove` names. With `ids` the store holds token
     ids too; without, a source that is added gets ids by the tokenizer that the others have. Pairs that are in the
-    benchmarks at `decontaminate` are left out, without it those that the store has left out before. `tell` is called
-    with a sentence for each source that is prepared again, which says what changed.
+    benchmarks at `decontaminate` are left out, without it those that the store has left out before. What changed of a
+    source that is prepared again is told in a sentence.
 
     Ray must be initialised. Raises UsageError for settings out of range, RunError for input that cannot be
     read, with the file's name, for a source without a pair, and for a full disk; what was finished stays.
     """
-    names = Counter(source.name for source in sources)
-    twice = [name for name, count in names.items() if count > 1]
-    if twice or not (sources or remove):
-        raise UsageError(
-            f"--source: {'name given twice: ' + twice[0] if twice else 'at least one is needed'}"
-        )
+    names = _names(sources, remove)
     storage.check_reachable(uri)
     split = choose_split(
         uri,
@@ -81,17 +76,25 @@ def prepare(
     )
     staying_sources(uri, names, remove, split)  # what cannot be is told before the work
     with _full_disk_in_one_sentence(uri):
-        # All input is looked at before the first source is begun.
-        earlier = FinishedSources(uri)
+        earlier = FinishedSources(uri)  # all input is looked at before the first source is begun
         inputs = [list_input(earlier, source, split) for source in sources]
-        for sentence in prepared_again(uri, inputs):
-            tell(sentence)
-        manifest = _prepare_sources(
-            uri, inputs, staying_sources(uri, names, remove, split), split, ids, report
-        )
+        prepared_again(uri, inputs, tell)
+        staying = staying_sources(uri, names, remove, split)
+        manifest = _prepare_sources(uri, inputs, staying, split, ids, report)
         write_manifest(uri, manifest, remove)
         delete_others(uri, split.benchmarks)
     return open_store(uri)
+
+
+def _names(sources: Sequence[SourceSpec], remove: Sequence[str]) -> list[str]:
+    """Raises UsageError if two sources have one name, or if there is nothing to do."""
+    names = Counter(source.name for source in sources)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice or not (sources or remove):
+        raise UsageError(
+            f"--source: {'name given twice: ' + twice[0] if twice else 'at least one is needed'}"
+        )
+    return list(names)
 
 
 def unfinished(uri: str, sources: Sequence[SourceSpec], split: Split) -> list[SourceSpec]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from gte_ray.config.fields import HELD_OUT
 from gte_ray.data.ids import Report
 from gte_ray.errors import RunError
 from gte_ray.runtime import storage
@@ -11,7 +12,6 @@ from gte_ray.runtime import storage
 if TYPE_CHECKING:
     from gte_ray.evaluation.mteb.benchmarks import Benchmark
 
-HELD_OUT = "heldout"
 MTEB = "mteb-en"
 BENCHMARK_WORDS = (HELD_OUT, MTEB, "beir", "codesearchnet", "sst2")
 """Words that name a benchmark even if there is a folder of that name."""

@@ -30,6 +30,11 @@ class Scores:
     """Numbers of first dimensions that were trained as embeddings of their own, downwards, and the scores after training
     with these alone; without those of the whole, which are `after`."""
 
+    benchmark: str = ""
+    """Name of the benchmark that `run.eval` names; empty for the held-out pairs."""
+    benchmark_steps: tuple[tuple[int, dict[str, float]], ...] = ()
+    """Numbers of steps, the last one too, and the main score of each task after them and of all the mean, from 0 to 1."""
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -37,6 +42,8 @@ class Scores:
         """Yield steps in order, with their metrics by the names that MLflow shows."""
         for step, rows in self.steps:
             yield step, named(rows)
+        for step, scores in self.benchmark_steps:
+            yield step, {f"{self.benchmark}/{task}": score for task, score in scores.items()}
         last = named(self.before, "_before") | named(self.bm25, "_bm25") | named(self.after)
         for k, rows in self.dimensions:
             last |= named(rows, f"_dim{k}")

@@ -6,8 +6,9 @@ import ray.train
 
 from gte_ray.config import from_dict
 from gte_ray.errors import RunError, UsageError
-from gte_ray.runs.finishing import card_of, export_weights
+from gte_ray.runs.finishing import export_weights
 from gte_ray.runs.plan import plan_run, resolve_tokenizer
+from gte_ray.runs.run_card import card_of
 from gte_ray.runs.run_folder import CONFIG_FILE
 from gte_ray.runtime import storage
 from gte_ray.train.checkpoints import last_checkpoint

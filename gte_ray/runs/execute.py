@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from gte_ray.config.fields import HELD_OUT
 from gte_ray.config.typed import read
 from gte_ray.data.ids import unknown_words
 from gte_ray.errors import RunError
-from gte_ray.evaluation.async_evaluation import AsyncEvaluation
-from gte_ray.evaluation.heldout import SourceScores
-from gte_ray.evaluation.scores import Scores, named
+from gte_ray.evaluation.async_evaluation import AsyncEvaluation, Rows
+from gte_ray.evaluation.scores import Scores
+from gte_ray.runs.benchmark_board import board_of
 from gte_ray.runs.display import Display
 from gte_ray.runs.finishing import Trained, export, newest_checkpoint, score
 from gte_ray.runs.history import History
@@ -108,7 +109,10 @@ def execute(
         trained = train(run, recorder, verbose)
         display.say("exporting the model")
         export(run, trained)
-        display.say("scoring it on held-out pairs")
+        board = run.config.run.eval.scoreboard
+        display.say(
+            "scoring it on held-out pairs" + (f" and on {board}" if board not in ("", HELD_OUT) else "")
+        )
         return record(run, score(run, trained), recorder)
 
 
@@ -132,10 +136,14 @@ def train(run: Run, recorder: Recorder, verbose: bool = False) -> Trained:
         recorder.display.warn(warning)
     start = next_step(run.folder)
 
-    def on_scores(step: int, rows: tuple[SourceScores, ...]) -> None:
-        recorder.tracker.log_step(step, named(rows))
+    board = board_of(run, stream.tokenizer)
 
-    evaluation = AsyncEvaluation(run.config, run.folder, stream.tokenizer, start, on_scores)
+    def on_scores(step: int, rows: Rows) -> None:
+        recorder.tracker.log_step(step, board.metrics(rows))
+        for sentence in board.failures(rows):
+            recorder.display.warn(f"after {step} steps: {sentence}")
+
+    evaluation = AsyncEvaluation(run.config, run.folder, start, board, on_scores)
     with recorder.display.training(stream.steps, start) as progress:
 
         def on_reports(reports: list[StepReport]) -> None:

@@ -14,9 +14,10 @@ from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import LOWER_IN_SCORING, RunError, UsageError, explain
 from gte_ray.evaluation.async_evaluation import AsyncEvaluation
 from gte_ray.evaluation.scores import Scores
-from gte_ray.exporting.card import CardSource, ModelCard
+from gte_ray.exporting.card import ModelCard
+from gte_ray.runs.benchmark_board import board_of
 from gte_ray.runs.plan import Run, resolve_tokenizer
-from gte_ray.runtime.cluster import command_line
+from gte_ray.runs.run_card import card_of
 from gte_ray.train.checkpoints import last_checkpoint, next_step
 
 _ANYWHERE: dict[str, Any] = {"scheduling_strategy": "DEFAULT"}
@@ -40,7 +41,9 @@ def last_trained(run: Run) -> Trained:
     Raises RunError if there is no checkpoint.
     """
     tokenizer = resolve_tokenizer(run)
-    evaluation = AsyncEvaluation(run.config, run.folder, tokenizer, next_step(run.folder), lambda *_: None)
+    evaluation = AsyncEvaluation(
+        run.config, run.folder, next_step(run.folder), board_of(run, tokenizer), lambda *_: None
+    )
     return Trained(tokenizer, newest_checkpoint(run), evaluation)
 
 
@@ -50,21 +53,6 @@ def newest_checkpoint(run: Run) -> ray.train.Checkpoint:
     if last is None or last.checkpoint is None:
         raise RunError(f"{run.folder}: no checkpoint is left to export")
     return last.checkpoint
-
-
-def card_of(run: Run) -> ModelCard:
-    """The model card of the run, without scores. Its command is the one that runs now."""
-    shares = run.plan.source_steps() / run.plan.steps
-    return ModelCard(
-        name=run.name,
-        config=run.config,
-        fingerprint=run.fingerprint,
-        command=command_line(),
-        sources=tuple(
-            CardSource(source.name, run.store.source(source.name).task, source.rows, float(share))
-            for source, share in zip(run.plan.sources, shares, strict=True)
-        ),
-    )
 
 
 def export(run: Run, trained: Trained) -> str:
@@ -87,15 +75,16 @@ def score(run: Run, trained: Trained) -> Scores:
         num_cpus=hardware.worker_cpus, num_gpus=1 if hardware.gpu else 0, **_ANYWHERE
     )
     try:
-        steps = trained.evaluation.finish()
+        evaluation = trained.evaluation
+        steps = evaluation.finish()
         scores = ray.get(task.remote(card_of(run), trained.tokenizer, trained.checkpoint, run.model_folder))
+        return evaluation.board.added(scores, steps, run.model_folder)
     except (ray.exceptions.RayError, RunError, OSError) as error:
         frame = (
             f"the model could not be scored: {{}}; the trained model is in {run.model_folder}, and the same command "
             "scores it without training again"
         )
         raise explain(error, LOWER_IN_SCORING, frame) from error
-    return replace(scores, steps=steps)
 
 
 def export_weights(

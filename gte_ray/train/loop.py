@@ -56,7 +56,7 @@ def _train(config: Config, stream: StreamConfig, batches: Batches, mailbox: Any,
             due = (step + 1) % config.run.checkpoint_every == 0 or step + 1 == stream.steps
             if notices.new() or due:
                 reporter.flush()
-                _checkpoint(engine, step, config.run)
+                _checkpoint(engine, step, config.run, step + 1 == stream.steps)
     except TrainingDiverged as error:
         # All ranks see the same loss, so all return: a restart would only diverge again.
         reporter.flush()
@@ -77,7 +77,7 @@ def _build_engine(
     return engine
 
 
-def _checkpoint(engine: Engine, step: int, run: OutputConfig) -> None:
+def _checkpoint(engine: Engine, step: int, run: OutputConfig, last: bool) -> None:
     # Ray uploads the folder while training continues, then removes it.
     folder = tempfile.mkdtemp(prefix=f"gte_ray-step-{step}-")
     try:
@@ -88,7 +88,8 @@ def _checkpoint(engine: Engine, step: int, run: OutputConfig) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         raise RunError(f"checkpoint of step {step} could not be written to {folder}: {error}") from error
     every = run.eval.every
-    if ray.train.get_context().get_world_rank() == 0 and every and (step + 1) % every == 0:
+    # The last weights are scored as the model that is exported.
+    if ray.train.get_context().get_world_rank() == 0 and every and (step + 1) % every == 0 and not last:
         _keep_weights(folder, step + 1, run)
     ray.train.report(
         {"step": step},  # a restart streams from the next step

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from sentence_transformers import SentenceTransformer
 
 from gte_ray.ablation.command import main
 from gte_ray.cli.console import run_command
+from tests.beir import CORPUS, QUERIES, write_benchmark
 from tests.commands import HANGS
 
 RUN = Path(__file__).parents[2] / "ablations/run.py"
@@ -157,7 +159,7 @@ def test_a_killed_ablation_goes_on_and_a_failed_trial_is_told(workplace, here):
     assert table in again
 
 
-def ndcg_of(model: Path, corpus: list[str], queries: list[str], relevant: list[int]) -> float:
+def ndcg_of(model: Path, corpus: list[str], queries: list[str], relevant: Sequence[int]) -> float:
     """In percent, by sentence-transformers and numpy alone; one document is relevant to each query."""
     encoder = SentenceTransformer(str(model), device="cpu")
     scores = encoder.encode(queries) @ encoder.encode(corpus).T
@@ -166,25 +168,15 @@ def ndcg_of(model: Path, corpus: list[str], queries: list[str], relevant: list[i
 
 
 def test_rows_are_scored_on_a_benchmark_after_their_steps(workplace, here):
-    corpus = [
-        f"{a} {b} words" for a in ("stone", "river", "cloud", "light") for b in ("old", "new", "red", "wet")
-    ]
-    queries, relevant = [text[:8] for text in corpus[:6]], list(range(6))
     bench = workplace / "bench"
-    (bench / "qrels").mkdir(parents=True)
-    for name, texts in (("corpus", corpus), ("queries", queries)):
-        lines = [json.dumps({"_id": f"{name}{i}", "title": "", "text": text}) for i, text in enumerate(texts)]
-        (bench / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-    judged = [f"queries{query}\tcorpus{document}\t1" for query, document in enumerate(relevant)]
-    (bench / "qrels/test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]) + "\n")
-
+    write_benchmark(bench)
     code, output = here("halves.py", "--store", "store", "--metric", "bench")
     assert code == 0, output
     assert "scoring 2 model(s) on bench, 1 task(s)" in output
     assert "ours, bench %" in output and "held-out" not in output
     (trained,) = [path.parent for path in workplace.glob("runs/*/model-4")]
     for row, model in (("half", "model-4"), ("whole", "model")):
-        expected = ndcg_of(trained / model, corpus, queries, relevant)
+        expected = ndcg_of(trained / model, CORPUS, QUERIES, range(len(QUERIES)))
         assert float(re.search(rf"^ *{row} +(\d+\.\d) ", output, re.MULTILINE)[1]) == pytest.approx(
             expected, abs=0.051
         )

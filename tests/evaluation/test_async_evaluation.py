@@ -10,7 +10,7 @@ from gte_ray.cli.flags import parse
 from gte_ray.config.fields import Evaluation
 from gte_ray.errors import RunError, UsageError
 from gte_ray.evaluation import async_evaluation
-from gte_ray.evaluation.async_evaluation import AsyncEvaluation
+from gte_ray.evaluation.async_evaluation import AsyncEvaluation, HeldOutBoard
 from gte_ray.evaluation.heldout import SourceScores
 from gte_ray.model.weights_file import kept_weights
 from gte_ray.pretrain import Arguments
@@ -49,7 +49,7 @@ def scoring(folder: Path, start: int = 0) -> tuple[AsyncEvaluation, dict[int, fl
     def on_scores(step, rows):
         said[step] = rows[0].ndcg_at_10
 
-    return AsyncEvaluation(CONFIG, str(folder), None, start, on_scores), said
+    return AsyncEvaluation(CONFIG, str(folder), start, HeldOutBoard(CONFIG, None), on_scores), said
 
 
 def look_until(found: AsyncEvaluation, said: dict[int, float], steps: int) -> None:
@@ -134,7 +134,9 @@ def test_storage_that_is_away_does_not_disturb_training(folder, monkeypatch):
     assert said == {2: 0.2, 4: 0.4, 6: 0.6}
 
 
-@pytest.mark.parametrize("value", ["heldout", "heldout@0", "heldout@3", "beir@2"])
+@pytest.mark.parametrize("value", ["heldout", "heldout@0", "heldout@3", "beir@3", "@2"])
 def test_what_may_be_asked_for(value):
-    with pytest.raises(UsageError, match=f"--eval is '{value}'; allowed is heldout@STEPS with a multiple of"):
+    with pytest.raises(
+        UsageError, match=f"--eval is '{value}'; allowed is BOARD@STEPS, with heldout, .* multiple of"
+    ):
         parse(Arguments, "prog", ["--checkpoint-every", "2", "--eval", value])

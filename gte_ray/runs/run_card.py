@@ -1,0 +1,20 @@
+"""The model card of a run."""
+
+from gte_ray.exporting.card import CardSource, ModelCard
+from gte_ray.runs.plan import Run
+from gte_ray.runtime.cluster import command_line
+
+
+def card_of(run: Run) -> ModelCard:
+    """The model card of the run, without scores. Its command is the one that runs now."""
+    shares = run.plan.source_steps() / run.plan.steps
+    return ModelCard(
+        name=run.name,
+        config=run.config,
+        fingerprint=run.fingerprint,
+        command=command_line(),
+        sources=tuple(
+            CardSource(source.name, run.store.source(source.name).task, source.rows, float(share))
+            for source, share in zip(run.plan.sources, shares, strict=True)
+        ),
+    )
