@@ -83,6 +83,8 @@ def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruptio
         console.print(scores_table(scores.before, scores.after, scores.bm25, skipped, scores.seen))
     if scores.benchmark:
         console.print(steps_table(scores.benchmark, scores.benchmark_steps))
+        for sentence in scores.benchmark_errors:
+            display.warn(sentence)
     if scores.dimensions:
         whole = max(run.config.objective.dimensions)
         console.print(dimensions_table(scores.after, scores.dimensions, whole))

@@ -181,3 +181,5 @@ class OutputConfig:
     """MLflow tracking server or database."""
     experiment: str = "gte_ray"
     """MLflow experiment that the run is filed under."""
+    register: str = ""
+    """Name in MLflow's model registry of which the trained model becomes a version; empty for none."""

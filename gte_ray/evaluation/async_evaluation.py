@@ -27,6 +27,9 @@ OnScores = Callable[[int, Rows], None]
 class Board(Protocol):
     """What weights are scored on."""
 
+    key: str
+    """Of the files that keep its scores."""
+
     @property
     def kind(self) -> Callable[..., Any]:
         """The dataclass of plain values that its rows are of."""
@@ -47,6 +50,7 @@ class Board(Protocol):
 class HeldOutBoard:
     """The held-out pairs of the run's store."""
 
+    key = ""
     kind = SourceScores
 
     def __init__(self, config: Config, tokenizer: TextTokenizer):
@@ -158,7 +162,7 @@ class AsyncEvaluation:
         self.on_scores(step, rows)
 
     def _path(self, step: int) -> str:
-        return storage.join(self.run_folder, "scores", f"step-{step}.json")
+        return storage.join(self.run_folder, "scores", f"step-{step}{self.board.key}.json")
 
 
 def score_in_task(*arguments: Any) -> tuple[SourceScores, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 
+from gte_ray.data.hashing import digest
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.evaluation.async_evaluation import Board, HeldOutBoard, Numbered, Rows, task_options
 from gte_ray.evaluation.benchmark_names import HELD_OUT, load_benchmark, resolved
@@ -29,6 +30,7 @@ class BenchmarkBoard:
     def __init__(self, run: Run, tokenizer: TextTokenizer):
         self.card, self.tokenizer = card_of(run), tokenizer
         self.folder, self.benchmark = run.folder, resolved(run.config.run.eval.scoreboard)
+        self.key = f"-{digest(self.benchmark)[:8]}"
 
     def score(self, weights: str, step: int, gpu: bool) -> Any:
         task = ray.remote(_score_weights).options(**task_options(gpu))
@@ -41,11 +43,19 @@ class BenchmarkBoard:
         return [row.error for row in rows if row.error]
 
     def added(self, scores: Scores, steps: Numbered, model_folder: str) -> Scores:
-        last, gpu = self.card.config.training.steps, self.card.config.hardware.gpu
-        task = ray.remote(_score_folder).options(**task_options(gpu))
-        rows = ray.get(task.remote(storage.absolute(model_folder), self._scoring(gpu), self._kept(last)))
+        last, rows = self.card.config.training.steps, self._score_last(model_folder)
         found = tuple((step, by_task(those)) for step, those in (*steps, (last, rows)))
-        return replace(scores, benchmark=self.name, benchmark_steps=found)
+        return replace(
+            scores, benchmark=self.name, benchmark_steps=found, benchmark_errors=tuple(self.failures(rows))
+        )
+
+    def _score_last(self, model_folder: str) -> tuple[TaskResult, ...]:
+        steps, gpu = self.card.config.training.steps, self.card.config.hardware.gpu
+        task = ray.remote(_score_folder).options(**task_options(gpu)).remote
+        rows: tuple[TaskResult, ...] = ray.get(
+            task(storage.absolute(model_folder), self._scoring(gpu), self._kept(steps))
+        )
+        return rows
 
     @property
     def name(self) -> str:
@@ -57,7 +67,7 @@ class BenchmarkBoard:
         return Scoring(self.benchmark, "", Pool(1, gpu, 1), hardware.micro_batch_tokens)
 
     def _kept(self, step: int) -> str:
-        return storage.absolute(storage.join(self.folder, "scores", f"tasks-{step}"))
+        return storage.absolute(storage.join(self.folder, "scores", f"tasks-{step}{self.key}"))
 
 
 def by_task(rows: Sequence[TaskResult]) -> dict[str, float]:

@@ -69,11 +69,14 @@ def finished(
     path = storage.join(run.folder, RESULTS_FILE)
     if not storage.exists(path):
         return None
-    if unwritten(queue_path(run)):
+    if unwritten(queue_path(run)) or run.config.run.register:
         # Write what MLflow has not received yet.
-        unsent = Tracker(
+        tracker = Tracker(
             run.config.run.tracking_uri, tracked or tracked_run(run), queue_path(run), display.warn, verbose
-        ).finish("FINISHED")
+        )
+        if run.config.run.register:
+            _log_model(run, tracker)
+        unsent = tracker.finish("FINISHED")
         if unsent:
             display.warn(unsent)
     saved = storage.read_json(path)
@@ -161,12 +164,17 @@ def train(run: Run, recorder: Recorder, verbose: bool = False) -> Trained:
     return Trained(stream.tokenizer, newest_checkpoint(run), evaluation)
 
 
+def _log_model(run: Run, tracker: Tracker) -> None:
+    folder, registered = without_password(run.model_folder), run.config.run.register
+    tracker.log_model(run.name, folder, run.config.training.steps, registered)
+
+
 def record(run: Run, scores: Scores, recorder: Recorder) -> Results:
     """Logs scores and plots to MLflow, then writes the results file, which marks the run as finished."""
     tracker = recorder.tracker
     log_plots(run, scores, recorder.history, tracker)
     tracker.set_tags({DESCRIPTION: describe(run, scores)})
-    tracker.log_model(run.name, without_password(run.model_folder), run.config.training.steps)
+    _log_model(run, tracker)
     for step, metrics in scores.metrics(run.config.training.steps):
         tracker.log_step(step, metrics)
     run_id = tracker.run_id(timeout_s=5.0) or ""

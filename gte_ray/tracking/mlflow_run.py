@@ -26,6 +26,7 @@ from mlflow.entities import (  # noqa: E402
     Dataset,
     DatasetInput,
     InputTag,
+    LoggedModel,
     LoggedModelOutput,
     LoggedModelStatus,
     Metric,
@@ -197,6 +198,21 @@ class MlflowRun:
             ):
                 self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step)])
             self._models[step] = model.model_id
+        if values.get("registered"):
+            with self._told_if_too_old("registered models"):
+                self._register(values["registered"], model, values["folder"])
+
+    def _register(self, name: str, model: LoggedModel, folder: str) -> None:
+        """Makes the model a version of that of the name in the registry, unless it is one."""
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        made = self._client.search_model_versions(f"run_id = '{self.run_id}'")
+        if all(version.name != name for version in made):
+            tags, place = {"gte_ray.folder": folder}, model.artifact_location
+            self._client.create_model_version(name, place, self.run_id, tags, model_id=model.model_id)
 
     @contextmanager
     def _told_if_too_old(self, what: str) -> Iterator[None]:

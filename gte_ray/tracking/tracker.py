@@ -99,9 +99,12 @@ class Tracker:
         values = {"name": name, "digest": digest, "source": source, "profile": json.dumps(profile)}
         self._add("dataset", values)
 
-    def log_model(self, name: str, folder: str, step: int) -> None:
-        """Logs a model that the run made after `step` steps; metrics of this step from now on are its own too."""
-        self._add("model", {"name": name, "folder": folder}, step)
+    def log_model(self, name: str, folder: str, step: int, registered: str = "") -> None:
+        """Logs a model that the run made after `step` steps; metrics of this step from now on are its own too.
+
+        With a name as `registered`, it becomes a version of that model in MLflow's registry, once.
+        """
+        self._add("model", {"name": name, "folder": folder, "registered": registered}, step)
 
     @property
     def experiment_id(self) -> str:

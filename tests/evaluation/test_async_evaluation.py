@@ -95,6 +95,18 @@ def test_another_attempt_scores_only_what_has_no_scores(folder):
     assert (folder / "scored").read_text().split() == ["step-2", "step-4", "step-6"]
 
 
+def test_scores_of_another_board_are_not_taken_for_its_own(folder):
+    (folder / "go").touch()
+    found, said = scoring(folder)
+    keep(folder, 2, "0.5")
+    look_until(found, said, 2)
+    keep(folder, 4, "0.6")
+    other, said = HeldOutBoard(CONFIG, None), {}
+    other.key = "-other"
+    again = AsyncEvaluation(CONFIG, str(folder), 4, other, said.__setitem__)
+    assert said == {} and again.waiting == [4, 6]
+
+
 def test_weights_from_before_it_was_asked_for_are_not_waited_for(folder):
     (folder / "go").touch()
     found, _ = scoring(folder, start=4)

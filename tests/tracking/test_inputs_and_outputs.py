@@ -76,6 +76,21 @@ def test_names_that_mlflow_refuses_are_made_fit_and_found_again(folder):
     assert query(folder, "select name from logged_models") == [("it-s-1",)]
 
 
+def test_a_registered_model_gets_a_version_of_each_run_once(folder):
+    from gte_ray.tracking.mlflow_run import MlflowClient
+
+    for key in ("a", "a", "b"):
+        tracker = start(folder, TrackedRun(f"{key}-0123", key, "laptop"))
+        tracker.log_model(key, f"/runs/{key}/model", 10, "it's mine")
+        assert tracker.finish(timeout_s=60) == ""
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    versions = client.search_model_versions()
+    assert {version.name for version in versions} == {"it's mine"}
+    folders = {int(version.version): version.tags["gte_ray.folder"] for version in versions}
+    assert folders == {1: "/runs/a/model", 2: "/runs/b/model"}
+    assert len({version.run_id for version in versions}) == 2
+
+
 def test_a_model_that_was_cut_off_in_between_becomes_the_runs_output(folder, monkeypatch):
     from gte_ray.tracking.mlflow_run import MlflowClient
 
