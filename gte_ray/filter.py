@@ -27,8 +27,8 @@ class Arguments:
     unique: bool = False
     """Keep a pair that several sources have in the first of them alone, and one that is held out in none to train on."""
     near_duplicates: float = 0.0
-    """Of documents that share about this part of their runs of five words (0.5 to 1; MinHash) keep the first alone; 0.8 is
-    usual, and 0 keeps all."""
+    """Of unequal documents that share about this part of their runs of five words (0.5 to 0.95; MinHash) keep the first
+    alone; 0.8 is usual, and 0 keeps all. A document that several pairs have stays with all of them."""
     priority: tuple[str, ...] = ()
     """Names of sources that keep such pairs and documents before all others; these follow in the order of the store."""
     consistent: str = ""

@@ -133,11 +133,12 @@ def _identity(source: SourceSpec) -> dict[str, Any]:
 
 
 def _settings(source: SourceSpec) -> dict[str, Any]:
-    """The same, without its name and passwords, in one level, as JSON has them."""
+    """The same, of what is set, without its name and passwords, in one level, as JSON has them."""
     identity = _identity(source)
     del identity["name"]
     reading = identity.pop("reading")
-    plain: dict[str, Any] = json.loads(without_password(json.dumps(reading | identity)))
+    given = {name: value for name, value in (reading | identity).items() if value}
+    plain: dict[str, Any] = json.loads(without_password(json.dumps(given)))
     return plain
 
 
@@ -155,6 +156,8 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     if not old or old == new:
         return "it was mined, filtered or prepared by another version, or a part of it is missing"
     changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    if "benchmarks" in changed:  # whose names are digests
+        return "other benchmarks are kept out of it"
     values = [
         f"{name} {old.get(name, NONE)!r} -> {new.get(name, NONE)!r}" for name in changed if name != "files"
     ]

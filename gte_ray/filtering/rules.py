@@ -7,8 +7,8 @@ from gte_ray.data.store import Store
 from gte_ray.errors import UsageError
 from gte_ray.pretrained.prompts import AS_THE_MODEL, GivenPrompts
 
-LEAST_SIMILAR = 0.5
-"""Below it, most pairs of documents that share a band of their signatures are not alike."""
+LEAST_SIMILAR, MOST_SIMILAR = 0.5, 0.95
+"""Below, most documents that share a band of their signatures are not alike; above, a band is a whole signature."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,10 @@ class Rules:
             raise UsageError(
                 "--priority says which source keeps a pair with --unique or --near-duplicates; give one of them too"
             )
-        if self.near_duplicates and not LEAST_SIMILAR <= self.near_duplicates <= 1:
+        if self.near_duplicates and not LEAST_SIMILAR <= self.near_duplicates <= MOST_SIMILAR:
             raise UsageError(
-                f"--near-duplicates is {self.near_duplicates:g}; allowed is {LEAST_SIMILAR} to 1, or 0 for no such rule"
+                f"--near-duplicates is {self.near_duplicates:g}; allowed is {LEAST_SIMILAR} to {MOST_SIMILAR}, or 0 for no "
+                "such rule"
             )
         given = (self.among_first, self.sample, self.prompts)
         if not self.model and given != (Rules.among_first, Rules.sample, Rules.prompts):

@@ -40,6 +40,8 @@ def start_ray(cpus: float, verbose: bool) -> None:
     # A task that is killed for want of memory is tried again for ever otherwise.
     os.environ.setdefault("RAY_task_oom_retries", str(OUT_OF_MEMORY_RETRIES))
     if not verbose:
+        import ray.data  # sets the levels of its loggers as it is imported
+
         quiet_loggers()
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
         # What Ray's daemons say of lost processes: `log_to_driver` does not keep it off the console.

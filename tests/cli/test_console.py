@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import re
 import socket
 import subprocess
@@ -212,3 +213,17 @@ def test_a_restart_is_told():
         "step 4 is the last that was done; workers were started again and go on from the last checkpoint, "
         "with step 3"
     ]
+
+
+@pytest.mark.processes
+def test_ray_data_stays_quiet_where_it_is_first_used_after_ray_was_started():
+    code = (
+        "import logging, ray; ray.init = lambda **_: None\n"
+        "from gte_ray.runtime.cluster import start_ray; start_ray(1, verbose=False)\n"
+        "import ray.data; print(logging.getLogger('ray.data').isEnabledFor(logging.WARNING))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=HANGS
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")

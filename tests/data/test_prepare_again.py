@@ -112,7 +112,7 @@ def test_what_changed_is_told_in_a_sentence(tmp_path):
     first = SourceSpec("first", str(path), "others", Reading(query="q", document="d"))
     assert again(first) == [] == again(first)
     limited = replace(first, limit=20, reading=replace(first.reading, where="len(q) > 1"))
-    assert again(limited) == ["first is prepared again: limit 0 -> 20, where 'none' -> 'len(q) > 1'"]
+    assert again(limited) == ["first is prepared again: limit 'none' -> 20, where 'none' -> 'len(q) > 1'"]
     assert again(limited) == []
     assert again(limited, seed=3) == ["first is prepared again: seed 0 -> 3"]
     write_lines(path, [{"q": q, "d": d} for q, d in make_pairs(70)])

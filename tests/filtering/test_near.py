@@ -119,6 +119,16 @@ def test_all_rules_together_count_a_pair_once(store, tmp_path):
         assert lost == store.source(name).rows - result.source(name).rows
 
 
+@pytest.mark.parametrize("similarity", [0.5, 0.95])
+def test_the_ends_of_what_is_allowed(similarity, store, tmp_path):
+    result = left(store, tmp_path / "out", Rules(near_duplicates=similarity))
+    assert {family(document) for document in documents(result, "one")} == {
+        *PLAIN,
+        "a short text",
+        "two words",
+    }
+
+
 def test_a_cut_off_search_goes_on(store, tmp_path, monkeypatch):
     monkeypatch.setattr(near, "GROUP_ROWS", 1)
     monkeypatch.setattr(near, "RANGE_ROWS", 64)
@@ -155,8 +165,8 @@ def test_signatures_agree_as_often_as_documents_are_alike():
 
 
 def test_wrong_use_is_told_in_one_sentence(monkeypatch):
-    for value in (0.4, 1.1, -1):
-        with pytest.raises(UsageError, match=r"--near-duplicates is .*; allowed is 0.5 to 1"):
+    for value in (0.4, 0.96, 1, 1.1, -1):
+        with pytest.raises(UsageError, match=r"--near-duplicates is .*; allowed is 0.5 to 0.95"):
             Rules(near_duplicates=value)
     monkeypatch.setitem(sys.modules, "datasketch", None)
     with pytest.raises(UsageError, match=r"needs the package datasketch .*gte_ray\[minhash\]"):

@@ -1,6 +1,7 @@
 """The texts of mteb's tasks as files, for stores that are to be without them."""
 
 import json
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -38,6 +39,7 @@ def write_texts(tasks: Sequence[AbsTask], folder: str, report: Report) -> list[s
 
     A text that no pair may have is left out: it is in no store.
     """
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each of its tries is told otherwise
     paths = []
     for task in tasks:
         name = task.metadata.name
