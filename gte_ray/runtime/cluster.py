@@ -18,6 +18,8 @@ OUT_OF_MEMORY_RETRIES = 3
 """Times that Ray starts a task again that it killed because its node ran low on memory."""
 _told: list[str] = []
 """The command that this process was told it works for."""
+_quiet = threading.Event()
+"""Whether `start_ray` keeps the logs of Ray off the console."""
 _started: dict[str, int] = {}
 """`cpus` of the local Ray that this process started, if it did."""
 
@@ -40,8 +42,7 @@ def start_ray(cpus: float, verbose: bool) -> None:
     # A task that is killed for want of memory is tried again for ever otherwise.
     os.environ.setdefault("RAY_task_oom_retries", str(OUT_OF_MEMORY_RETRIES))
     if not verbose:
-        import ray.data  # sets the levels of its loggers as it is imported
-
+        _quiet.set()
         quiet_loggers()
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
         # What Ray's daemons say of lost processes: `log_to_driver` does not keep it off the console.
@@ -62,6 +63,12 @@ def start_ray(cpus: float, verbose: bool) -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     ray.init(address="local", num_cpus=count, include_dashboard=False, **quiet)
     _started["cpus"] = count
+
+
+def keep_quiet() -> None:
+    """Quiets Ray's libraries again if `start_ray` did: they set the levels of their loggers when they are imported."""
+    if _quiet.is_set():
+        quiet_loggers()
 
 
 def quiet_loggers() -> None:

@@ -220,7 +220,9 @@ def test_ray_data_stays_quiet_where_it_is_first_used_after_ray_was_started():
     code = (
         "import logging, ray; ray.init = lambda **_: None\n"
         "from gte_ray.runtime.cluster import start_ray; start_ray(1, verbose=False)\n"
-        "import ray.data; print(logging.getLogger('ray.data').isEnabledFor(logging.WARNING))"
+        "from gte_ray.runtime import pool\n"
+        "pool.ray.data.from_items = lambda *_, **__: None; pool._dataset([1])\n"
+        "print(logging.getLogger('ray.data').isEnabledFor(logging.WARNING))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     done = subprocess.run(
