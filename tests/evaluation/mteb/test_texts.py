@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from mteb.mocks import mock_tasks
-from mteb.mocks.mock_tasks.clustering import MockClusteringTask
 
 from gte_ray.data.prepare_store import prepare
 from gte_ray.errors import RunError, UsageError
@@ -16,18 +15,9 @@ from gte_ray.evaluation.mteb.benchmarks import Benchmark
 from gte_ray.readers.spec import SourceSpec
 from tests.data.conftest import make_pairs, write_lines
 from tests.data.preparing import pairs_of, rows_of
+from tests.evaluation.mteb.tasks import CLASSES
 
 FLAG = "--decontaminate"
-SPLITS = {"train", "test", "val"}
-CLASSES = [
-    mock_tasks.MockClassificationTask,
-    MockClusteringTask,
-    mock_tasks.MockPairClassificationTask,
-    mock_tasks.MockRerankingTask,
-    mock_tasks.MockRetrievalTask,
-    mock_tasks.MockSTSTask,
-    mock_tasks.MockSummarizationTask,
-]
 
 
 def ignore(phase, count):
