@@ -23,6 +23,16 @@ def check_an_unscored_model(code: int, out: str, err: str, folder: Path) -> None
     assert "## Scores" not in (folder / "model/README.md").read_text()
 
 
+def check_the_teacher_s_loss(workplace: Path) -> None:
+    """MLflow has it of each of the six steps."""
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    experiment = client.get_experiment_by_name("gte_ray").experiment_id
+    (run,) = client.search_runs([experiment], "attributes.run_name = 'second'")
+    losses = client.get_metric_history(run.info.run_id, "distillation")
+    assert sorted(metric.step for metric in losses) == list(range(6))
+    assert all(metric.value > 0 for metric in losses)
+
+
 def check_the_benchmark(workplace: Path, out: str, here: Callable) -> None:
     """Its scores after 4 and 6 steps are those of models that are exported and evaluated."""
     saved = json.loads((workplace / "runs/second/results.json").read_text())["scores"]

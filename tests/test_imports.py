@@ -35,6 +35,7 @@ SOLE_IMPORTERS = {
                 "merge",
                 "mine",
                 "prepare",
+                "score",
                 "search",
                 "show",
                 "sources",

@@ -31,6 +31,7 @@ from tests.finished_runs import (
     check_an_unscored_model,
     check_the_benchmark,
     check_the_evaluation,
+    check_the_teacher_s_loss,
 )
 from tests.tracking.trackers import check_page
 
@@ -173,7 +174,23 @@ def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here, m
     code, out, err = here("mine", "store", "hard", "--model", "bm25", "--first-rank", "2", "--negatives", "5")
     assert code == 0, err
     assert "negatives of a pair" in out
-    hard = ["--store", "hard", "--model", "runs/run/model", "--global-batch", "8", "--group-size", "4"]
+    code, out, err = here("score", "hard", "taught", "--model", "runs/run/model")
+    assert code == 0, err
+    assert out.count("scored by the teacher model") == 3
+    hard = [
+        "--store",
+        "taught",
+        "--teacher-weight",
+        "0.5",
+        "--teacher-temperature",
+        "0.1",
+        "--model",
+        "runs/run/model",
+        "--global-batch",
+        "8",
+        "--group-size",
+        "4",
+    ]
     write_benchmark(workplace / "bench")
     more = [*hard, *SMALL, "--global-batch", "8", "--steps", "6", "--name", "second", "--eval", "bench@4"]
     with monkeypatch.context() as patch:
@@ -192,6 +209,7 @@ def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here, m
     config = json.loads((workplace / "runs/second/config.json").read_text())["config"]
     assert config["training"]["learning_rate"] == pytest.approx(2e-4)  # a tenth of the recipe's
     assert config["data"]["alpha"] == 1.0
+    check_the_teacher_s_loss(workplace)
     first, second = (
         json.loads((workplace / f"runs/{name}/results.json").read_text())["scores"]
         for name in ("run", "second")

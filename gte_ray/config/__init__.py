@@ -21,6 +21,7 @@ from gte_ray.config.fields import (
     Evaluation,
     Pooling,
     Precision,
+    TeacherLoss,
     Workers,
     renamed,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "PairsConfig",
     "Pooling",
     "Precision",
+    "TeacherLoss",
     "TrainingConfig",
     "Workers",
     "check_dimensions",
@@ -102,6 +104,9 @@ class Config:
         del identity["objective"]["dimension_weights"]
         if self.training.schedule != "wsd":
             del identity["training"]["cooldown"]
+        if not self.objective.teacher_weight:
+            for name in ("teacher_weight", "teacher_loss", "teacher_temperature"):
+                del identity["objective"][name]
         # What is off is left out, so that runs of older versions, which did not have it, stay the same.
         off = (
             ("objective", "false_negative_margin", 0),
@@ -140,6 +145,8 @@ def validate(config: Config) -> Config:
         (len(o.dimension_weights) in (0, len(o.dimensions)), "dimension-weights",
          " ".join(f"{weight:g}" for weight in o.dimension_weights), f"one for each of dimensions ({len(o.dimensions)})"),
         ("q2d" in o.directions, "directions", o.directions, "a set that has q2d"),
+        (not o.teacher_weight or d.group_size > 1, "teacher-weight", o.teacher_weight,
+         "0 for pairs without negatives (group-size 1)"),
         (t.schedule != "wsd" or t.warmup + t.cooldown <= 1, "cooldown", t.cooldown,
          f"what is left after warmup ({t.warmup:g}) at most"),
         (h.gpu or t.precision == "fp32", "precision", t.precision, "fp32 where there is no GPU (--no-gpu)"),

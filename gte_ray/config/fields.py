@@ -13,6 +13,7 @@ from gte_ray.errors import UsageError
 Direction = Literal["q2d", "q2q", "d2q", "d2d"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Schedule = Literal["linear", "cosine", "wsd"]
+TeacherLoss = Literal["kl", "margin-mse"]
 Pooling = Literal["mean", "cls", "last"]
 """Which states of a text's tokens make its embedding: their mean, the first token's, or the last one's."""
 

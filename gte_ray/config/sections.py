@@ -19,6 +19,7 @@ from gte_ray.config.fields import (
     Precision,
     Schedule,
     Share,
+    TeacherLoss,
     Workers,
     ZeroStage,
     flag,
@@ -90,6 +91,14 @@ class ObjectiveConfig:
     in 768 256 64. The loss is the sum over them. Empty for the whole alone, which is the paper."""
     dimension_weights: tuple[Positive, ...] = ()
     """Weight of each of `dimensions` in the sum, in their order; empty for 1 each."""
+    teacher_weight: FromZero = 0.0
+    """Weight of a second loss, beside the contrastive one: how far the model is from the scores that a teacher gave a pair's
+    own document and its hard negatives, which `gte_ray.score` keeps in a store. 0 for none, which is the paper."""
+    teacher_loss: TeacherLoss = "kl"
+    """What is compared: the distributions over these documents (kl), or how far each negative's score is below the
+    document's own (margin-mse). Of no effect without teacher-weight, like the next."""
+    teacher_temperature: Positive = 1.0
+    """The teacher's scores are divided by it: 1 suits the logits of a cross-encoder, 0.02 the cosines of an embedding model."""
 
     @property
     def levels(self) -> tuple[tuple[int, float], ...]:

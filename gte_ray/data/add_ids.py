@@ -9,7 +9,7 @@ from gte_ray.data.hashing import digest
 from gte_ray.data.ids import COLUMNS, Report, Tokenization, with_ids
 from gte_ray.data.journal import read_records, scratch_folder, write_record
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
-from gte_ray.data.store import SOURCE_FILE, Manifest, Part, SourceInfo, Store
+from gte_ray.data.store import NEGATIVE_SCORES, PAIR_SCORE, SOURCE_FILE, Manifest, Part, SourceInfo, Store
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import open_parquet, write_parquet
 from gte_ray.runtime.pool import run_grouped
@@ -99,8 +99,9 @@ def _finish(
 
 
 def _tokenize_part(job: _Job, uri: str, wanted: Tokenization) -> Iterator[_Tokenized]:
-    table = open_parquet(storage.join(uri, job.part.path)).read(columns=list(COLUMNS), use_threads=False)
-    table = with_ids(table, wanted)
+    file = open_parquet(storage.join(uri, job.part.path))
+    scores = [name for name in (PAIR_SCORE, NEGATIVE_SCORES) if name in file.schema_arrow.names]
+    table = with_ids(file.read(columns=[*COLUMNS, *scores], use_threads=False), wanted)
     size = write_parquet(table, storage.join(uri, job.path), ROW_GROUP_ROWS)
     tokenized = _Tokenized(job.source, job.part.path, Part(job.path, len(table), size))
     write_record(job.records, storage.name(job.path), tokenized)

@@ -8,7 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 TEXTS = ("queries", "documents", "negatives")
-NUMBERS = ("query_hashes", "document_hashes", "negative_hashes", "negative_owners")
+NUMBERS = (
+    "query_hashes",
+    "document_hashes",
+    "negative_hashes",
+    "negative_owners",
+    "document_scores",
+    "negative_scores",
+)
 """Array fields of a batch; the columns of the dataset have the same names."""
 AS_NEGATIVE = np.uint64(0x5851F42D4C957F2D)
 """Keeps a hard negative from counting as the document of its pair in a digest."""
@@ -41,6 +48,10 @@ def no_texts() -> TokenLists:
     return TokenLists(np.empty(0, np.int32), np.zeros(1, np.int64))
 
 
+def no_scores() -> np.ndarray:
+    return np.empty(0, np.float32)
+
+
 @dataclass(frozen=True)
 class PairBatch:
     """One rank's shard of one step: n pairs of one source, with m hard negatives."""
@@ -58,6 +69,10 @@ class PairBatch:
     """(m,) uint64, equal for equal texts."""
     negative_owners: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """(m,) int64, ascending: index of the pair that each hard negative belongs to, 0 to n - 1."""
+    document_scores: np.ndarray = field(default_factory=no_scores)
+    """(n,) float32, a teacher's scores of the pairs, NaN where it has none; empty for a run without a teacher."""
+    negative_scores: np.ndarray = field(default_factory=no_scores)
+    """(m,) float32, the same of the hard negatives."""
 
     def cut(self, first: int, last: int) -> "PairBatch":
         """Pairs first <= i < last with their negatives, in the same memory."""
@@ -72,7 +87,22 @@ class PairBatch:
             self.negatives.cut(low, high),
             self.negative_hashes[low:high],
             self.negative_owners[low:high] - first,
+            self.document_scores[first:last],
+            self.negative_scores[low:high],
         )
+
+    def grouped_scores(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return (n, g) float32 scores by pair, its own document's first, NaN where there are fewer than g documents.
+
+        Also (m,) int64, the column of each hard negative's score.
+        """
+        counts = np.bincount(self.negative_owners, minlength=len(self.queries))
+        starts = np.cumsum(counts) - counts
+        places = np.arange(len(self.negatives)) - starts[self.negative_owners] + 1
+        scores = np.full((len(self.queries), 1 + counts.max(initial=0)), np.nan, np.float32)
+        scores[:, 0] = self.document_scores
+        scores[self.negative_owners, places] = self.negative_scores
+        return scores, places
 
     @property
     def digest(self) -> int:

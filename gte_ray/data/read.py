@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from gte_ray.data.batch import PairBatch, TokenLists
+from gte_ray.data.batch import PairBatch, TokenLists, no_scores
 from gte_ray.data.negatives import fill, flat, rotate
 from gte_ray.data.step_plan import Batch, PlanSource, Span, StepPlan
-from gte_ray.data.store import Store, open_store
+from gte_ray.data.store import NEGATIVE_SCORES, PAIR_SCORE, Store, open_store
 from gte_ray.data.tokenize import TextTokenizer
 
 PAIRS_PER_STEP = 2_048
@@ -45,6 +45,8 @@ class StreamConfig:
     tokenizer's prompts."""
     group_size: int = 1
     """Documents per pair: its own and group_size - 1 negatives."""
+    teacher: bool = False
+    """Whether batches have the teacher's scores of the store."""
     pass_steps: int | None = None
     """Maximum number of steps in one pass over the dataset, if it should be lower than PASS_BLOCKS allows."""
 
@@ -86,7 +88,9 @@ class StreamConfig:
 def read_batch(stream: StreamConfig, store: Store, batch: Batch) -> PairBatch:
     """Reads the texts of `batch` (a shard or a whole global batch) as token ids, in plan order."""
     columns = stream.columns()
-    rows = _SourceRows(store, batch.source, batch.spans, [*columns[:2], "query_hash", "document_hash"])
+    scored = stream.teacher and bool(store.source(batch.source).teacher)
+    wanted = [*columns[:2], "query_hash", "document_hash", *([PAIR_SCORE] if scored else [])]
+    rows = _SourceRows(store, batch.source, batch.spans, wanted)
     pairs = PairBatch(
         batch.step,
         batch.source,
@@ -95,6 +99,9 @@ def read_batch(stream: StreamConfig, store: Store, batch: Batch) -> PairBatch:
         rows.column("query_hash").to_numpy(),
         rows.column("document_hash").to_numpy(),
     )
+    if stream.teacher:
+        scores = _scores(rows.column(PAIR_SCORE)) if scored else _unknown(batch.rows)
+        pairs = replace(pairs, document_scores=scores)
     return pairs if stream.group_size == 1 else _with_negatives(stream, store, batch, pairs)
 
 
@@ -115,13 +122,18 @@ def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: Pai
     """`pairs` with their negatives for this epoch. Random documents make up for missing ones."""
     k, (_, documents, negatives) = stream.group_size - 1, stream.columns()
     hashes = pairs.query_hashes, pairs.document_hashes
-    stored = _SourceRows(store, batch.source, batch.spans, [negatives, "negative_hashes"])
+    scored = stream.teacher and bool(store.source(batch.source).teacher)
+    wanted = [negatives, "negative_hashes", *([NEGATIVE_SCORES] if scored else [])]
+    stored = _SourceRows(store, batch.source, batch.spans, wanted)
     texts, offsets = flat(stored.column(negatives))
     epochs = np.repeat([s.epoch for s in batch.spans], [s.stop - s.start for s in batch.spans])
     own = rotate(np.diff(offsets), epochs, *hashes, k, stream.seed)
     indices = pa.array(offsets[own.owners] + own.positions)
     owners, chosen = own.owners, [texts.take(indices)]
     chosen_hashes = [flat(stored.column("negative_hashes"))[0].take(indices)]
+    scores = _unknown(len(indices))
+    if scored:
+        scores = _scores(flat(stored.column(NEGATIVE_SCORES))[0].take(indices))
     missing = k - np.bincount(own.owners, minlength=batch.rows)
     if missing.any():
         plan = cached_plan(stream)
@@ -129,6 +141,7 @@ def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: Pai
         pool = _SourceRows(store, batch.source, spans, [documents, "document_hash"])
         picks = fill(missing, pairs.document_hashes, pool.column("document_hash").to_numpy(), k)
         owners = np.concatenate([owners, picks.owners])
+        scores = np.concatenate([scores, _unknown(len(picks.owners))])
         for lists, name in ((chosen, documents), (chosen_hashes, "document_hash")):
             lists.append(pool.column(name).take(pa.array(picks.positions)))
     order = np.argsort(owners, kind="stable")
@@ -139,7 +152,16 @@ def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: Pai
         ),
         negative_hashes=pa.concat_arrays(chosen_hashes).to_numpy()[order],
         negative_owners=owners[order],
+        negative_scores=scores[order] if stream.teacher else no_scores(),
     )
+
+
+def _scores(column: pa.Array) -> np.ndarray:
+    return column.to_numpy(zero_copy_only=False).astype(np.float32)
+
+
+def _unknown(count: int) -> np.ndarray:
+    return np.full(count, np.nan, np.float32)
 
 
 class _SourceRows:

@@ -45,6 +45,8 @@ class Changed(NamedTuple):
     """A digest of the change; empty for none."""
     dropped: Mapping[str, int] = {}
     """Number of pairs that were left out, by reason."""
+    lost_negatives: Mapping[str, int] = {}
+    """The same of hard negatives."""
 
 
 Change = Callable[[PartRows, pa.Table], Changed]
@@ -75,6 +77,7 @@ class _Written(NamedTuple):
     shared: int = 0
     content: str = ""
     dropped: Mapping[str, int] = {}
+    lost_negatives: Mapping[str, int] = {}
 
 
 class _Told(NamedTuple):
@@ -153,9 +156,10 @@ def _info(plan: Plan, jobs: Sequence[_Job], done: Sequence[_Written]) -> SourceI
     by_path = {written.job.path: written for written in done}
     in_order = [by_path[job.path] for job in jobs]
     trained = [written for written in in_order if written.job.rows is not None]
-    dropped = Counter(plan.source.dropped)
+    dropped, lost = Counter(plan.source.dropped), Counter(plan.source.lost_negatives)
     for written in trained:
         dropped.update(written.dropped)
+        lost.update(written.lost_negatives)
     content = plan.source.content
     if any(written.content for written in trained):
         content = digest(content, *(written.content for written in trained))
@@ -166,6 +170,7 @@ def _info(plan: Plan, jobs: Sequence[_Job], done: Sequence[_Written]) -> SourceI
         content=content,
         rows=sum(written.part.rows for written in trained),
         dropped=dict(sorted(dropped.items())),
+        lost_negatives=dict(lost),
         negatives=sum(written.negatives for written in trained),
         shared_documents=sum(written.shared for written in trained),
         parts=tuple(written.part for written in trained),
@@ -216,4 +221,5 @@ def _write_part(job: _Job, store: str, uri: str, told: Mapping[str, bytes]) -> I
         shared=int(np.isin(table.column("document_hash").to_numpy(), held_out).sum()),
         content=changed.content,
         dropped=changed.dropped,
+        lost_negatives=changed.lost_negatives,
     )

@@ -24,6 +24,8 @@ from gte_ray.runtime import storage
 
 STORE_VERSION = 1
 MANIFEST = "manifest.json"
+PAIR_SCORE, NEGATIVE_SCORES = "score", "negative_scores"
+"""Columns of a teacher's scores: float32 of the pair itself, and a list of them beside `negatives`."""
 SOURCE_FILE = "source.json"
 """Record in the folder of a source, written once all its parts are complete."""
 
@@ -78,6 +80,8 @@ class SourceInfo:
     """Tokenizer of the columns `query_ids`, `document_ids` and `negative_ids`; None if there are none."""
     negatives: int = 0
     """Number of hard negatives of all pairs to train on."""
+    teacher: str = ""
+    """What gave the scores in the columns `score` and `negative_scores`; empty if there are none."""
     input_pairs: str = ""
     """Digest of the pairs as they were read, duplicates included, the seed and the held-out share."""
     skipped_files: dict[str, int] = field(default_factory=dict)
@@ -85,7 +89,7 @@ class SourceInfo:
     unused: dict[str, int] = field(default_factory=dict)
     """Number of rows with each of the input columns that were not read."""
     lost_negatives: dict[str, int] = field(default_factory=dict)
-    """Number of hard negatives left out because they are not texts, by reason."""
+    """Number of hard negatives left out, by reason."""
     shared_documents: int = 0
     """Number of pairs to train on whose document a held-out pair has too."""
     split_of: str = ""

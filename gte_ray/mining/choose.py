@@ -62,6 +62,18 @@ def no_candidates(queries: np.ndarray, documents: np.ndarray, same_text: np.ndar
     return np.unique(np.concatenate([positives, same_text]).astype(np.int64), axis=0)
 
 
+def below(
+    scores: np.ndarray, positive_scores: np.ndarray, margin: float, relative_margin: float
+) -> np.ndarray:
+    """Return which scores are below the positives' by both margins, each of which is -inf for none."""
+    result = np.ones(scores.shape, bool)
+    if margin > -np.inf:
+        result &= scores <= positive_scores - margin
+    if relative_margin > -np.inf:
+        result &= scores <= positive_scores - relative_margin * np.abs(positive_scores)
+    return result
+
+
 def choose(
     retrieved: np.ndarray, scores: np.ndarray, positive_scores: np.ndarray,
     query_hashes: np.ndarray, document_hashes: np.ndarray, window: Window,
@@ -73,11 +85,7 @@ def choose(
     those of their texts.
     """
     allowed = retrieved >= 0
-    if window.margin > -np.inf:
-        allowed &= scores <= positive_scores[:, None] - window.margin
-    if window.relative_margin > -np.inf:
-        highest = positive_scores - window.relative_margin * np.abs(positive_scores)
-        allowed &= scores <= highest[:, None]
+    allowed &= below(scores, positive_scores[:, None], window.margin, window.relative_margin)
     allowed[:, : window.first_rank - 1] = False
     if window.sampling == "top":
         keys = np.broadcast_to(np.arange(retrieved.shape[1]), retrieved.shape)

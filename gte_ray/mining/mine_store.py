@@ -15,6 +15,7 @@ from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
 from gte_ray.data.rewrite import Plan, check_place, finish, refuse_same_place, rewrite_sources
 from gte_ray.data.store import SourceInfo, Store
+from gte_ray.errors import RunError
 from gte_ray.mining.choose import Window
 from gte_ray.mining.corpus import CorpusFiles, gather_corpus
 from gte_ray.mining.pairs import Wanted, number_pairs
@@ -53,6 +54,12 @@ def mine(
     refuse_same_place(store, uri, "mined")
     chosen = [store.source(name) for name in sources] or list(store.manifest.sources)
     names = [source.name for source in chosen]
+    scored = [source.name for source in chosen if source.teacher]
+    if scored:
+        raise RunError(
+            f"{store.uri}: {', '.join(scored)} have scores of a teacher, which more negatives would lack; allowed is to mine "
+            "first and to score (`python -m gte_ray.score`) the store that comes of it"
+        )
     check_place(store, uri, names)
     model_identity, earlier = identity(model), FinishedSources(uri)
     prints = {info.name: _fingerprint(info, model_identity, window, prompts, corpus) for info in chosen}

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     MODEL_MAPPING,
     AutoConfig,
     BertConfig,
@@ -58,6 +59,25 @@ def load_backbone(folder: Path, name: str, dropout: Dropout | None = None) -> An
     reads only tensors from those and runs no code. If `dropout` is None, it stays as the config has it.
     Raises RunError with a one-sentence message.
     """
+    shape = _shape(folder, name)
+    model_class = _class_of(shape, name)
+    if dropout is not None:
+        set_dropout(shape, name, dropout)
+    pooler = "add_pooling_layer" in inspect.signature(model_class).parameters
+    unused = ("pooler.",)
+    return _load(model_class, shape, folder, name, unused, **({"add_pooling_layer": False} if pooler else {}))
+
+
+def load_classifier(folder: Path, name: str) -> Any:
+    """Load a model that gives numbers for a text or a pair of texts, with its head, as `load_backbone` does."""
+    shape = _shape(folder, name)
+    if type(shape) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        raise RunError(f"{name}: {shape.model_type} has no classifier of texts in transformers")
+    return _load(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(shape)], shape, folder, name)
+
+
+def _shape(folder: Path, name: str) -> Any:
+    """Return the config of a model whose weights are there."""
     for file in sorted([*folder.glob(SAFE_WEIGHTS), *folder.glob(PICKLED_WEIGHTS)]):
         with file.open("rb") as start:
             if start.read(len(POINTER)) == POINTER:
@@ -65,30 +85,32 @@ def load_backbone(folder: Path, name: str, dropout: Dropout | None = None) -> An
                     f"{name}: {file.name} is a pointer of Git LFS; `git lfs pull` gets the weights"
                 )
     try:
-        shape = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # files from newer releases, or truncated
         raise _not_loaded(name, error) from error
-    model_class = _class_of(shape, name)
-    if dropout is not None:
-        set_dropout(shape, name, dropout)
-    pooler = "add_pooling_layer" in inspect.signature(model_class).parameters
+
+
+def _load(
+    model_class: Any, shape: Any, folder: Path, name: str, unused: tuple[str, ...] = (), **settings: Any
+) -> Any:
+    """Load all weights but those whose names begin with `unused`."""
     try:
         # The seed fixes the pooler of classes that require one: it is unused, but equal on all workers.
         with _quiet_transformers(), torch.random.fork_rng():
             torch.manual_seed(0)
-            backbone, loading_info = model_class.from_pretrained(
+            model, loading_info = model_class.from_pretrained(
                 folder,
                 config=shape,
                 dtype=torch.float32,
                 trust_remote_code=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # _check_weights reports them
-                **({"add_pooling_layer": False} if pooler else {}),
+                **settings,
             )
     except Exception as error:  # any error of torch, safetensors or pickle on a truncated file
         raise _not_loaded(name, error) from error
-    _check_weights(backbone, loading_info, name)
-    return backbone
+    _check_weights(model, loading_info, name, unused)
+    return model
 
 
 def positions(backbone: Any) -> int | None:
@@ -147,7 +169,7 @@ def _class_of(shape: Any, name: str) -> Any:
     return model_class
 
 
-def _check_weights(backbone: Any, loading_info: dict[str, Any], name: str) -> None:
+def _check_weights(backbone: Any, loading_info: dict[str, Any], name: str, unused: tuple[str, ...]) -> None:
     """Raise RunError if weights are missing, do not fit, or belong to layers that the config leaves out."""
     expected = backbone.state_dict()
     for key, in_file, in_model in sorted(loading_info["mismatched_keys"]):
@@ -155,7 +177,7 @@ def _check_weights(backbone: Any, loading_info: dict[str, Any], name: str) -> No
             f"{name}: {key} is of shape {list(in_file)} in the weights and {list(in_model)} by config.json: "
             "the two are not of one model"
         )
-    missing = sorted(key for key in loading_info["missing_keys"] if not key.startswith("pooler."))
+    missing = sorted(key for key in loading_info["missing_keys"] if not key.startswith(unused))
     if missing:
         raise RunError(
             f"{name}: its weights lack {len(missing)} of the {len(expected)} tensors of {type(backbone).__name__}, "

@@ -36,6 +36,20 @@ class Candidates:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """A teacher's scores of the local pairs, in groups of at most g documents: a pair's own, then its k hard negatives."""
+
+    scores: Tensor
+    """(n, g) float32; NaN for a document that the teacher did not score, or where a group has fewer."""
+    negatives: Tensor
+    """(k, D) unit vectors of the hard negatives of the n pairs."""
+    owners: Tensor
+    """(k,) int64, index of each negative's pair among the local ones."""
+    places: Tensor
+    """(k,) int64, place of each negative in its group, from 1."""
+
+
+@dataclass(frozen=True)
 class Contrast:
     """The local pairs of a step, and their candidates.
 
@@ -50,6 +64,8 @@ class Contrast:
     candidates: Candidates
     offset: int
     """Index of the first local pair among the candidates."""
+    teacher: Teacher | None = None
+    """None unless an objective distils its scores."""
 
     @property
     def own(self) -> Tensor:
@@ -67,6 +83,8 @@ class Loss(NamedTuple):
     masked_share: Tensor
     """Scalar: number of documents and hard negatives masked for local pairs, divided by the number in the
     whole batch, N (N - 1 + m)."""
+    distillation: Tensor
+    """Scalar: the part of the loss that a teacher's scores make, before its weight; 0 without a teacher."""
 
 
 class Objective(Protocol):

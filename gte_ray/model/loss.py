@@ -71,11 +71,11 @@ class JointLoss:
             self.margin,
             tuple(weight for _, weight in levels),
         )
-        vectors = [_prefix(x, dimensions) for dimensions, _ in levels for x in whole]
+        vectors = [prefix(x, dimensions) for dimensions, _ in levels for x in whole]
         total, correct, masked = _JointLoss.apply(settings, *vectors)
         n_global = len(candidates.queries)
         negatives = n_global * max(len(documents) - 1, 1)
-        return Loss(total / n_global, correct / n_global, masked / negatives)
+        return Loss(total / n_global, correct / n_global, masked / negatives, total.new_zeros(()))
 
 
 class _Settings(NamedTuple):
@@ -90,7 +90,7 @@ class _Settings(NamedTuple):
     """Of the levels."""
 
 
-def _prefix(vectors: Tensor, dimensions: int) -> Tensor:
+def prefix(vectors: Tensor, dimensions: int) -> Tensor:
     """Return the first dimensions of unit vectors as unit vectors."""
     whole = dimensions == vectors.shape[1]
     return vectors if whole else torch.nn.functional.normalize(vectors[:, :dimensions], dim=-1)

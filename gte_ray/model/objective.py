@@ -2,6 +2,7 @@
 
 from gte_ray.config import Config
 from gte_ray.model.contrast import Objective
+from gte_ray.model.distillation import Distilled
 from gte_ray.model.duplicates import Duplicates
 from gte_ray.model.loss import JointLoss
 
@@ -9,11 +10,21 @@ from gte_ray.model.loss import JointLoss
 def build_objective(config: Config) -> Objective:
     """Return the loss of `config.objective`, in tiles of the size that `config.hardware` sets."""
     objective = config.objective
-    return JointLoss(
+    contrastive = JointLoss(
         objective.temperature,
         objective.directions,
         config.hardware.loss_tile,
         masks=(Duplicates,) if objective.mask_duplicates else (),
         margin=objective.false_negative_margin,
+        levels=objective.levels,
+    )
+    if not objective.teacher_weight:
+        return contrastive
+    return Distilled(
+        contrastive,
+        objective.teacher_loss,
+        objective.teacher_weight,
+        objective.temperature,
+        objective.teacher_temperature,
         levels=objective.levels,
     )

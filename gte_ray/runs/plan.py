@@ -83,6 +83,11 @@ def plan_steps(config: Config, store: Store) -> StepPlan:
     usable = [PlanSource(source.name, source.rows) for source in chosen if source.rows > 0]
     if not usable:
         raise RunError(f"{store.uri}: no source has a pair to train on")
+    if config.objective.teacher_weight and not any(source.teacher for source in chosen):
+        raise RunError(
+            f"{store.uri}: --teacher-weight is {config.objective.teacher_weight:g}, but no source has scores of a teacher; "
+            "`python -m gte_ray.score` adds them"
+        )
     return StepPlan(
         usable,
         alpha=config.data.alpha,
@@ -109,6 +114,11 @@ def warnings(run: Run) -> list[str]:
     bare = [s.name for s in run.store.manifest.sources if s.name in chosen and not s.negatives]
     if bare and run.config.data.group_size > 1:
         messages.append(f"sources without hard negatives, which get random documents: {', '.join(bare)}")
+    untaught = [s.name for s in run.store.manifest.sources if s.name in chosen and not s.teacher]
+    if untaught and run.config.objective.teacher_weight:
+        messages.append(
+            f"sources without scores of a teacher, which only the contrastive loss is for: {', '.join(untaught)}"
+        )
     destinations = {"output": run.config.run.output, "tracking-uri": resolve_uri(run.config.run.tracking_uri)}
     lost = [flag for flag, uri in destinations.items() if JOB_FOLDER in os.getcwd() and os.getcwd() in uri]
     if lost:
@@ -159,4 +169,5 @@ def make_stream(run: Run, tokenizer: TextTokenizer) -> StreamConfig:
         tokenizer=tokenizer,
         stored_ids=use_stored,
         group_size=config.data.group_size,
+        teacher=config.objective.teacher_weight > 0,
     )

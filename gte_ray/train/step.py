@@ -13,7 +13,7 @@ from torch import Tensor
 from gte_ray.config import Config
 from gte_ray.data.batch import PairBatch
 from gte_ray.errors import RunError
-from gte_ray.model.contrast import Candidates, Contrast, Loss
+from gte_ray.model.contrast import Candidates, Contrast, Loss, Teacher
 from gte_ray.model.encoder import Encoder
 from gte_ray.model.gather import Spread, gather, spread, sum_over_ranks
 from gte_ray.model.microbatch import MicroBatch, join
@@ -123,11 +123,17 @@ def _contrast(embeddings: Tensor, batch: PairBatch, rows: Spread, negative_rows:
             negative_hashes=gathered[1],
             negative_owners=gathered[2],
         )
-    return Contrast(queries, documents, candidates, rows.offset)
+    teacher = None
+    if len(batch.document_scores):
+        scores, places = batch.grouped_scores()
+        teacher = Teacher(
+            to_device(scores, embeddings.device), negatives, ids(batch.negative_owners), ids(places)
+        )
+    return Contrast(queries, documents, candidates, rows.offset, teacher)
 
 
 def _sums(result: Loss, batch: PairBatch, parts: list[MicroBatch], encoder: Encoder) -> Tensor:
-    """Sum `Loss` and the counts of COUNTS over ranks in one reduction; (7,) float64."""
+    """Sum `Loss` and the counts of COUNTS over ranks in one reduction; (8,) float64."""
     counts = [
         sum(part.tokens for part in parts),
         sum(encoder.computed_tokens(part) for part in parts),

@@ -27,6 +27,8 @@ class StepMetrics:
     pairs: int
     digest: int
     """Digest of all texts of the batch: equal for equal batches on any number of ranks."""
+    distillation: float = 0.0
+    """Mean over the pairs of the loss to a teacher's scores, before its weight; 0 where there are none."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class StepReport:
             f"loss/{self.source}": m.loss,
             "accuracy": m.accuracy,
             "masked_share": m.masked_share,
+            **({"distillation": m.distillation} if m.distillation else {}),
             "optimizer/learning_rate": m.learning_rate,
             "optimizer/gradient_norm": m.grad_norm,
             "optimizer/loss_scale": m.loss_scale,

@@ -1,12 +1,13 @@
 """What a run's folder says of it, and what is done to a folder that is another's."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 
 from gte_ray.config import validate
-from gte_ray.errors import UsageError
+from gte_ray.errors import RunError, UsageError
 from gte_ray.recipes import tiny
 from gte_ray.runs.plan import plan_run, warnings
 from gte_ray.runs.run_folder import open_run, public, run_key
@@ -52,6 +53,29 @@ def test_what_is_no_runs_folder_is_not_deleted(run, tmp_path, file):
         with pytest.raises(UsageError, match=r"/run/config.json is not that of a run"):
             open_run(run, fresh=False)
     assert json.loads(path.read_text()) == {"hidden_size": 3}
+
+
+def test_distilling_a_store_without_scores_is_refused_and_a_part_of_them_told(tiny_store, tmp_path):
+    config = tiny(tiny_store)
+    config = replace(
+        config,
+        data=replace(config.data, group_size=2),
+        objective=replace(config.objective, teacher_weight=0.5),
+        run=replace(config.run, output=str(tmp_path), name="run"),
+    )
+    with pytest.raises(
+        RunError, match=r"--teacher-weight is 0.5, but no source has scores of a teacher; `python -m"
+    ):
+        plan_run(config)
+    shutil.copytree(tiny_store, tmp_path / "store")
+    manifest = tmp_path / "store/manifest.json"
+    content = json.loads(manifest.read_text())
+    first, *others = content["sources"]
+    first["teacher"] = "reranker"
+    manifest.write_text(json.dumps(content))
+    told = warnings(plan_run(replace(config, data=replace(config.data, store=str(tmp_path / "store")))))
+    names = ", ".join(source["name"] for source in others)
+    assert f"sources without scores of a teacher, which only the contrastive loss is for: {names}" in told
 
 
 @pytest.mark.parametrize("name", [".", "..", "a/b"])

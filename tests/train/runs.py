@@ -56,6 +56,11 @@ def with_dimensions(config: Config) -> Config:
     return replace(config, objective=objective)
 
 
+def with_teacher(config: Config) -> Config:
+    """`config` with a loss to the scores that `pairs` have for their groups."""
+    return replace(config, objective=replace(config.objective, teacher_weight=0.5, teacher_temperature=0.5))
+
+
 def with_precision(config: Config, precision: Any) -> Config:
     return replace(config, training=replace(config.training, precision=precision))
 
@@ -64,10 +69,11 @@ def encoder_of(config: Config) -> Encoder:
     return build_encoder(config.model, VOCABULARY, 0, LENGTH, config.seed)
 
 
-def pairs(step: int, n: int = 11, hard: bool = False) -> PairBatch:
+def pairs(step: int, n: int = 11, hard: bool = False, taught: bool = False) -> PairBatch:
     """A step's pairs, of mixed lengths; one query occurs twice, and one text as a query and as a document.
 
-    With `hard`, pair i has i modulo 4 hard negatives, one of which is the document of another pair.
+    With `hard`, pair i has i modulo 4 hard negatives, one of which is the document of another pair. With `taught`, all
+    texts but some of these have the scores of a teacher.
     """
     random = np.random.default_rng(step)
     owners = np.repeat(np.arange(n), np.arange(n) % 4 if hard else 0)
@@ -80,7 +86,11 @@ def pairs(step: int, n: int = 11, hard: bool = False) -> PairBatch:
     hashes = np.array([zlib.crc32(text.tobytes()) for text in texts], np.uint64)
     parts = np.split(hashes, [n, 2 * n])
     q, d, negatives = lists(texts[:n]), lists(texts[n : 2 * n]), lists(texts[2 * n :])
-    return PairBatch(step, "source", q, d, parts[0], parts[1], negatives, parts[2], owners)
+    scores = []
+    if taught:
+        scores = [random.normal(size=size).astype(np.float32) for size in (n, len(owners))]
+        scores[1][::4] = np.nan
+    return PairBatch(step, "source", q, d, parts[0], parts[1], negatives, parts[2], owners, *scores)
 
 
 def lists(texts: list[np.ndarray]) -> TokenLists:
@@ -108,6 +118,7 @@ def shard(batch: PairBatch, rank: int, ranks: int) -> PairBatch:
         lists(negatives),
         batch.negative_hashes[hard],
         batch.negative_owners[hard] - own.start,
+        *([batch.document_scores[own], batch.negative_scores[hard]] if len(batch.document_scores) else []),
     )
 
 

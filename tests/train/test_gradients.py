@@ -26,6 +26,7 @@ from tests.train.runs import (
     with_dimensions,
     with_groups,
     with_precision,
+    with_teacher,
 )
 
 STEPS = 5
@@ -64,6 +65,22 @@ def loss_of_formula(q: Tensor, d: Tensor, h: Tensor, batch: PairBatch, temperatu
     return torch.stack(losses).mean()
 
 
+def divergence(q: Tensor, d: Tensor, h: Tensor, batch: PairBatch) -> Tensor:
+    """The mean over the pairs of the divergence from a teacher of `with_teacher`, group by group."""
+    total = torch.zeros(())
+    for i in range(len(q)):
+        scored = [
+            k
+            for k in range(len(h))
+            if batch.negative_owners[k] == i and batch.negative_scores[k] == batch.negative_scores[k]
+        ]
+        scores = torch.tensor([batch.document_scores[i], *batch.negative_scores[scored]])
+        target = torch.softmax(scores / 0.5, 0)
+        student = torch.log_softmax(q[i] @ torch.cat([d[i, None], h[scored]]).T / 0.01, 0)
+        total = total + (target * (target.log() - student)).sum()
+    return total / len(q)
+
+
 def plain_run(config: Config, hard: bool = False) -> tuple[Weights, list[float]]:
     """Five steps of torch's AdamW in float32, with clipping, on the whole batches."""
     encoder = encoder_of(config)
@@ -76,7 +93,8 @@ def plain_run(config: Config, hard: bool = False) -> tuple[Weights, list[float]]
     losses = []
     rates = [0.5e-3, 1e-3, 1e-3, 0.75e-3, 0.5e-3]  # up over 2 of 6 steps, then down towards 0
     for step, rate in enumerate(rates):
-        batch = pairs(step, hard=hard)
+        weight_of_teacher = config.objective.teacher_weight
+        batch = pairs(step, hard=hard, taught=weight_of_teacher > 0)
         texts = (batch.queries, batch.documents, *[batch.negatives] * hard)
         q, d, *h = (embed_one_by_one(encoder, tokens) for tokens in texts)
         vectors = (q, d, h[0] if hard else q[:0])
@@ -84,6 +102,8 @@ def plain_run(config: Config, hard: bool = False) -> tuple[Weights, list[float]]
         for k, weight in config.objective.levels or ((32, 1.0),):
             prefixes = (torch.nn.functional.normalize(x[:, :k], dim=-1) for x in vectors)
             loss = loss + weight * loss_of_formula(*prefixes, batch, 0.01)
+        if weight_of_teacher:
+            loss = loss + weight_of_teacher * divergence(*vectors, batch)
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
@@ -103,7 +123,8 @@ def run(rank: int, ranks: int, config: Config) -> tuple[Weights, list[StepMetric
     engine = Engine(encoder_of(config), config, CPU)
     metrics, parts = [], 0
     for step in range(STEPS):
-        batch = shard(pairs(step, hard=config.data.group_size > 1), rank, ranks)
+        taught = config.objective.teacher_weight > 0
+        batch = shard(pairs(step, hard=config.data.group_size > 1, taught=taught), rank, ranks)
         metrics.append(train_step(engine, batch, config))
         parts += len(engine.encoder.micro_batches(batch.queries, config.hardware.micro_batch_tokens))
     return weights_of(engine.encoder), metrics, parts
@@ -137,6 +158,12 @@ def plain_dimensions():
     return plain_run(with_dimensions(tiny()), hard=True)
 
 
+@pytest.fixture(scope="module")
+def plain_taught():
+    torch.set_num_threads(1)
+    return plain_run(with_teacher(tiny()), hard=True)
+
+
 def assert_same(
     found: tuple[Weights, list[StepMetrics], int], plain: tuple[Weights, list[float]], masked: float = 4 / 110
 ) -> None:
@@ -153,7 +180,7 @@ def assert_same(
 @pytest.mark.processes
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_ranks_with_unequal_micro_batches_equal_one_plain_process(
-    ranks, plain, plain_hard, plain_dimensions, tmp_path
+    ranks, plain, plain_hard, plain_dimensions, plain_taught, tmp_path
 ):
     configs = [
         tiny(zero_stage=1, graph_tokens=0, loss_tile=2),
@@ -161,12 +188,14 @@ def test_ranks_with_unequal_micro_batches_equal_one_plain_process(
         tiny(zero_stage=0, graph_tokens=10_000),
         with_groups(tiny(graph_tokens=60)),
         with_groups(with_dimensions(tiny(graph_tokens=60, loss_tile=2))),
+        with_groups(with_teacher(tiny(graph_tokens=60))),
         with_precision(tiny(graph_tokens=60), "bf16"),
     ]
     by_rank = on_ranks(ranks, run_unequal, tmp_path, ranks, configs)
     counts = [[parts for _, _, parts in results] for results in by_rank]
     assert counts[0] != counts[1]
-    for *exact, hard, dimensions, bf16 in by_rank:
+    for *exact, hard, dimensions, taught, bf16 in by_rank:
+        assert_same(taught, plain_taught, MASKED_HARD)
         assert_same(hard, plain_hard, MASKED_HARD)
         assert_same(dimensions, plain_dimensions, MASKED_HARD)
         for found in exact:
