@@ -23,6 +23,16 @@ def check_an_unscored_model(code: int, out: str, err: str, folder: Path) -> None
     assert "## Scores" not in (folder / "model/README.md").read_text()
 
 
+def mine_and_score(here: Callable) -> None:
+    """The store `taught`, with negatives of BM25 and the scores of the first run's model."""
+    code, out, err = here("mine", "store", "hard", "--model", "bm25", "--first-rank", "2", "--negatives", "5")
+    assert code == 0, err
+    assert "negatives of a pair" in out
+    code, out, err = here("score", "hard", "taught", "--model", "runs/run/model")
+    assert code == 0, err
+    assert out.count("scored by the teacher model") == 3
+
+
 def check_the_teacher_s_loss(workplace: Path) -> None:
     """MLflow has it of each of the six steps."""
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")

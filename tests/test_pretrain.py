@@ -32,6 +32,7 @@ from tests.finished_runs import (
     check_the_benchmark,
     check_the_evaluation,
     check_the_teacher_s_loss,
+    mine_and_score,
 )
 from tests.tracking.trackers import check_page
 
@@ -171,12 +172,7 @@ def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here, m
         assert (Path(model_folder) / "model.safetensors").exists()
         raise ValueError("these scores are not to be")
 
-    code, out, err = here("mine", "store", "hard", "--model", "bm25", "--first-rank", "2", "--negatives", "5")
-    assert code == 0, err
-    assert "negatives of a pair" in out
-    code, out, err = here("score", "hard", "taught", "--model", "runs/run/model")
-    assert code == 0, err
-    assert out.count("scored by the teacher model") == 3
+    mine_and_score(here)
     hard = [
         "--store",
         "taught",

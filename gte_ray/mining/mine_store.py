@@ -54,12 +54,7 @@ def mine(
     refuse_same_place(store, uri, "mined")
     chosen = [store.source(name) for name in sources] or list(store.manifest.sources)
     names = [source.name for source in chosen]
-    scored = [source.name for source in chosen if source.teacher]
-    if scored:
-        raise RunError(
-            f"{store.uri}: {', '.join(scored)} have scores of a teacher, which more negatives would lack; allowed is to mine "
-            "first and to score (`python -m gte_ray.score`) the store that comes of it"
-        )
+    _refuse_scored(store, chosen)
     check_place(store, uri, names)
     model_identity, earlier = identity(model), FinishedSources(uri)
     prints = {info.name: _fingerprint(info, model_identity, window, prompts, corpus) for info in chosen}
@@ -83,6 +78,15 @@ def mine(
         done[info.name] = info
         storage.delete(tasks[info.name].folder)
     return finish(store, uri, {name: info for name, info in done.items() if info is not None}, SCRATCH)
+
+
+def _refuse_scored(store: Store, sources: Sequence[SourceInfo]) -> None:
+    scored = [source.name for source in sources if source.teacher]
+    if scored:
+        raise RunError(
+            f"{store.uri}: {', '.join(scored)} have scores of a teacher, which more negatives would lack; allowed is to mine "
+            "first and to score (`python -m gte_ray.score`) the store that comes of it"
+        )
 
 
 def _wanted(uri: str, source: SourceInfo, fingerprint: str, window: Window) -> Wanted:
