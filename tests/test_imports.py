@@ -16,6 +16,7 @@ SOLE_IMPORTERS = {
     "bm25s": {"retrieval/bm25.py"},
     "mteb": {f"evaluation/mteb/{name}.py" for name in ("adapters", "benchmarks", "own", "score", "texts")},
     "datasketch": {"filtering/near.py"},
+    "peft": {"model/lora.py"},
     "scipy": {"ablation/report.py"},
     "pydantic": {"config/typed.py"},
     "pydantic_core": {"config/typed.py"},

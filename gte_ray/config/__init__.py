@@ -104,6 +104,9 @@ class Config:
         del identity["objective"]["dimension_weights"]
         if self.training.schedule != "wsd":
             del identity["training"]["cooldown"]
+        if not self.model.lora_rank:
+            for name in ("lora_rank", "lora_alpha"):
+                del identity["model"][name]
         if not self.objective.teacher_weight:
             for name in ("teacher_weight", "teacher_loss", "teacher_temperature"):
                 del identity["objective"][name]
@@ -140,6 +143,7 @@ def validate(config: Config) -> Config:
     rules: list[tuple[bool, str, Any, str]] = [
         (len(set(d.sources)) == len(d.sources), "sources", " ".join(d.sources), "each source once"),
         (m.hidden_size % m.heads == 0, "hidden-size", m.hidden_size, f"a multiple of heads ({m.heads})"),
+        (not m.lora_rank or m.base != "scratch", "lora-rank", m.lora_rank, "0 with random weights (--model scratch)"),
         (len(set(o.directions)) == len(o.directions), "directions", o.directions, "each direction once"),
         (len(set(o.dimensions)) == len(o.dimensions), "dimensions", " ".join(map(str, o.dimensions)), "each once"),
         (len(o.dimension_weights) in (0, len(o.dimensions)), "dimension-weights",

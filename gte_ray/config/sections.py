@@ -67,6 +67,11 @@ class ModelConfig:
     pooling: Pooling | Literal["base"] = "base"
     """How the states of a text's tokens become its embedding: their mean, that of the first token (cls) or of the
     last; `base` for what the base model's folder says, the mean where it says nothing and for `scratch`."""
+    lora_rank: Annotated[int, Ge(0)] = 0
+    """Rank of low-rank adapters (LoRA) beside each linear layer of the base model, which alone are trained; 0 to train all
+    weights, as the paper does. The exported model has them merged."""
+    lora_alpha: Count = 32
+    """Scale of the adapters: their product is multiplied by it over lora-rank; lora-rank above 0 only."""
     prompt_query: str | None = None
     """Text in front of queries, tokenised with them; if not given, what the base model's folder says."""
     prompt_document: str | None = None

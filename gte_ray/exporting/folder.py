@@ -24,6 +24,7 @@ from gte_ray.model.abilities import abilities
 from gte_ray.model.dense import WEIGHTS as DENSE_FILES
 from gte_ray.model.dense import Dense
 from gte_ray.model.encoder import Encoder
+from gte_ray.model.lora import merge_adapters
 from gte_ray.pretrained.identity import ORIGIN_FILE, origin_record
 from gte_ray.runtime import storage
 
@@ -34,7 +35,8 @@ CARD_FILE = "README.md"
 
 
 def export_model(encoder: Encoder, tokenizer: TextTokenizer, folder: str, card: ModelCard) -> None:
-    """Writes the model of a run, in float32, into `folder`; see `write_model`."""
+    """Writes the model of a run, in float32, into `folder`; see `write_model`. Adapters of `encoder` are merged."""
+    merge_adapters(encoder.backbone)
 
     def finish(written: Path) -> None:
         _write_json(written / ORIGIN_FILE, origin_record(str(written), _origin(card)))

@@ -16,6 +16,7 @@ from gte_ray.model.backbone import counts_from_the_left, load_backbone, position
 from gte_ray.model.dense import Dense, load_dense
 from gte_ray.model.dropout import Dropout
 from gte_ray.model.encoder import Encoder
+from gte_ray.model.lora import add_adapters
 from gte_ray.model.probe import check_texts, same_when_packed, unit
 from gte_ray.pretrained.files import model_folder
 from gte_ray.pretrained.prompts import AS_THE_MODEL, GivenPrompts, Prompts, lacking
@@ -126,6 +127,10 @@ def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, max_length:
             dropout = Dropout(config.hidden_dropout, config.attention_dropout)
             backbone = load_backbone(folder / settings.transformer, config.base, dropout)
             dense = [*load_dense(folder, settings.dense, backbone.config.hidden_size, config.base)]
+        if config.lora_rank:
+            add_adapters(backbone, config, seed)
+            for layer in dense:
+                layer.requires_grad_(False)
         check_fit(config.base, backbone, vocab_size, max_length)
         pooling = settings.pooling
     return wrap(backbone, pad_id, pooling if config.pooling == "base" else config.pooling, dense)

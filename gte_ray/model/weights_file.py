@@ -24,13 +24,18 @@ def kept_weights(run_folder: str, step: int) -> str:
 
 
 def load_weights(encoder: "Encoder", *paths: str) -> None:
-    """Load local weights files into `encoder`, of several the mean; raises RunError if the weights do not fit."""
+    """Load local weights files into the weights of `encoder` that are trained, of several the mean.
+
+    Raises RunError if the weights do not fit.
+    """
     with ExitStack() as stack:
         files = []
         for path in paths:
             with fitting(path):
                 files.append(stack.enter_context(safe_open(path, "pt")))
         for name, parameter in encoder.named_parameters():
+            if not parameter.requires_grad:
+                continue
             values = []
             for path, file in zip(paths, files, strict=True):
                 with fitting(path):

@@ -50,6 +50,11 @@ def export_checkpoint(run_folder: str, to: str, chosen: Chosen) -> CheckpointMod
     if not checkpoints:
         raise RunError(f"{run_folder}: the run has no checkpoint yet")
     run = plan_run(from_dict(storage.read_json(record)["config"]))
+    if run.config.model.lora_rank and chosen.average > 1:
+        raise UsageError(
+            f"--average is {chosen.average}; allowed is 1 for a run with adapters (--lora-rank): the mean of the factors is not "
+            "that of the models, which gte_ray.merge makes of exported ones"
+        )
     steps = _steps(run_folder, sorted(checkpoints), chosen)
     name = "-".join(["model", *map(str, steps), *([f"{chosen.dimensions}d"] if chosen.dimensions else [])])
     folder = storage.absolute(to) if to else storage.join(run_folder, name)

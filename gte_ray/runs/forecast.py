@@ -136,6 +136,11 @@ def _state_bytes(config: Config, shape: Shape) -> float:
     shards = config.hardware.workers.most if config.hardware.zero_stage == 1 else 1
     weights_and_gradients = (2 + 2) if half else (4 + 4)
     # The fp32 master copy and AdamW's two moments.
+    if config.model.lora_rank:  # the base's weights alone, and all of the adapters
+        adapters = (
+            config.model.lora_rank * shape.layers * (10 * shape.hidden_size + 2 * shape.intermediate_size)
+        )
+        return shape.parameters * weights_and_gradients / 2 + adapters * (weights_and_gradients + 12 / shards)
     return shape.parameters * (weights_and_gradients + 12 / shards)
 
 
