@@ -31,11 +31,10 @@ def main() -> None:
     from gte_ray.cli.store_tables import batch_table, mixture_table, paper_table, store_notes
     from gte_ray.data.store import open_store
     from gte_ray.runs.plan import plan_steps
-    from gte_ray.runs.run_folder import RESULTS_FILE
-    from gte_ray.runtime import storage
+    from gte_ray.runs.results import is_finished
 
     console, folders = plain_console(), arguments.folders
-    unfinished = [folder for folder in folders if not storage.exists(storage.join(folder, RESULTS_FILE))]
+    unfinished = [folder for folder in folders if not is_finished(folder)]
     if folders and not unfinished:
         _compare(folders, console)
         return
@@ -58,14 +57,11 @@ def main() -> None:
 
 def _compare(folders: Sequence[str], console: Console) -> None:
     """Held-out nDCG@10 in percent by source, a column for each run, and BM25's."""
-    from gte_ray.config.typed import read
     from gte_ray.evaluation.heldout import mean_scores
-    from gte_ray.evaluation.scores import Scores
-    from gte_ray.runs.run_folder import RESULTS_FILE
+    from gte_ray.runs.results import read_results
     from gte_ray.runtime import storage
 
-    saved = [storage.read_json(storage.join(folder, RESULTS_FILE))["scores"] for folder in folders]
-    scores = [read(Scores, results) for results in saved]
+    scores = [read_results(folder).scores for folder in folders]
     columns = [run.after for run in scores] + [scores[0].bm25]
     by_source = [
         {row.source: row.ndcg_at_10 for row in (*rows, mean_scores(rows))} for rows in columns if rows

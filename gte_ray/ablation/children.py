@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from gte_ray.ablation.records import LINK, Records
 from gte_ray.ablation.trials import Trial
-from gte_ray.runs.execute import Results
+from gte_ray.runs.results import Results
 from gte_ray.runs.tracked import tracked_run
 from gte_ray.tracking.queue import QUEUE_FILE
 from gte_ray.tracking.tracker import Status, TrackedRun, Tracker

@@ -30,6 +30,11 @@ def plain_console(**options: Any) -> Console:
     return _PlainConsole(markup=False, emoji=False, **options)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, in the plural but for one."""
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+
+
 def printable(text: str) -> str:
     """`text` with the characters that a terminal would act on, or could not print, written as `\\x1b`."""
     return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gte_ray.cli.console import printable
+from gte_ray.cli.console import counted, printable
 from gte_ray.data.sorted_source import group_name
 from gte_ray.data.step_plan import StepPlan
 from gte_ray.data.store import Store
@@ -21,7 +21,7 @@ SHOWN_COLUMNS = 12
 
 def mixture_table(store: Store, plan: StepPlan) -> Table:
     """One row per source of the plan: size, share (eq. 4), steps and epochs."""
-    table = Table(title=f"{store.uri}: {len(plan.sources)} sources", title_justify="left")
+    table = Table(title=f"{store.uri}: {counted(len(plan.sources), 'source')}", title_justify="left")
     table.add_column("source")
     table.add_column("task")
     for name in ("pairs", "held out", "share", "steps", "epochs"):
@@ -78,7 +78,7 @@ def print_store(console: Console, store: Store) -> None:
 
 def store_table(store: Store) -> Table:
     """One row per source of the store: what was read, kept and dropped."""
-    title = f"{store.uri}: {len(store.manifest.sources)} sources"
+    title = f"{store.uri}: {counted(len(store.manifest.sources), 'source')}"
     table = Table(
         title=title,
         title_justify="left",
@@ -113,9 +113,9 @@ def layout_notes(store: Store) -> list[str]:
     names: dict[str, list[str]] = {}
     for source in store.manifest.sources:
         names.setdefault(source.reader, []).append(source.name)
-    everything = f"all {len(store.manifest.sources)} sources"
+    count = len(store.manifest.sources)
     return [
-        f"read as {printable(layout)}: {everything if len(names) == 1 else ', '.join(those)}"
+        f"read as {printable(layout)}: {f'all {count} sources' if len(names) == 1 < count else ', '.join(those)}"
         for layout, those in names.items()
     ]
 

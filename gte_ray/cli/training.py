@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.pretty import Pretty
 
-from gte_ray.cli.console import plain_console, print_mlflow
+from gte_ray.cli.console import counted, plain_console, print_mlflow
 from gte_ray.cli.flags import BUILTIN_STORE
 from gte_ray.cli.stores import ensure_store
 from gte_ray.config import Config
@@ -74,7 +74,7 @@ def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruptio
         else:
             console.print(
                 f"run {run.name}: {run.plan.steps:,} steps of {run.plan.global_batch:,} pairs "
-                f"from {len(run.plan.sources)} sources on {run.config.hardware.workers} worker(s)"
+                f"from {counted(len(run.plan.sources), 'source')} on {run.config.hardware.workers} worker(s)"
             )
         results = earlier or execute(run, display, interruption, verbose=verbose)
     scores = results.scores

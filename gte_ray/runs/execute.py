@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gte_ray.config.fields import HELD_OUT
-from gte_ray.config.typed import read
 from gte_ray.data.ids import unknown_words
 from gte_ray.errors import RunError
 from gte_ray.evaluation.async_evaluation import AsyncEvaluation, Rows
@@ -19,7 +18,7 @@ from gte_ray.runs.display import Display
 from gte_ray.runs.finishing import Trained, export, newest_checkpoint, score
 from gte_ray.runs.history import History
 from gte_ray.runs.plan import Run, make_stream, resolve_tokenizer
-from gte_ray.runs.run_folder import RESULTS_FILE
+from gte_ray.runs.results import Results, is_finished, read_results, write_results
 from gte_ray.runs.tracked import (
     DESCRIPTION,
     describe,
@@ -42,18 +41,6 @@ HISTORY_FILE = "history.jsonl"
 
 
 @dataclass(frozen=True)
-class Results:
-    """The results of a finished run."""
-
-    scores: Scores
-    model_folder: str
-    mlflow_run: str
-    """MLflow's id of the run. Empty if MLflow could not be reached."""
-    mlflow_experiment: str = ""
-    """MLflow's id of the experiment; empty also in the results of older versions."""
-
-
-@dataclass(frozen=True)
 class Recorder:
     """Where a run is recorded while it trains."""
 
@@ -66,8 +53,7 @@ def finished(
     run: Run, display: Display, tracked: TrackedRun | None = None, verbose: bool = False
 ) -> Results | None:
     """The results of an opened run, or None if it is not finished; `tracked` and `verbose` as in `execute`."""
-    path = storage.join(run.folder, RESULTS_FILE)
-    if not storage.exists(path):
+    if not is_finished(run.folder):
         return None
     if unwritten(queue_path(run)) or run.config.run.register:
         # Write what MLflow has not received yet.
@@ -79,13 +65,7 @@ def finished(
         unsent = tracker.finish("FINISHED")
         if unsent:
             display.warn(unsent)
-    saved = storage.read_json(path)
-    return Results(
-        read(Scores, saved["scores"]),
-        saved["model_folder"],
-        saved["mlflow_run"],
-        saved.get("mlflow_experiment", ""),
-    )
+    return read_results(run.folder)
 
 
 def execute(
@@ -179,15 +159,7 @@ def record(run: Run, scores: Scores, recorder: Recorder) -> Results:
         tracker.log_step(step, metrics)
     run_id = tracker.run_id(timeout_s=5.0) or ""
     results = Results(scores, run.model_folder, run_id, tracker.experiment_id)
-    storage.write_json(
-        storage.join(run.folder, RESULTS_FILE),
-        {
-            "scores": scores.to_dict(),
-            "model_folder": results.model_folder,
-            "mlflow_run": results.mlflow_run,
-            "mlflow_experiment": results.mlflow_experiment,
-        },
-    )
+    write_results(run.folder, results)
     unsent = tracker.finish("FINISHED")
     if unsent:
         recorder.display.warn(unsent)

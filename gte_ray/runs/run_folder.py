@@ -7,11 +7,11 @@ from typing import Any
 from gte_ray.config import Config, from_dict
 from gte_ray.errors import UsageError
 from gte_ray.runs.plan import Run
+from gte_ray.runs.results import is_finished
 from gte_ray.runtime import storage
 from gte_ray.runtime.uri import without_password
 
 CONFIG_FILE = "config.json"
-RESULTS_FILE = "results.json"
 OTHERWISE = "the store's pairs or tokenizer, the base model's weights or the version of gte_ray differ"
 """What a fingerprint covers besides the settings."""
 
@@ -37,6 +37,8 @@ def open_run(run: Run, fresh: bool) -> None:
                 f"--name {run.name}: a run of that name was made with other settings ({changed}); "
                 "give another --name, or --fresh to start over"
             )
+    if recorded is not None and not fresh and is_finished(run.folder):
+        return  # with the config that it was finished with: where it is computed may differ
     storage.write_json(
         storage.join(run.folder, CONFIG_FILE),
         {"key": key, "fingerprint": run.fingerprint, "config": public(run.config).to_dict()},

@@ -10,6 +10,7 @@ from gte_ray.config import validate
 from gte_ray.errors import RunError, UsageError
 from gte_ray.recipes import tiny
 from gte_ray.runs.plan import plan_run, warnings
+from gte_ray.runs.results import read_results
 from gte_ray.runs.run_folder import open_run, public, run_key
 
 SECRET = "https://user:pw@mlflow.example"
@@ -39,6 +40,30 @@ def test_a_fresh_start_deletes_the_folder_of_a_run(run, tmp_path):
     open_run(run, fresh=True)
     assert run_key(run) != key
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+
+
+def test_a_finished_run_keeps_the_config_that_it_was_finished_with(run, tmp_path):
+    open_run(run, fresh=False)
+    config = tmp_path / "run/config.json"
+    before = config.read_bytes()
+    other = replace(run, config=replace(run.config, run=replace(run.config.run, eval_limit=7)))
+    (tmp_path / "run/results.json").write_text("{}")
+    open_run(other, fresh=False)
+    assert config.read_bytes() == before
+    (tmp_path / "run/results.json").unlink()
+    open_run(other, fresh=False)
+    assert json.loads(config.read_text())["config"]["run"]["eval_limit"] == 7
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"scores": 3}', '{"scores": {"before": [], "after": [], "bm25": []}}']
+)
+def test_damaged_results_are_one_sentence(tmp_path, content):
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(
+        RunError, match=r"results.json: is damaged \(.+\); once it is deleted, the run's command scores"
+    ):
+        read_results(str(tmp_path))
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "config.json"])
