@@ -30,7 +30,7 @@ def mine_and_score(here: Callable) -> None:
     assert "negatives of a pair" in out
     code, out, err = here("score", "hard", "taught", "--model", "runs/run/model")
     assert code == 0, err
-    assert out.count("scored by the teacher model") == 3
+    assert out.count("scores by model") == 3
 
 
 def check_the_teacher_s_loss(workplace: Path) -> None:

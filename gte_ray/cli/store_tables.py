@@ -139,7 +139,7 @@ def store_notes(store: Store) -> list[str]:
         parts += [f"{shared:,} pairs to train on have a document that is held out with another query"] * bool(
             shared
         )
-        parts += [f"scored by the teacher {printable(source.teacher)}"] * bool(source.teacher)
+        parts += [f"scores by {printable(source.teacher)}"] * bool(source.teacher)
         if parts:
             notes.append(f"{source.name}: {'; '.join(parts)}")
     return notes

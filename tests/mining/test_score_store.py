@@ -89,7 +89,7 @@ def test_scores_are_the_logits_that_sentence_transformers_gives(mined, cross_enc
         assert result.source(source).teacher == "teacher"
         assert result.source(source).negatives == mined.source(source).negatives
     assert result.fingerprint != mined.fingerprint
-    assert all("scored by the teacher teacher" in note for note in store_notes(result))
+    assert all("scores by teacher" in note for note in store_notes(result))
 
 
 def test_an_embedding_model_scores_by_cosine_with_its_prompts(mined, model, tmp_path):
