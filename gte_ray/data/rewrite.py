@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -141,11 +140,18 @@ def _held_out_documents(store: Store, source: SourceInfo) -> np.ndarray:
     return store.read_held_out(source.name, source.held_out).column("document_hash").to_numpy()
 
 
+def part_rows(source: SourceInfo) -> list[PartRows]:
+    """The rows of each part of a source."""
+    return [
+        PartRows(number, end - part.rows, end)
+        for number, (part, end) in enumerate(zip(source.parts, source.ends, strict=True))
+    ]
+
+
 def _jobs(source: SourceInfo, folder: str) -> list[_Job]:
-    ends = accumulate(part.rows for part in source.parts)
     jobs = [
-        _Job(source.name, PartRows(number, end - part.rows, end), part, f"{folder}/{storage.name(part.path)}")
-        for number, (part, end) in enumerate(zip(source.parts, ends, strict=True))
+        _Job(source.name, rows, part, f"{folder}/{storage.name(part.path)}")
+        for rows, part in zip(part_rows(source), source.parts, strict=True)
     ]
     return jobs + [
         _Job(source.name, None, part, f"{folder}/{storage.name(part.path)}") for part in source.held_out_parts

@@ -39,8 +39,7 @@ class Window:
                 f"--first-rank is {self.first_rank} and --last-rank {self.last_rank}; allowed are ranks from 1, "
                 "the first not after the last"
             )
-        if not (self.relative_margin < 1):
-            raise UsageError(f"--relative-margin is {self.relative_margin:g}; allowed is a share below 1")
+        check_relative_margin(self.relative_margin)
         if self.negatives < 1:
             raise UsageError(f"--negatives is {self.negatives}; allowed is at least 1")
         if not 0 <= self.seed < 2**64:
@@ -60,6 +59,12 @@ def no_candidates(queries: np.ndarray, documents: np.ndarray, same_text: np.ndar
     """
     positives = np.stack([queries, documents], axis=1)
     return np.unique(np.concatenate([positives, same_text]).astype(np.int64), axis=0)
+
+
+def check_relative_margin(share: float) -> None:
+    """Raises UsageError for a margin that no negative has."""
+    if not share < 1:
+        raise UsageError(f"--relative-margin is {share:g}; allowed is a share below 1")
 
 
 def below(

@@ -26,8 +26,7 @@ from gte_ray.data.rewrite import (
     rewrite_sources,
 )
 from gte_ray.data.store import NEGATIVE_SCORES, PAIR_SCORE, SourceInfo, Store
-from gte_ray.errors import UsageError
-from gte_ray.mining.choose import below
+from gte_ray.mining.choose import below, check_relative_margin
 from gte_ray.mining.teacher import Scoring, give_scores, scores_of
 from gte_ray.pretrained.files import is_folder
 from gte_ray.pretrained.identity import identity
@@ -52,8 +51,7 @@ class Margins:
     """The same as a share of the pair's score, whose sign does not matter."""
 
     def __post_init__(self) -> None:
-        if not (self.relative_margin < 1):
-            raise UsageError(f"--relative-margin is {self.relative_margin:g}; allowed is a share below 1")
+        check_relative_margin(self.relative_margin)
 
 
 def score(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 
 from gte_ray.data.ids import Report
 from gte_ray.data.negatives import flat
-from gte_ray.data.rewrite import PartRows, column_array
+from gte_ray.data.rewrite import PartRows, column_array, part_rows
 from gte_ray.data.store import SourceInfo, open_store
 from gte_ray.mining.search import MICRO_BATCH_TOKENS
 from gte_ray.mining.task import read_arrays, vectors_path, write_arrays
@@ -72,7 +71,7 @@ class GiveScores:
 
 def give_scores(scoring: Scoring, sources: list[SourceInfo], report: Report) -> None:
     """Leave the scores of all pairs of `sources` in their folders."""
-    units = [unit for source in sources for part in _parts(source) for unit in _units(source.name, part)]
+    units = [unit for source in sources for part in part_rows(source) for unit in _units(source.name, part)]
     missing = [unit for unit in units if not storage.exists(scoring.path(unit))]
     for done in run_actors(missing, GiveScores, scoring, scoring.pool):
         report(f"scoring {done.source}", done.stop - done.start)
@@ -86,12 +85,6 @@ def scores_of(scoring: Scoring, source: str, rows: PartRows) -> tuple[np.ndarray
         np.concatenate([nothing, *(r[name] for r in read)]) for name in ("pairs", "negatives")
     )
     return pairs, negatives
-
-
-def _parts(source: SourceInfo) -> Iterator[PartRows]:
-    ends = accumulate((part.rows for part in source.parts), initial=0)
-    for number, (start, stop) in enumerate(pairwise(ends)):
-        yield PartRows(number, start, stop)
 
 
 def _units(source: str, part: PartRows) -> Iterator[Rows]:

@@ -43,11 +43,13 @@ class Distilled:
         known = torch.isfinite(teacher.scores)
         used = known[:, :1] & known[:, 1:].any(1, keepdim=True)
         known = torch.where(used, known, torch.arange(known.shape[1], device=known.device) == 0)
-        scores = teacher.scores.nan_to_num(0.0, 0.0, 0.0) / self.teacher_temperature
+        scores = (
+            teacher.scores.nan_to_num(0.0, 0.0, 0.0).to(contrast.queries.dtype) / self.teacher_temperature
+        )
         total = contrast.queries.new_zeros(())
         for dimensions, weight in self.levels or ((contrast.queries.shape[1], 1.0),):
             similarities = _groups(contrast, teacher, dimensions)
-            rows = TERMS[self.loss](similarities, scores.to(similarities), known, self.temperature)
+            rows = TERMS[self.loss](similarities, scores, known, self.temperature)
             total = total + weight * rows.sum()
         share = total / len(contrast.candidates.queries)
         result = self.objective(contrast)

@@ -220,6 +220,12 @@ def test_what_is_no_teacher_is_told(store, cross_encoder, tmp_path):
     )
     with pytest.raises(RunError, match=r"two: classifier.* is of shape \[1"):
         load_scorer(two)
+    classes = bare_folder(tmp_path / "classes", num_labels=2)
+    BertForSequenceClassification.from_pretrained(classes, num_labels=2).save_pretrained(classes)
+    with pytest.raises(
+        RunError, match="classes: gives 2 numbers for a pair of texts; allowed are cross-encoders that give"
+    ):
+        load_scorer(classes)
     bare = bare_folder(tmp_path / "bare")
     edit(bare, "config.json", architectures=["BertForSequenceClassification"])
     with pytest.raises(RunError, match="its weights lack"):
