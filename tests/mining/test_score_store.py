@@ -172,6 +172,7 @@ def test_another_teacher_takes_the_place_of_the_first(mined, cross_encoder, mode
     first = scored(mined, tmp_path / "first", cross_encoder)
     second = scored(first, tmp_path / "second", model)
     alone = scored(mined, tmp_path / "alone", model)
+    assert alone.fingerprint != first.fingerprint
     assert sorted(file_bytes(second).values()) == sorted(file_bytes(alone).values())
     with pytest.raises(
         RunError, match="have scores of a teacher, which more negatives would lack; allowed is to mine first"
