@@ -21,6 +21,8 @@ from gte_ray.model.encoder import Encoder
 from gte_ray.model.load import build_encoder
 
 VOCABULARY, LENGTH = 60, 24
+EPSILON = 1e-5
+"""AdamW's. A gradient below it is rounding, which AdamW would divide by itself: steps of another size on each processor."""
 CPU = torch.device("cpu")
 
 
@@ -39,7 +41,14 @@ def tiny(dropout: float = 0.0, **hardware: Any) -> Config:
             attention_dropout=dropout,
         ),
         objective=ObjectiveConfig(),
-        training=TrainingConfig(steps=6, global_batch=11, learning_rate=1e-3, warmup=0.4, precision="fp32"),
+        training=TrainingConfig(
+            steps=6,
+            global_batch=11,
+            learning_rate=1e-3,
+            warmup=0.4,
+            adam_epsilon=EPSILON,
+            precision="fp32",
+        ),
         hardware=HardwareConfig(gpu=False, **hardware),
         seed=5,
     )

@@ -17,6 +17,7 @@ from gte_ray.train.step import train_step
 from gte_ray.train.step_report import StepMetrics
 from tests.train.runs import (
     CPU,
+    EPSILON,
     encoder_of,
     on_ranks,
     pairs,
@@ -88,7 +89,7 @@ def plain_run(config: Config, hard: bool = False) -> tuple[Weights, list[float]]
     decayed = [p for p in encoder.parameters() if p.ndim > 1]
     others = [p for p in encoder.parameters() if p.ndim == 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
+        [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}], eps=EPSILON
     )
     losses = []
     rates = [0.5e-3, 1e-3, 1e-3, 0.75e-3, 0.5e-3]  # up over 2 of 6 steps, then down towards 0
