@@ -29,7 +29,8 @@ class Arguments:
     """Folders of models, folders at URIs, Hugging Face ids, or bm25."""
     benchmark: str = HELD_OUT
     """heldout (the held-out pairs of --store), mteb-en (56 tasks, Table 6), beir (Table 5), codesearchnet (Tables 7
-    and 13), sst2 (Table 4), or a folder in BEIR's layout; ./beir is a folder of that name."""
+    and 13), sst2 (Table 4), mteb-en-v2, mteb-multilingual, mteb-code, longembed, any benchmark or task of mteb by its
+    name, or a folder in BEIR's layout; ./beir is a folder of that name."""
     store: str = BUILTIN_STORE
     """Pair store of heldout."""
     limit: int = 1_000
@@ -108,7 +109,8 @@ def _benchmark(arguments: Arguments) -> "Benchmark | None":
 
 
 def _evaluate(arguments: Arguments, benchmark: "Benchmark | None") -> None:
-    from gte_ray.cli.tables import benchmark_table
+    from gte_ray.cli.tables import benchmark_table, comparison_table
+    from gte_ray.evaluation.compare import compare
     from gte_ray.evaluation.scoreboard import labels
     from gte_ray.report.benchmark import Benchmarked, record
 
@@ -126,8 +128,19 @@ def _evaluate(arguments: Arguments, benchmark: "Benchmark | None") -> None:
     results, boards = _score(arguments, benchmark, on_result)
     for board in boards:
         console.print(benchmark_table(board))
+    comparisons = compare(boards[0].name, results)
+    for comparison in comparisons:
+        if comparison.rows:
+            console.print(comparison_table(comparison))
+        if comparison.note:
+            console.print(f"note: {comparison.note}", markup=False, soft_wrap=True)
     benchmarked = Benchmarked(
-        arguments.benchmark, arguments.store, arguments.models, tuple(results), tuple(boards)
+        arguments.benchmark,
+        arguments.store,
+        arguments.models,
+        tuple(results),
+        tuple(boards),
+        tuple(comparisons),
     )
     unwritten = record(benchmarked, arguments.tracking_uri, arguments.experiment)
     if unwritten:
@@ -143,7 +156,7 @@ def _score(
 ) -> "tuple[list[TaskResult], list[Scoreboard]]":
     """All results, and a scoreboard for each metric."""
     from gte_ray.evaluation.scoreboard import scoreboard
-    from gte_ray.evaluation.task_results import Scoring
+    from gte_ray.evaluation.task_results import SPREAD, Scoring
 
     pool = arguments.computing.pool()
     output = storage.absolute(arguments.output)
@@ -168,13 +181,16 @@ def _score(
     from gte_ray.evaluation.mteb.score import score
 
     results = score(benchmark, scoring, arguments.models, on_result)
-    names = [("main", f"{benchmark.name}{cut}")] + [
-        (metric, f"{benchmark.name}, {metric}{cut}") for metric in benchmark.metrics
-    ]
-    return results, [
-        scoreboard(name, results, metric, benchmark.paper if metric == "main" else (), benchmark.by_category)
-        for metric, name in names
-    ]
+    name = f"{benchmark.name}{cut}"
+    boards = [scoreboard(name, results, "main", benchmark.paper, benchmark.by_category)]
+    for metric in benchmark.metrics:
+        title = f"{benchmark.name}, {metric}{cut}"
+        boards.append(scoreboard(title, results, metric, (), benchmark.by_category))
+    drawn = [result for result in results if SPREAD in result.scores]
+    if drawn:
+        title = f"{benchmark.name}, standard deviation over draws{cut}"
+        boards.append(scoreboard(title, drawn, SPREAD, (), by_category=False))
+    return results, boards
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """What the rows of an ablation are compared by: held-out pairs, or a benchmark that the trained models are scored on."""
 
+import os
 import re
 from dataclasses import dataclass
 
 from gte_ray.data.hashing import digest
 from gte_ray.errors import UsageError
-from gte_ray.evaluation.benchmark_names import BENCHMARK_WORDS, HELD_OUT, MTEB, load_benchmark, resolved
+from gte_ray.evaluation.benchmark_names import HELD_OUT, MTEB, load_benchmark, resolved
 from gte_ray.evaluation.scores import MEANS
 
 
@@ -52,8 +53,8 @@ def parse_metric(name: str, max_length: int) -> Metric:
     suite = load_benchmark("--metric", place, check=True)
     label = suite.name + (f" at {max_length} tokens" if max_length else "")
     group = re.sub(r"[^\w.-]+", "-", f"{suite.name}-{max_length}" if max_length else suite.name)
-    if place not in BENCHMARK_WORDS:
-        # Of any name, and with other content another metric.
+    if os.sep in place:
+        # A folder: of any name, and with other content another metric.
         revision = digest(place, *(task.metadata.dataset["revision"] for task in suite.tasks))
         group = f"folder-{group}-{revision[:6]}"
     return Metric(place, label, group, f"{group}/average", max_length)

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gte_ray.config import Config
+from gte_ray.evaluation.compare import Comparison
 from gte_ray.evaluation.heldout import SourceScores, mean_scores
 from gte_ray.evaluation.scoreboard import AVERAGE, Scoreboard
 from gte_ray.evaluation.scores import Numbered
@@ -133,8 +134,15 @@ def _duration(seconds: float) -> str:
 
 def benchmark_table(found: Scoreboard) -> Table:
     """The scoreboard as a table."""
-    heading, lines = found.lines()
-    title = f"{found.name}, %"
+    return _lines_table(f"{found.name}, %", *found.lines())
+
+
+def comparison_table(found: Comparison) -> Table:
+    """Two models task by task as a table."""
+    return _lines_table(found.title, *found.lines())
+
+
+def _lines_table(title: str, heading: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, min_width=len(title))
     for number, name in enumerate(heading):
         table.add_column(name, justify="right" if number else "left", overflow="fold")

@@ -9,7 +9,7 @@ from gte_ray.data.hashing import number_texts
 from gte_ray.data.store import Store
 from gte_ray.errors import RunError
 from gte_ray.retrieval.bm25 import Bm25
-from gte_ray.retrieval.metrics import Retrieval, ranks, retrieval
+from gte_ray.retrieval.metrics import Retrieval, ndcg_at_10, ranks, retrieval
 
 Embed = Callable[[list[str]], np.ndarray]
 FEWEST_DOCUMENTS = 2
@@ -39,6 +39,13 @@ class HeldOut:
     pair_documents: np.ndarray
     """(P,) int64, ascending within a query: its relevant documents."""
 
+    def query_scores(self, pair_ranks: np.ndarray) -> dict[str, float]:
+        """nDCG@10 of each query, by its number; `pair_ranks` (P,) are those of the relevant documents."""
+        return {
+            str(number): score
+            for number, score in enumerate(ndcg_at_10(pair_ranks, self.pair_queries).tolist())
+        }
+
     def scores(self, pair_ranks: np.ndarray) -> SourceScores:
         values = asdict(retrieval(pair_ranks, self.pair_queries))
         return SourceScores(
@@ -66,13 +73,18 @@ def evaluate_first(
     for task in held_out(store, limit):
         q_QD, d_ND = _vectors(task, embed, embed_documents)
         for k, scores in rows.items():
-            scores.append(_score_vectors(task, _first(q_QD, k), _first(d_ND, k)))
+            scores.append(task.scores(_ranks(task, _first(q_QD, k), _first(d_ND, k))))
     return {k: tuple(scores) for k, scores in rows.items()}
 
 
 def score_source(task: HeldOut, embed: Embed, embed_documents: Embed | None = None) -> SourceScores:
     """Score an embedding model on one source; see `evaluate`."""
-    return _score_vectors(task, *_vectors(task, embed, embed_documents or embed))
+    return task.scores(model_ranks(task, embed, embed_documents or embed))
+
+
+def model_ranks(task: HeldOut, embed: Embed, embed_documents: Embed) -> np.ndarray:
+    """(P,) int64, the rank of each pair's document for its query by an embedding model; see `evaluate`."""
+    return _ranks(task, *_vectors(task, embed, embed_documents))
 
 
 def _vectors(task: HeldOut, embed: Embed, embed_documents: Embed) -> tuple[np.ndarray, np.ndarray]:
@@ -91,11 +103,11 @@ def _first(vectors: np.ndarray, dimensions: int) -> np.ndarray:
     return cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12)
 
 
-def _score_vectors(task: HeldOut, q_QD: np.ndarray, d_ND: np.ndarray) -> SourceScores:
+def _ranks(task: HeldOut, q_QD: np.ndarray, d_ND: np.ndarray) -> np.ndarray:
     def similarity(start: int, stop: int) -> np.ndarray:
         return q_QD[start:stop] @ d_ND.T
 
-    return task.scores(ranks(similarity, len(d_ND), task.pair_queries, task.pair_documents))
+    return ranks(similarity, len(d_ND), task.pair_queries, task.pair_documents)
 
 
 def held_out(store: Store, limit: int) -> Iterator[HeldOut]:
@@ -142,15 +154,15 @@ def mean_scores(scores: Sequence[SourceScores]) -> SourceScores:
 
 def evaluate_bm25(store: Store, limit: int) -> tuple[SourceScores, ...]:
     """Score BM25 on the same texts as `evaluate` with the same store and limit."""
-    return tuple(score_bm25(task) for task in held_out(store, limit))
+    return tuple(task.scores(bm25_ranks(task)) for task in held_out(store, limit))
 
 
-def score_bm25(task: HeldOut) -> SourceScores:
-    """Score BM25 on one source."""
+def bm25_ranks(task: HeldOut) -> np.ndarray:
+    """(P,) int64, the rank of each pair's document for its query by BM25."""
     index = Bm25(task.documents)
 
     def score(start: int, stop: int) -> np.ndarray:
         return index.scores(task.queries[start:stop])
 
     # A document that shares no word with the query scores 0 and is not retrieved.
-    return task.scores(ranks(score, len(task.documents), task.pair_queries, task.pair_documents, above=0.0))
+    return ranks(score, len(task.documents), task.pair_queries, task.pair_documents, above=0.0)

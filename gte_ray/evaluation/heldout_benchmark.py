@@ -7,7 +7,7 @@ import torch
 
 from gte_ray.data.hashing import digest
 from gte_ray.data.store import open_store
-from gte_ray.evaluation.heldout import score_bm25, score_source, skipped_sources, source_task
+from gte_ray.evaluation.heldout import bm25_ranks, model_ranks, skipped_sources, source_task
 from gte_ray.evaluation.task_results import Job, OnResult, Scoring, TaskResult, Unit, cached_or_scored
 from gte_ray.model.load import TextModel
 from gte_ray.retrieval.bm25 import BM25
@@ -49,14 +49,15 @@ class HeldOutScorer:
         scoring = self.held_out.scoring
         task = source_task(self.store, source, self.held_out.limit)
         if name == BM25:
-            row = score_bm25(task)
+            ranks = bm25_ranks(task)
         else:
             model = self._load(name)
             budget = scoring.micro_batch_tokens
-            row = score_source(
+            ranks = model_ranks(
                 task, lambda texts: model.queries(texts, budget), lambda texts: model.documents(texts, budget)
             )
-        result = TaskResult(name, source, "Retrieval", {"main": row.ndcg_at_10})
+        scores = {"main": task.scores(ranks).ndcg_at_10}
+        result = TaskResult(name, source, "Retrieval", scores, queries={"": task.query_scores(ranks)})
         storage.write_json(path, [asdict(result)])
         yield result
 

@@ -26,6 +26,7 @@ class Scoreboard:
     ours: int
     """Number of rows that are ours."""
     errors: tuple[str, ...]
+    by_category: bool = False
 
     def lines(self) -> tuple[list[str], list[list[str]]]:
         """Return the header and the lines: one line per model for categories, else one per task."""
@@ -33,7 +34,7 @@ class Scoreboard:
         ours = [row.name for row in self.rows[: self.ours]]
         heads = [*ours, *(f"paper: {row.name}" for row in self.rows[self.ours :])]
         cells = [_cells(row, self.columns) for row in self.rows]
-        if self.columns == tuple(CATEGORIES):
+        if self.by_category:
             return ["", *names], [[head, *line] for head, line in zip(heads, cells, strict=True)]
         lines = [[name, *(line[i] for line in cells)] for i, name in enumerate(names)]
         return ["task", *heads], lines
@@ -62,16 +63,18 @@ def scoreboard(
         whole = len(scores) == len(tasks)
         average = mean(scores.values()) if whole else float("nan")
         rows.append(PaperRow(label, _categories(own, scores) if by_category else scores, average))
-    columns = tuple(CATEGORIES) if by_category else tuple(tasks)
+    categories = dict.fromkeys(result.category for result in results)
+    ordered = sorted(categories, key=lambda name: (*CATEGORIES, name).index(name))
+    columns = tuple(ordered) if by_category else tuple(tasks)
     paper_rows = [row for row in paper if set(row.scores) & set(columns)]
     errors = tuple(dict.fromkeys(f"{models[r.model]}: {r.error}" for r in results if r.error))
-    return Scoreboard(name, columns, (*rows, *paper_rows), len(rows), errors)
+    return Scoreboard(name, columns, (*rows, *paper_rows), len(rows), errors, by_category)
 
 
 def _categories(results: Sequence[TaskResult], scores: dict[str, float]) -> dict[str, float]:
-    """Return the mean of each category whose tasks were all scored."""
+    """Return the mean of each category, all of tasks were scored."""
     means = {}
-    for category in CATEGORIES:
+    for category in dict.fromkeys(result.category for result in results):
         tasks = [result.task for result in results if result.category == category]
         if tasks and all(task in scores for task in tasks):
             means[category] = mean(scores[task] for task in tasks)

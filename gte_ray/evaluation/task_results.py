@@ -1,7 +1,7 @@
 """What scoring is told, what it tells, and how results are kept."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gte_ray.data.hashing import digest
@@ -48,8 +48,12 @@ class TaskResult:
     category: str
     """mteb's type of the task."""
     scores: dict[str, float]
-    """`main` and further metrics, from 0 to 1 (correlations from -1); empty after an error."""
+    """`main` and further metrics, from 0 to 1 (correlations from -1), and SPREAD of a task whose texts are drawn several
+    times; empty after an error."""
     error: str = ""
+    queries: dict[str, dict[str, float]] = field(default_factory=dict)
+    """`main` of each query by its id, by subset; empty for tasks that are not scored query by query, and in results of
+    earlier releases."""
 
 
 class Job(NamedTuple):
@@ -71,6 +75,8 @@ class Unit(NamedTuple):
 
 
 Argument = TypeVar("Argument")
+SPREAD = "spread"
+"""Name of the standard deviation of the main score over the draws of a task."""
 
 SCORING_VERSION = 2
 """Of how models are scored: raised when the same model begins to get other scores."""

@@ -1,7 +1,7 @@
 """Writes a scoreboard as Markdown, as a page and as a plot, and logs all results of a benchmark to MLflow."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from gte_ray.data.hashing import digest
+from gte_ray.evaluation.compare import LEVEL, RESAMPLES, Comparison, interval
 from gte_ray.evaluation.mteb.paper import CATEGORIES
-from gte_ray.evaluation.scoreboard import Scoreboard, labels, table_csv
+from gte_ray.evaluation.scoreboard import Scoreboard, labels, scoreboard, table_csv
 from gte_ray.evaluation.task_results import TaskResult
 from gte_ray.pretrained.identity import identity
 from gte_ray.report import page
@@ -20,26 +21,56 @@ from gte_ray.runtime.cluster import command_line
 from gte_ray.tracking.queue import QUEUE_FILE
 from gte_ray.tracking.tracker import TrackedRun, Tracker
 
+INTERVALS = (
+    f"Intervals hold {LEVEL} % of {RESAMPLES:,} averages over as many queries, drawn with replacement, the same for both models "
+    "(paired bootstrap): one without 0 is more than the choice of queries."
+)
 
-def markdown(board: Scoreboard, command: str) -> str:
+
+def markdown(benchmarked: "Benchmarked", command: str) -> str:
     """The content of report.md."""
-    heading, lines = board.lines()
-    text = [f"# {escaped(board.name)}, %", markdown_table(heading, lines), code(command)]
-    if board.errors:
-        text += ["Without a score:", "\n".join(f"- {escaped(error)}" for error in board.errors)]
+    text = []
+    for board in benchmarked.boards:
+        text += [f"# {escaped(board.name)}, %", markdown_table(*board.lines())]
+    for comparison in benchmarked.comparisons:
+        text += [f"## {escaped(comparison.title)}"] * bool(comparison.rows)
+        text += [markdown_table(*comparison.lines())] * bool(comparison.rows)
+        text += [escaped(comparison.note)] * bool(comparison.note)
+    text += [INTERVALS] * any(comparison.rows for comparison in benchmarked.comparisons)
+    text.append(code(command))
+    errors = benchmarked.boards[0].errors
+    if errors:
+        text += ["Without a score:", "\n".join(f"- {escaped(error)}" for error in errors)]
     return "\n\n".join(text) + "\n"
 
 
-def html(boards: Sequence[Scoreboard], command: str) -> str:
-    """The content of report.html: a table and bars for each metric, by category or task."""
+def html(benchmarked: "Benchmarked", command: str) -> str:
+    """The content of report.html: a table and bars for each metric, by category or task, and comparisons by task."""
+    boards, halves = benchmarked.boards, _halves(benchmarked.results)
     parts = [page.code(command)]
     for board in boards:
-        parts += [page.heading(f"{board.name}, %"), page.table(*board.lines()), page.bars(_groups(board))]
-    errors = [f"Without a score: {error}" for board in boards[:1] for error in board.errors]
+        bars = page.bars(_groups(board, halves if board is boards[0] else {}))
+        parts += [page.heading(f"{board.name}, %"), page.table(*board.lines()), bars]
+    if boards[0].by_category:
+        by_task = scoreboard(f"{boards[0].name} by task", benchmarked.results, "main", (), by_category=False)
+        parts += [page.heading(f"{by_task.name}, %"), page.bars(_groups(by_task, halves))]
+    for comparison in benchmarked.comparisons:
+        if comparison.rows:
+            parts += [page.heading(comparison.title), page.table(*comparison.lines())]
+        parts += [page.paragraph(comparison.note, faint=True)] * bool(comparison.note)
+    parts += [page.paragraph(INTERVALS, faint=True)] * any(result.queries for result in benchmarked.results)
+    errors = [f"Without a score: {error}" for error in boards[0].errors]
     return page.page(boards[0].name, [*parts, *map(page.paragraph, errors)])
 
 
-def _groups(board: Scoreboard) -> list[page.Group]:
+def _halves(results: Sequence[TaskResult]) -> dict[tuple[str, str], float]:
+    """Half of the interval of each main score that has one, in percent, by the model's label and the task."""
+    short = labels(list(dict.fromkeys(result.model for result in results)))
+    ends = {(short[result.model], result.task): interval(result) for result in results}
+    return {key: 50 * (both[1] - both[0]) for key, both in ends.items() if both}
+
+
+def _groups(board: Scoreboard, halves: Mapping[tuple[str, str], float]) -> list[page.Group]:
     names = [
         row.name if number < board.ours else f"paper: {row.name}" for number, row in enumerate(board.rows)
     ]
@@ -47,7 +78,9 @@ def _groups(board: Scoreboard) -> list[page.Group]:
         page.Group(
             CATEGORIES.get(column, column),
             tuple(
-                page.Bar(name, row.scores.get(column), other=number >= board.ours)
+                page.Bar(
+                    name, row.scores.get(column), halves.get((name, column), 0.0), other=number >= board.ours
+                )
                 for number, (name, row) in enumerate(zip(names, board.rows, strict=True))
             ),
         )
@@ -86,6 +119,8 @@ class Benchmarked:
     results: tuple[TaskResult, ...]
     boards: tuple[Scoreboard, ...]
     """One for each metric, the main one first."""
+    comparisons: tuple[Comparison, ...]
+    """With the first model of each other one."""
 
 
 def record(benchmarked: Benchmarked, tracking_uri: str, experiment: str) -> str:
@@ -109,8 +144,10 @@ def record(benchmarked: Benchmarked, tracking_uri: str, experiment: str) -> str:
     for result in benchmarked.results:
         names = {metric: f"{metric}/{result.task}/{short[result.model]}" for metric in result.scores}
         tracker.log_step(0, {names[metric]: value for metric, value in result.scores.items()})
-    texts = {"report.md": "\n".join(markdown(board, command_line()) for board in benchmarked.boards)}
-    texts["report.html"] = html(benchmarked.boards, command_line())
+    texts = {
+        "report.md": markdown(benchmarked, command_line()),
+        "report.html": html(benchmarked, command_line()),
+    }
     texts["table.csv"] = table_csv(benchmarked.results)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -58,16 +58,12 @@ def ranks(
 
 
 def retrieval(pair_ranks: np.ndarray, pair_queries: np.ndarray) -> Retrieval:
-    """nDCG@10 (gain 1, discount log2(rank + 1), ideal with min(relevant, 10) hits), MRR@10 and recall.
+    """nDCG@10, MRR@10 and recall, averaged over queries.
 
     `pair_queries` (P,) are query numbers from 0 and contain every query. Recall is the share of a query's
     relevant documents that are found.
     """
     relevant = np.bincount(pair_queries)
-    hit = pair_ranks <= CUT
-    discount = 1 / np.log2(np.arange(1, CUT + 1) + 1)
-    gains = np.where(hit, discount[np.minimum(pair_ranks, CUT) - 1], 0.0)
-    ideal = np.cumsum(discount)[np.minimum(relevant, CUT) - 1]
     first = np.full(len(relevant), NOT_FOUND)
     np.minimum.at(first, pair_queries, pair_ranks)
 
@@ -75,8 +71,17 @@ def retrieval(pair_ranks: np.ndarray, pair_queries: np.ndarray) -> Retrieval:
         return float(np.mean(np.bincount(pair_queries, within) / relevant))
 
     return Retrieval(
-        ndcg_at_10=float(np.mean(np.bincount(pair_queries, gains) / ideal)),
+        ndcg_at_10=float(np.mean(ndcg_at_10(pair_ranks, pair_queries))),
         mrr_at_10=float(np.mean(np.where(first <= CUT, 1 / first, 0.0))),
         recall_at_1=share_of_relevant(pair_ranks == 1),
-        recall_at_10=share_of_relevant(hit),
+        recall_at_10=share_of_relevant(pair_ranks <= CUT),
     )
+
+
+def ndcg_at_10(pair_ranks: np.ndarray, pair_queries: np.ndarray) -> np.ndarray:
+    """(Q,) nDCG@10 of each query: gain 1, discount log2(rank + 1), ideal with min(relevant, 10) hits."""
+    discount = 1 / np.log2(np.arange(1, CUT + 1) + 1)
+    gains = np.where(pair_ranks <= CUT, discount[np.minimum(pair_ranks, CUT) - 1], 0.0)
+    ideal = np.cumsum(discount)[np.minimum(np.bincount(pair_queries), CUT) - 1]
+    by_query: np.ndarray = np.bincount(pair_queries, gains) / ideal
+    return by_query

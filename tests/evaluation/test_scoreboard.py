@@ -1,5 +1,6 @@
 """The table: averages, what is missing, the paper's rows, names of models."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from gte_ray.cli.tables import benchmark_table
-from gte_ray.evaluation.mteb.paper import CATEGORIES, MTEB, PaperRow
+from gte_ray.evaluation.compare import compare
+from gte_ray.evaluation.mteb.paper import MTEB, PaperRow
 from gte_ray.evaluation.scoreboard import labels, scoreboard, table_csv
 from gte_ray.evaluation.task_results import TaskResult
-from gte_ray.report.benchmark import markdown, plot
+from gte_ray.report.benchmark import Benchmarked, html, markdown, plot
 
 
 def results():
@@ -24,10 +26,17 @@ def results():
     return found
 
 
+def written(found, *others, results=(), comparisons=()):
+    """report.md."""
+    return markdown(
+        Benchmarked("bench", "", (), tuple(results), (found, *others), tuple(comparisons)), "command"
+    )
+
+
 def test_a_row_for_each_task_beside_the_papers():
     found = scoreboard("bench", results(), "main", [PaperRow("GTE", {"a": 50.0, "c": 70.0}, 60.0)], False)
     assert found.columns == ("a", "b", "c")
-    text = markdown(found, "command")
+    text = written(found)
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert lines[0] == "| task | one/model | two/model | paper: GTE |"
     assert lines[2:] == [
@@ -42,16 +51,35 @@ def test_a_row_for_each_task_beside_the_papers():
 
 def test_a_column_for_each_category_and_the_average_over_tasks():
     found = scoreboard("mteb", results(), "main", MTEB, True)
-    assert found.columns == tuple(CATEGORIES)
+    assert found.columns == ("Retrieval", "STS")  # in the order of Table 6
     one, two = found.rows[:2]
     assert one.scores == pytest.approx({"STS": 15.0, "Retrieval": 60.0})
     assert one.average == pytest.approx(30.0)  # of three tasks, not of two categories
     assert two.scores == pytest.approx({"Retrieval": 50.0})
     assert two.average != two.average
-    lines = [line for line in markdown(found, "c").splitlines() if line.startswith("|")]
-    assert lines[0] == "|  | Class. | Clust. | Pair. | Rerank | Retr. | STS | Summ. | average |"
+    lines = [line for line in written(found).splitlines() if line.startswith("|")]
+    assert lines[0] == "|  | Retr. | STS | average |"
     assert len(lines) == 2 + 2 + len(MTEB)
     assert benchmark_table(found).row_count == 2 + len(MTEB)
+
+
+def test_intervals_and_comparisons_stand_in_both_reports():
+    by_query = [
+        TaskResult(model, task, kind, {"main": share}, queries={"": {f"q{i}": float(i < 100 * share) for i in range(100)}})
+        for model, share in (("runs/one/model", 0.4), ("runs/two/model", 0.7))
+        for task, kind in (("a", "Retrieval"), ("b", "Reranking"))
+    ]  # fmt: skip
+    found = scoreboard("bench", by_query, "main", [], True)
+    comparisons = compare("bench", by_query)
+    text = written(found, results=by_query, comparisons=comparisons)
+    assert "## bench: two/model against one/model, %" in text
+    assert "| a | 100 | 40.0 | 70.0 | +30.0 |" in text and "paired bootstrap" in text
+    text = html(Benchmarked("bench", "", (), tuple(by_query), (found,), tuple(comparisons)), "command")
+    assert "bench: two/model against one/model, %" in text
+    assert text.index("bench by task, %") < text.index('class="interval"'), "of tasks, not of categories"
+    assert re.search(
+        r"<span>one/model</span>.*<span>40.0 ± 9\.\d</span>", text
+    )  # 1.96 * sqrt(0.4 * 0.6 / 100)
 
 
 def test_a_table_has_a_row_for_each_score():

@@ -10,7 +10,7 @@ from typing import Any
 
 from gte_ray.data.hashing import digest
 from gte_ray.errors import RunError, UsageError
-from gte_ray.evaluation.mteb.own import OwnRetrieval, task_metadata
+from gte_ray.evaluation.mteb.own import OwnRetrieval, Texts, task_metadata
 from gte_ray.runtime import storage
 
 ENDINGS = ("", ".gz")
@@ -37,7 +37,7 @@ class Content:
 class FolderRetrieval(OwnRetrieval):
     """The task. Its data are read when it is scored."""
 
-    metadata = task_metadata("folder", "Retrieval", "folder", "0", "ndcg_at_10", "eng-Latn")
+    metadata = task_metadata("folder", "Retrieval", "folder", "0", "ndcg_at_10")
 
     def __init__(self, folder: Path, **named: Any):
         self.folder = folder
@@ -47,15 +47,13 @@ class FolderRetrieval(OwnRetrieval):
             str(_judgements(folder)),
         ]
         revision = digest(storage.stamps(files))
-        self.metadata = task_metadata(
-            folder.name, "Retrieval", str(folder), revision, "ndcg_at_10", "eng-Latn"
-        )
+        self.metadata = task_metadata(folder.name, "Retrieval", str(folder), revision, "ndcg_at_10")
         super().__init__(**named)
 
     def load_data(self, *arguments: Any, **named: Any) -> None:
         if not self.data_loaded:
             content = read_folder(self.folder)
-            self.set_texts(content.corpus, content.queries, content.relevant)
+            self.set_texts({"default": Texts(content.corpus, content.queries, content.relevant)})
 
     def check(self) -> tuple[str, ...]:
         """Return notes on the files. Raises RunError with a one-sentence message if they cannot be scored."""

@@ -1,28 +1,19 @@
 """Benchmarks as lists of tasks: mteb's own, and the paper's where mteb has none or a different one."""
 
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import datasets
 import mteb
 from mteb.abstasks.abstask import AbsTask
-from mteb.abstasks.zeroshot_classification import AbsTaskZeroShotClassification
 
 from gte_ray.errors import UsageError
+from gte_ray.evaluation.benchmark_names import LATER
 from gte_ray.evaluation.mteb.beir_folder import FolderRetrieval, is_folder
-from gte_ray.evaluation.mteb.own import Described, OwnRetrieval, task_metadata
+from gte_ray.evaluation.mteb.codesearch import CODE_SETTINGS, CodeSearch
 from gte_ray.evaluation.mteb.paper import BEIR, BEIR_TASKS, CODESEARCHNET, LANGUAGES, MTEB, SST2, PaperRow
-
-CODE_SETTINGS = ("all", "1k")
-FEW_CODES = 1_000
-"""Candidates of the small setting of CodeSearchNet (Table 13)."""
-CODE_DATASET = "code-search-net/code_search_net"
-SST2_DATASET = "stanfordnlp/sst2"
-SST2_LABELS = {"plain": "{}", "prompted": "this is an example of {} movie review"}
-"""Templates that turn a label into a text (section 4.1)."""
+from gte_ray.evaluation.mteb.sentiment import SST2_LABELS, SentimentByLabels
 
 
 @dataclass(frozen=True)
@@ -41,10 +32,11 @@ class Benchmark:
 
 
 def benchmark(name: str, check: bool = False, flag: str = "--benchmark") -> Benchmark:
-    """Return the benchmark of that name, or of a folder in BEIR's layout.
+    """Return the benchmark of that name, of ours or of mteb's, mteb's task of that name, or that of a folder in BEIR's
+    layout.
 
     `check` reads a folder's files, and raises RunError with a one-sentence message if they cannot be scored.
-    Raises UsageError if there is neither benchmark nor folder.
+    Raises UsageError if there is nothing of the name, or tasks on other things than texts.
     """
     if name in BENCHMARKS:
         return BENCHMARKS[name]()
@@ -52,15 +44,41 @@ def benchmark(name: str, check: bool = False, flag: str = "--benchmark") -> Benc
     if is_folder(folder):
         task = FolderRetrieval(folder)
         return Benchmark(folder.name, (task,), ("recall_at_100",), notes=task.check() if check else ())
-    raise UsageError(
-        f"{flag} is {name!r}; allowed are heldout, {', '.join(BENCHMARKS)}, or a folder with corpus.jsonl, "
-        "queries.jsonl and qrels/test.tsv"
-    )
+    try:
+        tasks = mtebs_tasks(name)
+    except KeyError as error:
+        raise UsageError(
+            f"{flag} is {name!r}; allowed are heldout, {', '.join(BENCHMARKS)}, a benchmark or task of mteb by its name, or "
+            "a folder with corpus.jsonl, queries.jsonl and qrels/test.tsv"
+        ) from error
+    others = [task.metadata.name for task in tasks if set(task.metadata.modalities) != {"text"}]
+    if others:
+        raise UsageError(
+            f"{flag} is {name!r}, whose task {others[0]} is not on texts alone, as are those allowed"
+        )
+    return _of_mteb(name, tasks)
+
+
+def mtebs_tasks(name: str) -> Sequence[AbsTask]:
+    """The tasks of mteb's benchmark of that name, or its task. Raises KeyError if there is neither."""
+    try:
+        return mteb.get_benchmark(name).tasks
+    except KeyError:
+        return (mteb.get_task(name),)
+
+
+def _of_mteb(name: str, tasks: Sequence[AbsTask]) -> Benchmark:
+    kinds = {task.metadata.type for task in tasks}
+    return Benchmark(name, tuple(tasks), by_category=len(kinds) > 1)
 
 
 def _mteb() -> Benchmark:
     tasks = tuple(mteb.get_benchmark("MTEB(eng, v1)").tasks)
     return Benchmark("mteb-en", tasks, paper=MTEB, by_category=True)
+
+
+def _later(name: str, mtebs: str) -> Benchmark:
+    return _of_mteb(name, mteb.get_benchmark(mtebs).tasks)
 
 
 def _beir() -> Benchmark:
@@ -82,68 +100,5 @@ BENCHMARKS: dict[str, Callable[[], Benchmark]] = {
     "beir": _beir,
     "codesearchnet": _codesearchnet,
     "sst2": _sst2,
+    **{name: partial(_later, name, mtebs) for name, mtebs in LATER.items()},
 }
-
-
-class CodeSearch(OwnRetrieval):
-    """CodeSearchNet in one language: find the function for a docstring of the test set.
-
-    Candidates are all functions of the validation and test sets (Table 7), or those of 1,000 pairs drawn from
-    the test set with a fixed seed (Table 13). Scored by the mean reciprocal rank.
-    """
-
-    metadata = task_metadata("codesearchnet", "Retrieval", CODE_DATASET, "main", "mrr_at_1000", "eng-Latn")
-
-    def __init__(self, language: str, setting: str, path: str = CODE_DATASET, **named: Any):
-        self.language, self.setting = language, setting
-        name = f"CodeSearchNet-{setting}-{language}"
-        self.metadata = task_metadata(name, "Retrieval", path, "main", "mrr_at_1000", "eng-Latn")
-        super().__init__(**named)
-
-    def load_data(self, *arguments: Any, **named: Any) -> None:
-        if self.data_loaded:
-            return
-        splits = [
-            datasets.load_dataset(self.metadata.dataset["path"], self.language, split=split)
-            for split in ("test", "validation")
-        ]
-        pairs = [(row["func_documentation_string"], row["func_code_string"]) for row in splits[0]]
-        others = [row["func_code_string"] for row in splits[1]]
-        if self.setting == "1k":
-            pairs, others = random.Random(0).sample(pairs, min(FEW_CODES, len(pairs))), []
-        codes = list(dict.fromkeys([code for _, code in pairs] + others))
-        number = {code: str(i) for i, code in enumerate(codes)}
-        relevant: dict[str, dict[str, int]] = {}
-        for docstring, code in pairs:
-            relevant.setdefault(docstring, {})[number[code]] = 1
-        queries = {f"q{i}": docstring for i, docstring in enumerate(relevant)}
-        self.set_texts(
-            {number[code]: code for code in codes},
-            queries,
-            {query: relevant[docstring] for query, docstring in queries.items()},
-        )
-
-
-class SentimentByLabels(Described, AbsTaskZeroShotClassification):
-    """SST-2 without training: choose the label whose text is closest to the sentence (section 4.1)."""
-
-    metadata = task_metadata("sst2", "ZeroShotClassification", SST2_DATASET, "main", "accuracy", "eng-Latn")
-    input_column_name = "sentence"
-    label_column_name = "label"
-
-    def __init__(self, kind: str, path: str = SST2_DATASET, **named: Any):
-        self.template = SST2_LABELS[kind]
-        name = f"SST2-{kind}"
-        self.metadata = task_metadata(name, "ZeroShotClassification", path, "main", "accuracy", "eng-Latn")
-        super().__init__(**named)
-
-    def load_data(self, *arguments: Any, **named: Any) -> None:
-        if self.data_loaded:
-            return
-        # The labels of the test set were never published.
-        rows = datasets.load_dataset(self.metadata.dataset["path"], split="validation")
-        self.dataset = datasets.DatasetDict({"test": rows})
-        self.data_loaded = True
-
-    def get_candidate_labels(self) -> list[str]:
-        return [self.template.format(label) for label in ("negative", "positive")]

@@ -1,6 +1,7 @@
 """Base classes and metadata of our own mteb tasks."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import datasets
 from mteb.abstasks import AbsTaskRetrieval
@@ -9,9 +10,10 @@ from mteb.abstasks.task_metadata import TaskMetadata
 
 
 def task_metadata(
-    name: str, kind: Any, path: str, revision: str, main_score: str, language: str
+    name: str, kind: Any, path: str, revision: str, main_score: str, subsets: tuple[str, ...] = ()
 ) -> TaskMetadata:
     """Return the metadata that mteb needs for a task that is not its own."""
+    languages = ["eng-Latn"]
     return TaskMetadata(
         name=name,
         description=name,
@@ -19,7 +21,7 @@ def task_metadata(
         type=kind,
         category="t2t",
         eval_splits=["test"],
-        eval_langs=[language],
+        eval_langs=dict.fromkeys(subsets, languages) or languages,
         main_score=main_score,
     )
 
@@ -33,20 +35,32 @@ class Described(AbsTask):
         self.metadata = metadata
 
 
+class Texts(NamedTuple):
+    """A corpus, its queries, and the relevant documents of each query; by id."""
+
+    corpus: dict[str, str]
+    queries: dict[str, str]
+    relevant: dict[str, dict[str, int]]
+
+
 class OwnRetrieval(Described, AbsTaskRetrieval):
     """A retrieval task over texts in memory."""
 
-    def set_texts(
-        self, corpus: dict[str, str], queries: dict[str, str], relevant: dict[str, dict[str, int]]
-    ) -> None:
+    def set_texts(self, subsets: Mapping[str, Texts]) -> None:
+        """Sets the texts of each subset; a task without subsets has one called default."""
+
         def rows(texts: dict[str, str]) -> datasets.Dataset:
             return datasets.Dataset.from_dict({"id": list(texts), "text": list(texts.values())})
 
-        split = {
-            "corpus": rows(corpus),
-            "queries": rows(queries),
-            "relevant_docs": relevant,
-            "top_ranked": None,
+        self.dataset = {
+            name: {
+                "test": {
+                    "corpus": rows(texts.corpus),
+                    "queries": rows(texts.queries),
+                    "relevant_docs": texts.relevant,
+                    "top_ranked": None,
+                }
+            }
+            for name, texts in subsets.items()
         }
-        self.dataset = {"default": {"test": split}}  # type: ignore[dict-item]
         self.data_loaded = True

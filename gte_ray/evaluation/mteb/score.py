@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from operator import itemgetter
+from statistics import fmean, stdev
 from typing import Any
 
 import mteb
@@ -15,7 +16,8 @@ import torch
 from gte_ray.data.hashing import digest
 from gte_ray.evaluation.mteb.adapters import MtebBm25, MtebEncoder
 from gte_ray.evaluation.mteb.benchmarks import Benchmark, benchmark
-from gte_ray.evaluation.task_results import Job, OnResult, Scoring, TaskResult, Unit, cached_or_scored
+from gte_ray.evaluation.mteb.query_scores import Groups, checked, recorded
+from gte_ray.evaluation.task_results import SPREAD, Job, OnResult, Scoring, TaskResult, Unit, cached_or_scored
 from gte_ray.retrieval.bm25 import BM25
 from gte_ray.runtime import storage
 
@@ -58,20 +60,24 @@ class Scorer:
         self._load(name)
         scores: dict[str, float] = {}
         error = ""
+        queries: Groups = {}
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), recorded(task) as groups:
                 warnings.simplefilter("ignore")
                 (outcome,) = mteb.evaluate(
                     self.model, task, cache=None, co2_tracker=False, show_progress_bar=False
                 ).task_results
             names = {"main": "main_score", **{metric: metric for metric in self.metrics}}
             scores = {key: float(outcome.get_score(getter=itemgetter(name))) for key, name in names.items()}
+            queries = checked(groups, scores["main"])
+            if getattr(task, "drawn", False):
+                scores[SPREAD] = stdev(fmean(draw.values()) for draw in groups.values())
         except Exception as failure:  # whatever a hub, a file or a task throws: the other tasks go on
             error = failure_sentence(task_name, task, failure)
         finally:
             if task.data_loaded:
                 task.unload_data()
-        result = TaskResult(name, task_name, task.metadata.type, scores, error)
+        result = TaskResult(name, task_name, task.metadata.type, scores, error, queries)
         if not error:
             storage.write_json(path, [asdict(result)])
         yield result

