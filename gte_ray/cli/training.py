@@ -62,12 +62,13 @@ def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruptio
     from gte_ray.runs.capacity import check_capacity
     from gte_ray.runs.execute import execute, finished
     from gte_ray.runs.lock import locked
+    from gte_ray.runs.lowering import ending
     from gte_ray.runs.run_folder import open_run
 
     display = ConsoleDisplay(console)
     check_capacity(run.config, display.warn)
     with locked(run.folder, interruption, display.say):
-        open_run(run, fresh)
+        run = open_run(run, fresh)
         earlier = finished(run, display, verbose=verbose)
         if earlier is not None:
             console.print(f"run {run.name} is finished; --fresh trains it anew")
@@ -76,6 +77,9 @@ def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruptio
                 f"run {run.name}: {run.plan.steps:,} steps of {run.plan.global_batch:,} pairs "
                 f"from {counted(len(run.plan.sources), 'source')} on {run.config.hardware.workers} worker(s)"
             )
+            end = ending(run.config.training)
+            if end:
+                console.print(end, soft_wrap=True)
         results = earlier or execute(run, display, interruption, verbose=verbose)
     scores = results.scores
     if scores.after:

@@ -117,7 +117,8 @@ class TrainingConfig:
     """How long, how large and how fast (section 3.4, Table 3)."""
 
     steps: Count
-    """Optimizer steps of the run."""
+    """Optimizer steps of the run. Given lower for a run that has begun, and its --name, they end it there: its learning
+    rate falls to 0 from its last checkpoint on, and its batches stay those that it was planned with."""
     global_batch: Annotated[int, Ge(2), Allowed("at least 2 pairs: one is no contrast")]
     """Pairs of one step over all workers together."""
     learning_rate: Positive
@@ -140,6 +141,16 @@ class TrainingConfig:
     """Global gradient norm above which gradients are scaled down; 0 for no clipping."""
     precision: Precision = "fp16"
     """Number format of the forward and backward pass; fp16 and bf16 need a GPU."""
+    planned_steps: Annotated[int, Ge(0)] = 0
+    """Steps that the batches, and the learning rate up to lowered-at, are planned for; 0 for those of the run. Of a run whose
+    steps were lowered, which sets it."""
+    lowered_at: Annotated[int, Ge(0)] = 0
+    """Step from which the learning rate falls to 0 in a line, whatever the schedule; with planned-steps only."""
+
+    @property
+    def planned(self) -> int:
+        """Steps that the batches are planned for."""
+        return self.planned_steps or self.steps
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ class StreamConfig:
     """Documents per pair: its own and group_size - 1 negatives."""
     teacher: bool = False
     """Whether batches have the teacher's scores of the store."""
+    planned_steps: int = 0
+    """Steps of the plan that these steps are the beginning of; 0 for the same."""
     pass_steps: int | None = None
     """Maximum number of steps in one pass over the dataset, if it should be lower than PASS_BLOCKS allows."""
 
@@ -57,6 +59,7 @@ class StreamConfig:
             global_batch=self.global_batch,
             seed=self.seed,
             steps=self.steps,
+            planned=self.planned_steps,
         )
 
     def columns(self) -> tuple[str, str, str]:
@@ -189,7 +192,8 @@ class _PlanKey:
 
     def __init__(self, stream: StreamConfig):
         self.stream = stream
-        self._key = (stream.sources, stream.alpha, stream.global_batch, stream.seed, stream.steps)
+        steps = (stream.steps, stream.planned_steps)
+        self._key = (stream.sources, stream.alpha, stream.global_batch, stream.seed, steps)
 
     def __hash__(self) -> int:
         return hash(self._key)

@@ -76,9 +76,19 @@ class StepPlan:
     """All batches of a run. `plan[t]` is the batch of step t, 0 <= t < steps."""
 
     def __init__(
-        self, sources: Sequence[PlanSource], *, alpha: float, global_batch: int, seed: int, steps: int
+        self,
+        sources: Sequence[PlanSource],
+        *,
+        alpha: float,
+        global_batch: int,
+        seed: int,
+        steps: int,
+        planned: int = 0,
     ):
-        """Raises ValueError if there is no source, or if a source has no rows."""
+        """`planned`, if it is not 0, is the number of steps of the plan that this is the beginning of.
+
+        Raises ValueError if there is no source, or if a source has no rows.
+        """
         if not sources:
             raise ValueError("a plan needs at least one source")
         empty = [source.name for source in sources if source.rows < 1]
@@ -89,9 +99,11 @@ class StepPlan:
         self.global_batch = global_batch
         self.seed = seed
         self.steps = steps
+        self._planned = planned or steps
         self._sizes = {source.name: source.rows for source in self.sources}
         self.probabilities = probabilities([source.rows for source in self.sources], alpha)
-        self._drawn = self._share_out_steps() if alpha == 1 else self._draw_sources()
+        drawn = self._share_out_steps() if alpha == 1 else self._draw_sources()
+        self._drawn = drawn[:steps]
         self._occurrence = _running_count(self._drawn, len(self.sources))
 
     def __len__(self) -> int:
@@ -123,19 +135,19 @@ class StepPlan:
         return self.source_steps() * self.global_batch / np.array([source.rows for source in self.sources])
 
     def _share_out_steps(self) -> np.ndarray:
-        """(steps,) int64: indices of sources, each as often as its share of the steps, rounded up or down."""
-        shares = self.probabilities * self.steps
+        """(planned steps,) int64: indices of sources, each as often as its share of the steps, rounded up or down."""
+        shares = self.probabilities * self._planned
         counts = np.floor(shares).astype(np.int64)
         # By the largest remainders, rounded so that equal ones stay equal on any machine.
         order = np.argsort(np.round(counts - shares, 9), kind="stable")
-        counts[order[: self.steps - counts.sum()]] += 1
+        counts[order[: self._planned - counts.sum()]] += 1
         drawn = np.repeat(np.arange(len(self.sources)), counts)
         return np.random.Generator(np.random.Philox(key=_key(self.seed, "sources"))).permutation(drawn)
 
     def _draw_sources(self) -> np.ndarray:
         # Philox is counter-based: draw t depends only on (seed, t), so a longer run begins with the draws of
         # a shorter one.
-        uniform = np.random.Generator(np.random.Philox(key=_key(self.seed, "sources"))).random(self.steps)
+        uniform = np.random.Generator(np.random.Philox(key=_key(self.seed, "sources"))).random(self._planned)
         edges = np.cumsum(self.probabilities)
         return np.minimum(np.searchsorted(edges, uniform, side="right"), len(self.sources) - 1)
 

@@ -94,6 +94,7 @@ def plan_steps(config: Config, store: Store) -> StepPlan:
         global_batch=config.training.global_batch,
         seed=config.seed,
         steps=config.training.steps,
+        planned=config.training.planned_steps,
     )
 
 
@@ -170,4 +171,5 @@ def make_stream(run: Run, tokenizer: TextTokenizer) -> StreamConfig:
         stored_ids=use_stored,
         group_size=config.data.group_size,
         teacher=config.objective.teacher_weight > 0,
+        planned_steps=config.training.planned_steps,
     )

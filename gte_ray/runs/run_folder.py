@@ -6,6 +6,7 @@ from typing import Any
 
 from gte_ray.config import Config, from_dict
 from gte_ray.errors import UsageError
+from gte_ray.runs.lowering import lowered
 from gte_ray.runs.plan import Run
 from gte_ray.runs.results import is_finished
 from gte_ray.runtime import storage
@@ -16,10 +17,10 @@ OTHERWISE = "the store's pairs or tokenizer, the base model's weights or the ver
 """What a fingerprint covers besides the settings."""
 
 
-def open_run(run: Run, fresh: bool) -> None:
+def open_run(run: Run, fresh: bool) -> Run:
     """Creates the run's folder, or checks that an existing one belongs to this run. `fresh` starts over.
 
-    Raises UsageError if the folder belongs to another run, or if `fresh` would delete a folder that is not a
+    Returns the run, or what it becomes where its steps are lowered (see `lowered`). Raises UsageError if the folder belongs to another run, or if `fresh` would delete a folder that is not a
     run's.
     """
     recorded, key = _recorded(run), f"{run.name}-{secrets.token_hex(4)}"
@@ -32,17 +33,21 @@ def open_run(run: Run, fresh: bool) -> None:
     elif recorded is not None:
         key = recorded["key"]
         if recorded["fingerprint"] != run.fingerprint:
-            changed = _changed(recorded["config"], run.config)
-            raise UsageError(
-                f"--name {run.name}: a run of that name was made with other settings ({changed}); "
-                "give another --name, or --fresh to start over"
-            )
+            ended = lowered(run, recorded)
+            if ended is None:
+                changed = _changed(recorded["config"], run.config)
+                raise UsageError(
+                    f"--name {run.name}: a run of that name was made with other settings ({changed}); "
+                    "give another --name, or --fresh to start over"
+                )
+            run = ended
     if recorded is not None and not fresh and is_finished(run.folder):
-        return  # with the config that it was finished with: where it is computed may differ
+        return run  # with the config that it was finished with: where it is computed may differ
     storage.write_json(
         storage.join(run.folder, CONFIG_FILE),
         {"key": key, "fingerprint": run.fingerprint, "config": public(run.config).to_dict()},
     )
+    return run
 
 
 def _recorded(run: Run) -> dict[str, Any] | None:

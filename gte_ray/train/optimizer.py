@@ -1,6 +1,7 @@
 """The paper's AdamW and its learning rate."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -13,8 +14,17 @@ def learning_rate(step: int, training: TrainingConfig) -> float:
 
     `linear` falls in a line and `cosine` by half a wave (1608.03983), both from the end of the warm-up; `wsd` stays, and
     falls in a line over the cooldown (2404.06395). The first and the last step have a rate above 0: it would be 0 one
-    step before and one step after them.
+    step before and one step after them. That of a run whose steps were lowered falls in a line from `lowered_at` on.
     """
+    if training.planned_steps:
+        at, steps = training.lowered_at, training.steps
+        rate = _planned(min(step, at), replace(training, steps=training.planned_steps))
+        return rate if step < at else rate * max(steps - step, 0) / max(steps - at, 1)
+    return _planned(step, training)
+
+
+def _planned(step: int, training: TrainingConfig) -> float:
+    """The rate of a run whose steps were not lowered."""
     warmup_steps = round(training.warmup * training.steps)
     if step < warmup_steps:
         return training.learning_rate * (step + 1) / warmup_steps

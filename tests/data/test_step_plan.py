@@ -163,6 +163,11 @@ def test_probabilities_survive_any_size():
 
 def test_a_longer_run_begins_with_the_shorter_one():
     sources = [PlanSource("a", 3_000), PlanSource("b", 700)]
+    for alpha in (0.5, 1.0):
+        whole = StepPlan(sources, alpha=alpha, global_batch=64, seed=3, steps=90)
+        ended = StepPlan(sources, alpha=alpha, global_batch=64, seed=3, steps=20, planned=90)
+        assert len(ended) == 20 == ended.source_steps().sum()
+        assert [ended[t] for t in range(20)] == [whole[t] for t in range(20)]
     short, long = (StepPlan(sources, alpha=0.5, global_batch=64, seed=3, steps=n) for n in (20, 90))
     assert [short[t] for t in range(20)] == [long[t] for t in range(20)]
 

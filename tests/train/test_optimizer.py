@@ -20,6 +20,20 @@ from gte_ray.train.optimizer import learning_rate
 from tests.train.runs import tiny
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "wsd"])
+@pytest.mark.parametrize("at", [3, 60, 85, 100])
+def test_lowered_steps_end_in_a_line_from_where_they_were_lowered(schedule, at):
+    planned = replace(tiny().training, steps=200, warmup=0.05, learning_rate=2.0, schedule=schedule)
+    lowered = replace(planned, steps=100, planned_steps=200, lowered_at=at)
+    rates, others = (
+        [learning_rate(step, training) for step in range(100)] for training in (lowered, planned)
+    )
+    assert rates[:at] == others[:at]
+    here = learning_rate(at, planned)
+    assert rates[at:] == pytest.approx([here * (100 - step) / (100 - at) for step in range(at, 100)])
+    assert all(rate > 0 for rate in rates)
+
+
 def test_learning_rate_rises_linearly_then_falls_to_nothing():
     training = replace(tiny().training, steps=100, warmup=0.05, learning_rate=2.0)
     rates = [learning_rate(step, training) for step in range(100)]
