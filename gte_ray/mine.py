@@ -43,6 +43,13 @@ class Arguments:
     """What is the text of a row of these files: a field, or a template such as '{title}. {text}'."""
     corpus_columns: tuple[str, ...] = ()
     """Names of the columns of CSV and TSV files that have no line of names, such as: id text."""
+    answers: str = ""
+    """Files of questions and their answers, as open question answering has them; a pattern, as of a source. A document that
+    has an answer of its query, as words in a row, is no negative of it."""
+    answers_query: str = "question"
+    """What of a row of these files is the query; a field, or a template, that makes the text that the source has."""
+    answers_text: str = "answers[]"
+    """What are its answers."""
     sources: tuple[str, ...] = ()
     """Names of the sources to mine; empty for all. Other sources in the new store stay."""
     seed: int = 0
@@ -58,6 +65,7 @@ def main() -> None:
     from gte_ray.cli.progress import PreparingProgress
     from gte_ray.cli.store_tables import print_store
     from gte_ray.data.store import open_store
+    from gte_ray.mining.answers import list_answers
     from gte_ray.mining.corpus import list_corpus
     from gte_ray.mining.mine_store import mine
     from gte_ray.model.load import check_model
@@ -72,6 +80,9 @@ def main() -> None:
     corpus = None
     if arguments.corpus:
         corpus = list_corpus(arguments.corpus, arguments.corpus_text, arguments.corpus_columns)
+    answers = None
+    if arguments.answers:
+        answers = list_answers(arguments.answers, arguments.answers_query, arguments.answers_text)
     console = plain_console()
     prompts = arguments.computing.prompts
     for note in check_model(model, prompts=prompts) if model != BM25 else ():
@@ -87,6 +98,7 @@ def main() -> None:
             sources=arguments.sources,
             prompts=prompts,
             corpus=corpus,
+            answers=answers,
             report=progress.report,
         )
     print_store(console, mined)

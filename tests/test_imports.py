@@ -14,7 +14,10 @@ SOLE_IMPORTERS = {
     "deepspeed": {"train/deepspeed_setup.py", "train/engine.py"},
     "mlflow": {"tracking/mlflow_run.py"},
     "bm25s": {"retrieval/bm25.py"},
-    "mteb": {f"evaluation/mteb/{name}.py" for name in ("adapters", "benchmarks", "own", "score", "sentiment", "texts")},
+    "mteb": {
+        f"evaluation/mteb/{name}.py"
+        for name in ("adapters", "benchmarks", "own", "score", "sentiment", "texts")
+    },
     "datasketch": {"filtering/near.py"},
     "peft": {"model/lora.py"},
     "scipy": {"ablation/report.py"},

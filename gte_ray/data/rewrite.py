@@ -45,7 +45,7 @@ class Changed(NamedTuple):
     dropped: Mapping[str, int] = {}
     """Number of pairs that were left out, by reason."""
     lost_negatives: Mapping[str, int] = {}
-    """The same of hard negatives."""
+    """The same of hard negatives, or of candidates for them."""
 
 
 Change = Callable[[PartRows, pa.Table], Changed]

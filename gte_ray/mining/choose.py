@@ -81,15 +81,17 @@ def below(
 
 def choose(
     retrieved: np.ndarray, scores: np.ndarray, positive_scores: np.ndarray,
-    query_hashes: np.ndarray, document_hashes: np.ndarray, window: Window,
+    query_hashes: np.ndarray, document_hashes: np.ndarray, window: Window, barred: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return (c,) pairs, ascending, and (c,) documents: at most `window.negatives` per pair.
 
     `retrieved` and `scores` (n, last_rank) are the best documents for each pair's query, -1 if there are no more,
     and their scores. `positive_scores` (n,) are the scores of the pairs themselves, and the hashes (n,) are
-    those of their texts.
+    those of their texts. `barred` (n, last_rank) are documents that may not be chosen.
     """
     allowed = retrieved >= 0
+    if barred is not None:
+        allowed &= ~barred
     allowed &= below(scores, positive_scores[:, None], window.margin, window.relative_margin)
     allowed[:, : window.first_rank - 1] = False
     if window.sampling == "top":

@@ -98,7 +98,7 @@ def _sorted_hashes(parts: tuple[Part, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class CorpusFiles:
+class GivenFiles:
     """A corpus before it is read."""
 
     glob: str
@@ -112,16 +112,16 @@ class CorpusFiles:
         return digest(self.reading.given, self.files)
 
 
-def list_corpus(glob: str, text: str, columns: tuple[str, ...]) -> CorpusFiles:
+def list_corpus(glob: str, text: str, columns: tuple[str, ...]) -> GivenFiles:
     """The files of a corpus. Raises RunError if there are none, UsageError for settings that cannot be followed."""
     try:
         reading = Reading(query=ROW, document=text, columns=columns)
     except UsageError as error:
         raise UsageError(f"--corpus-text or --corpus-columns: {error}") from error
-    return CorpusFiles(glob, reading, tuple(list_files("--corpus", glob, "", reading)[0]))
+    return GivenFiles(glob, reading, tuple(list_files("--corpus", glob, "", reading)[0]))
 
 
-def gather_corpus(uri: str, given: CorpusFiles, scratch: str, model: str, report: Report) -> Corpus:
+def gather_corpus(uri: str, given: GivenFiles, scratch: str, model: str, report: Report) -> Corpus:
     """Reads the passages into a folder of the store at `uri`, whose name begins with `scratch`.
 
     What an earlier call has read stays; `model` identifies whose the vectors are. Ray must be initialised. Raises

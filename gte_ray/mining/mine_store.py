@@ -16,8 +16,9 @@ from gte_ray.data.ids import Report
 from gte_ray.data.rewrite import Plan, check_place, finish, refuse_same_place, rewrite_sources
 from gte_ray.data.store import SourceInfo, Store
 from gte_ray.errors import RunError
+from gte_ray.mining.answers import gather_answers
 from gte_ray.mining.choose import Window
-from gte_ray.mining.corpus import CorpusFiles, gather_corpus
+from gte_ray.mining.corpus import GivenFiles, gather_corpus
 from gte_ray.mining.pairs import Wanted, number_pairs
 from gte_ray.mining.run_search import run_search
 from gte_ray.mining.search import Search
@@ -42,14 +43,15 @@ def mine(
     *,
     sources: Sequence[str] = (),
     prompts: GivenPrompts = AS_THE_MODEL,
-    corpus: CorpusFiles | None = None,
+    corpus: GivenFiles | None = None,
+    answers: GivenFiles | None = None,
     report: Report = lambda phase, texts: None,
 ) -> Store:
     """Writes `store` with negatives that `model` finds to the store at `uri`; finished sources stay.
 
     So do sources that are there already and not among the chosen ones. `model` is what `load_model` takes, or BM25; `prompts`
     are put in place of its own. The passages of `corpus`, which lie in the store at `uri`, are candidates besides the
-    documents of each source. Ray must be initialised. Raises UsageError for settings out of range and RunError in one sentence.
+    documents of each source; one with an answer of its query among `answers` is no negative. Ray must be initialised. Raises UsageError for settings out of range and RunError in one sentence.
     """
     refuse_same_place(store, uri, "mined")
     chosen = [store.source(name) for name in sources] or list(store.manifest.sources)
@@ -57,12 +59,17 @@ def mine(
     _refuse_scored(store, chosen)
     check_place(store, uri, names)
     model_identity, earlier = identity(model), FinishedSources(uri)
-    prints = {info.name: _fingerprint(info, model_identity, window, prompts, corpus) for info in chosen}
+    given: list[object] = [asdict(prompts)] if prompts else []
+    given += [files.identity for files in (corpus, answers) if files]
+    prints = {info.name: _fingerprint(info, model_identity, window, given) for info in chosen}
     done = {name: earlier.source(name, of_input(fingerprint)) for name, fingerprint in prints.items()}
     waiting = [source for source in chosen if done[source.name] is None]
     passages = None
     if corpus is not None and waiting:
         passages = gather_corpus(uri, corpus, SCRATCH, digest(model_identity, asdict(prompts)), report)
+    known = None
+    if answers is not None and waiting:
+        known = gather_answers(store, uri, answers, waiting, SCRATCH, report)
     wanted = [_wanted(uri, source, prints[source.name], window) for source in waiting]
     tasks = number_pairs(store, wanted, passages, report)
     run_search(Search(storage.absolute(store.uri), model, pool, tasks, prompts, passages), report)
@@ -70,7 +77,7 @@ def mine(
         Plan(
             source,
             prints[source.name],
-            partial(with_negatives, store=store, task=tasks[source.name], window=window),
+            partial(with_negatives, store=store, task=tasks[source.name], window=window, answers=known),
         )
         for source in waiting
     ]
@@ -95,11 +102,7 @@ def _wanted(uri: str, source: SourceInfo, fingerprint: str, window: Window) -> W
     return Wanted(source.name, source.name, 0, source.rows, folder, window.last_rank)
 
 
-def _fingerprint(
-    source: SourceInfo, model_identity: str, window: Window, prompts: GivenPrompts, corpus: CorpusFiles | None
-) -> str:
+def _fingerprint(source: SourceInfo, model_identity: str, window: Window, given: Sequence[object]) -> str:
     """Of a source and of all settings that its negatives depend on."""
     tokenizer = asdict(source.tokenizer) if source.tokenizer else None
-    given: list[object] = [asdict(prompts)] if prompts else []
-    given += [corpus.identity] if corpus else []
     return digest(MINING_VERSION, source.content, tokenizer, model_identity, window.identity(), *given)

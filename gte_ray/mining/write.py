@@ -10,18 +10,32 @@ from gte_ray.data.negatives import flat, list_array, unite_negatives
 from gte_ray.data.rewrite import Changed, PartRows, column_array
 from gte_ray.data.store import Store
 from gte_ray.data.tokenize import load_tokenizer
+from gte_ray.mining.answers import LEFT_OUT, Answers, choose_without_answers
 from gte_ray.mining.choose import Window, choose
 from gte_ray.mining.search import read_column
 from gte_ray.mining.task import Task
 from gte_ray.runtime import storage
 
 
-def with_negatives(rows: PartRows, table: pa.Table, store: Store, task: Task, window: Window) -> Changed:
-    """A part with its pairs' negatives: those that it had, and those that were found."""
+def with_negatives(
+    rows: PartRows, table: pa.Table, store: Store, task: Task, window: Window, answers: Answers | None = None
+) -> Changed:
+    """A part with its pairs' negatives: those that it had, and those that were found and have none of `answers`."""
     source = store.source(task.source)
     hashes = [table.column(name).to_numpy() for name in ("query_hash", "document_hash")]
-    documents, scores, own = task.found(rows.start, rows.stop)
-    owners, numbers = choose(documents, scores, own, hashes[0], hashes[1], window)
+    found = task.found(rows.start, rows.stop)
+    left_out = 0
+    if answers is None:
+        owners, numbers = choose(*found, hashes[0], hashes[1], window)
+    else:
+
+        def read(some: np.ndarray) -> list[str]:
+            texts: list[str] = _documents(store, task, some, {"negatives": "document"})[
+                "document"
+            ].to_pylist()
+            return texts
+
+        owners, numbers, left_out = choose_without_answers(found, hashes, window, answers, read)
     kinds, picks = np.unique(numbers, return_inverse=True)
     columns = {"negatives": "document", "negative_hashes": "document_hash"}
     columns |= {"negative_ids": "document_ids"} if source.tokenizer else {}
@@ -44,7 +58,8 @@ def with_negatives(rows: PartRows, table: pa.Table, store: Store, task: Task, wi
         lists = list_array(offsets, values.take(pa.array(kept)))
         table = table.set_column(table.schema.get_field_index(name), name, lists)
     content = hashlib.sha256(offsets.tobytes() + items["negative_hashes"].to_numpy()[kept].tobytes())
-    return Changed(table, content.hexdigest())
+    lost = {LEFT_OUT: left_out} if left_out else {}
+    return Changed(table, content.hexdigest(), lost_negatives=lost)
 
 
 def _documents(
