@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from gte_ray.ablation.metric import parse_metric
+from gte_ray.ablation.metric import parse_metrics
 from gte_ray.ablation.study import PROFILES, Ablation, baseline
 from gte_ray.ablation.terminal import TrialsDisplay
 from gte_ray.ablation.trials import to_run
@@ -19,7 +19,6 @@ from gte_ray.cli.flags import BUILTIN_STORE, HARD_STORE, FlatConfig, defaults, p
 from gte_ray.cli.progress import clock
 from gte_ray.config import Config
 from gte_ray.errors import RunError, UsageError
-from gte_ray.evaluation.benchmark_names import HELD_OUT
 from gte_ray.runtime.cluster import Interruption, start_ray, until_interrupted
 
 if TYPE_CHECKING:
@@ -46,10 +45,11 @@ class Arguments:
     finetuning_store: str = ""
     """Pair store with hard negatives, for ablations that fine-tune; the laptop profile makes one of the
     built-in corpus."""
-    metric: str = ""
+    metric: tuple[str, ...] = ()
     """What rows are compared by: heldout (held-out pairs, if not given), or a benchmark on which each row's model is scored
-    once it is trained: mteb-en (as in the paper), beir, codesearchnet, sst2, or a folder in BEIR's layout. Of a report, that
-    of the one before if not given."""
+    once it is trained: mteb-en (as in the paper), beir, codesearchnet, sst2, any other that evaluate takes, or a folder in
+    BEIR's layout. Of several, each has a table and says whether the claim holds by it; the figure is of the first. Of a
+    report, those of the one before if not given."""
     metric_length: int = 0
     """Tokens at which a benchmark's texts are cut; 0 for where each model's folder says. The paper takes 512."""
     list: bool = False
@@ -173,8 +173,8 @@ def _report_again(name: str, ablation: Ablation, arguments: Arguments, console: 
 
     uri = arguments.config.run.tracking_uri
     given = arguments.metric or arguments.metric_length
-    metric = parse_metric(arguments.metric or HELD_OUT, arguments.metric_length) if given else None
-    _print(report_again(name, ablation, arguments.profile, uri, metric), console)
+    metrics = parse_metrics(arguments.metric, arguments.metric_length) if given else ()
+    _print(report_again(name, ablation, arguments.profile, uri, metrics), console)
 
 
 def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) -> None:
@@ -184,12 +184,12 @@ def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) 
     from gte_ray.cli.stores import ensure_hard_store, ensure_store
 
     config = arguments.config
-    metric = parse_metric(arguments.metric or HELD_OUT, arguments.metric_length)
+    metrics = parse_metrics(arguments.metric, arguments.metric_length)
     ensure_store(config, console, arguments.verbose)
     finetuning_store = _finetuning_store(ablation, arguments)
     ensure_hard_store(finetuning_store, config, console, arguments.verbose)
     study = plan_study(
-        name, ablation, arguments.profile, config, arguments.seeds, finetuning_store, metric=metric
+        name, ablation, arguments.profile, config, arguments.seeds, finetuning_store, metrics=metrics
     )
     start_ray(study.largest.cpus + TRIAL_CPUS, arguments.verbose)
 
@@ -216,8 +216,9 @@ def _print(report: "Report", console: Console) -> None:
     from gte_ray.ablation.report import verdict
     from gte_ray.ablation.terminal import console_table
 
-    console.print(console_table(report))
-    console.print(verdict(report))
+    for one in (report, *report.others):
+        console.print(console_table(one))
+        console.print(verdict(one))
     for result in report.results:
         if result.failure:
             console.print(f"{result.name} failed: {result.failure}", style="red", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gte_ray.data.hashing import digest
@@ -38,8 +39,19 @@ class Metric:
 HELD_OUT_PAIRS = Metric()
 
 
+def parse_metrics(names: Sequence[str], max_length: int) -> tuple[Metric, ...]:
+    """The metrics of the flags `--metric` and `--metric-length`, which is of the benchmarks among them; see `parse_metric`."""
+    if len(set(names)) < len(names):
+        raise UsageError(f"--metric is {' '.join(names)!r}; allowed is each once")
+    only_held_out = set(names) <= {HELD_OUT}
+    return tuple(
+        parse_metric(name, 0 if name == HELD_OUT and not only_held_out else max_length)
+        for name in names or (HELD_OUT,)
+    )
+
+
 def parse_metric(name: str, max_length: int) -> Metric:
-    """The metric of the flags `--metric` and `--metric-length`.
+    """The metric of one name.
 
     Raises UsageError for what is no benchmark, and RunError for one that cannot be scored.
     """

@@ -19,7 +19,7 @@ ABLATION, PROFILE = "gte_ray.ablation", "gte_ray.profile"
 FINGERPRINT, LINK, ERROR = "gte_ray.fingerprint", "gte_ray.linked_run", "gte_ray.error"
 """Tags on children: fingerprint of the computation; run that a linked child refers to; cause of failure."""
 METRIC = "gte_ray.metric"
-"""Tag on parents: the metric of the last report."""
+"""Tag on parents: the metrics of the last report; of one metric alone in older versions."""
 TRIALS_FILE = "cells.json"
 """Artifact of the parent: the data of each trial in its table."""
 
@@ -125,10 +125,13 @@ class Records:
         history = self.client.get_metric_history(trained, "loss")
         return sorted((metric.step, metric.value) for metric in history)
 
-    def metric(self, parent: str) -> Metric:
-        """Return the metric of the parent's last report."""
+    def metrics(self, parent: str) -> tuple[Metric, ...]:
+        """Return the metrics of the parent's last report."""
         text = self.client.get_run(parent).data.tags.get(METRIC)
-        return read(Metric, json.loads(text)) if text else HELD_OUT_PAIRS
+        if not text:
+            return (HELD_OUT_PAIRS,)
+        found = json.loads(text)
+        return tuple(read(Metric, one) for one in (found if isinstance(found, list) else [found]))
 
     def command(self, parent: str) -> str:
         """Return the command that made the parent."""

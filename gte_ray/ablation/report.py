@@ -70,6 +70,8 @@ class Report:
     command: str
     results: tuple[Result, ...]
     metric: Metric = HELD_OUT_PAIRS
+    others: tuple["Report", ...] = ()
+    """The same rows by other metrics."""
 
     @property
     def paper_parts(self) -> list[str]:
@@ -163,10 +165,16 @@ def markdown(report: Report) -> str:
     ]
     if failures:
         text += ["Failed trials:", "\n".join(failures)]
-    header, rows = _parts_table(report)
-    if rows:
-        text += [f"Each {header[0]}:", markdown_table(header, rows)]
+    text += _parts_markdown(report)
+    for other in report.others:
+        text += [f"## By {escaped(other.metric.label)}", f"**{escaped(verdict(other))}**"]
+        text += [markdown_table(*other.table()), f"{escaped(other.measures)}.", *_parts_markdown(other)]
     return "\n\n".join(text) + "\n"
+
+
+def _parts_markdown(report: Report) -> list[str]:
+    header, rows = _parts_table(report)
+    return [f"Each {header[0]}:", markdown_table(header, rows)] if rows else []
 
 
 def html(report: Report, svg: str) -> str:
@@ -179,10 +187,16 @@ def html(report: Report, svg: str) -> str:
         page.table(*report.table()),
         page.paragraph(f"{report.measures}. {seeds} seed(s), ± standard deviation over seeds.", faint=True),
         page.figure(svg),
+        *_parts_html(report),
     ]
-    header, rows = _parts_table(report)
-    if rows:
-        parts += [page.heading(f"Each {header[0]}"), page.table(header, rows)]
+    for other in report.others:
+        parts += [page.heading(f"By {other.metric.label}"), page.paragraph(verdict(other))]
+        parts += [
+            page.bars([_group(result, other.metric) for result in other.results]),
+            page.table(*other.table()),
+            page.paragraph(f"{other.measures}.", faint=True),
+            *_parts_html(other),
+        ]
     parts += [
         page.paragraph(f"{result.name} failed: {result.failure}")
         for result in report.results
@@ -190,6 +204,11 @@ def html(report: Report, svg: str) -> str:
     ]
     parts += [page.paragraph(f"Profile {report.profile}:", faint=True), page.code(report.command)]
     return page.page(f"{ablation.title}: {ablation.question}", parts)
+
+
+def _parts_html(report: Report) -> list[str]:
+    header, rows = _parts_table(report)
+    return [page.heading(f"Each {header[0]}"), page.table(header, rows)] if rows else []
 
 
 def _group(result: Result, metric: Metric) -> page.Group:
@@ -218,8 +237,10 @@ def table_csv(report: Report) -> str:
     """Return table.csv: one line per row and seed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "x", "seed", f"{report.metric.parts}_percent", "paper_mteb_percent"])
-    for result in report.results:
-        for number, score in enumerate(result.scores):
-            writer.writerow([result.name, result.x, number, score, result.paper])
+    every = (report, *report.others)
+    names = [f"{one.metric.parts}_percent" for one in every]
+    writer.writerow(["row", "x", "seed", names[0], "paper_mteb_percent", *names[1:]])
+    for same in zip(*(one.results for one in every), strict=True):
+        for number, (score, *others) in enumerate(zip(*(result.scores for result in same), strict=True)):
+            writer.writerow([same[0].name, same[0].x, number, score, same[0].paper, *others])
     return text.getvalue()

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import mean
@@ -11,23 +11,23 @@ from statistics import mean
 from gte_ray.ablation.figure import Curve, ablation_plot
 from gte_ray.ablation.metric import Metric
 from gte_ray.ablation.records import METRIC, Records, no_parent
-from gte_ray.ablation.report import Report, html, markdown, table_csv, verdict
+from gte_ray.ablation.report import Report, Result, html, markdown, table_csv, verdict
 from gte_ray.ablation.study import Ablation
 from gte_ray.tracking.server import resolve_uri
 from gte_ray.tracking.tracker import Tracker
 
 
-def report_again(name: str, ablation: Ablation, profile: str, uri: str, metric: Metric | None) -> Report:
+def report_again(name: str, ablation: Ablation, profile: str, uri: str, metrics: Sequence[Metric]) -> Report:
     """Rebuild the report of an ablation's latest run from MLflow alone, and write it back.
 
-    By the metric of the report that is there if none is given. Raises RunError if there is no run.
+    By the metrics of the report that is there if none are given. Raises RunError if there is no run.
     """
     uri = resolve_uri(uri)
     if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
         raise no_parent(name, profile)  # MLflow would make an empty database
     records = Records(uri, experiment_of(name))
     parent = records.parent(name, profile)
-    report = read_report(records, parent, name, ablation, profile, metric or records.metric(parent))
+    report = read_report(records, parent, name, ablation, profile, metrics or records.metrics(parent))
     records.write(parent, _files(report, _curves(report, records, parent)), _tags(report))
     return report
 
@@ -38,9 +38,18 @@ def experiment_of(name: str) -> str:
 
 
 def read_report(
-    records: Records, parent: str, name: str, ablation: Ablation, profile: str, metric: Metric
+    records: Records, parent: str, name: str, ablation: Ablation, profile: str, metrics: Sequence[Metric]
 ) -> Report:
-    """Build the report from the records in MLflow."""
+    """Build the report from the records in MLflow: by the first metric, with those by the others in it."""
+    command = records.command(parent)
+    first, *others = (
+        Report(name, ablation, profile, command, _results(records, parent, metric), metric)
+        for metric in metrics
+    )
+    return replace(first, others=tuple(others))
+
+
+def _results(records: Records, parent: str, metric: Metric) -> tuple[Result, ...]:
     children = records.children(parent)
     results = []
     for result in records.results(parent):
@@ -55,7 +64,7 @@ def read_report(
                 failure="; ".join(dict.fromkeys(error for error in errors if error)),
             )
         )
-    return Report(name, ablation, profile, records.command(parent), tuple(results), metric)
+    return tuple(results)
 
 
 def _percent(scores: dict[str, float]) -> dict[str, float]:
@@ -84,7 +93,7 @@ def _tags(report: Report) -> dict[str, str]:
     return {
         "mlflow.note.content": markdown(report),
         "gte_ray.verdict": verdict(report),
-        METRIC: json.dumps(asdict(report.metric)),
+        METRIC: json.dumps([asdict(one.metric) for one in (report, *report.others)]),
     }
 
 

@@ -43,7 +43,8 @@ class Study:
     profile: str
     base: Config
     trials: list[Trial]
-    metric: Metric = HELD_OUT_PAIRS
+    metrics: tuple[Metric, ...] = (HELD_OUT_PAIRS,)
+    """The claim is judged by each; the first one's figure is drawn."""
 
     @property
     def experiment(self) -> str:
@@ -69,7 +70,7 @@ def plan_study(
     seeds: int,
     finetuning_store: str = "",
     *,
-    metric: Metric = HELD_OUT_PAIRS,
+    metrics: tuple[Metric, ...] = (HELD_OUT_PAIRS,),
 ) -> Study:
     """Open the stores and plan all trials. Raises UsageError or RunError with a one-sentence message."""
     setting = Setting(
@@ -80,12 +81,12 @@ def plan_study(
     )
     base = replace(base, run=replace(base.run, name="", tracking_uri=resolve_uri(base.run.tracking_uri)))
     rows = ablation.rows(base, setting)
-    if not metric.is_held_out and any(row.step is not None for row in rows):
+    if any(not metric.is_held_out for metric in metrics) and any(row.step is not None for row in rows):
         # The weights after these steps are scored once the run is done.
         kept = -(-base.training.steps // base.run.checkpoint_every)
         base = replace(base, run=replace(base.run, checkpoints_kept=max(kept, base.run.checkpoints_kept)))
         rows = ablation.rows(base, setting)
-    return Study(name, ablation, profile, base, plan_trials(rows, seeds), metric)
+    return Study(name, ablation, profile, base, plan_trials(rows, seeds), metrics)
 
 
 def _sources(store: str) -> dict[str, int]:
@@ -123,9 +124,10 @@ def run_study(
     children.record_failures(waiting, errors, records)
     tracker.flush(MLFLOW_SECONDS)
     try:
-        if not study.metric.is_held_out:
-            score_trials(study.trials, study.metric, records, parent, display)
-        report = read_report(records, parent, study.name, study.ablation, study.profile, study.metric)
+        for metric in study.metrics:
+            if not metric.is_held_out:
+                score_trials(study.trials, metric, records, parent, display)
+        report = read_report(records, parent, study.name, study.ablation, study.profile, study.metrics)
         log_report(report, records, parent, tracker)
     except RunError:
         tracker.finish("FAILED")

@@ -52,7 +52,7 @@ def shown(tmp_path_factory):
     assert parent.flush(60)
     records = Records(uri, experiment)
     ablation = Ablation("Table 0", "which?", "Up.", lambda *_: [], more_is_better, "size", curves=True)
-    report = read_report(records, parent_id, "demo", ablation, "laptop", HELD_OUT_PAIRS)
+    report = read_report(records, parent_id, "demo", ablation, "laptop", [HELD_OUT_PAIRS])
     assert [result.scores for result in report.results] == [(50.0,), (60.0,)]
     log_report(report, records, parent_id, parent)
     assert parent.finish(timeout_s=60) == ""

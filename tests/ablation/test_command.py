@@ -170,10 +170,11 @@ def ndcg_of(model: Path, corpus: list[str], queries: list[str], relevant: Sequen
 def test_rows_are_scored_on_a_benchmark_after_their_steps(workplace, here):
     bench = workplace / "bench"
     write_benchmark(bench)
-    code, output = here("halves.py", "--store", "store", "--metric", "bench")
+    code, output = here("halves.py", "--store", "store", "--metric", "bench", "heldout")
     assert code == 0, output
     assert "scoring 2 model(s) on bench, 1 task(s)" in output
-    assert "ours, bench %" in output and "held-out" not in output
+    assert 0 < output.index("ours, bench %") < output.index("ours, held-out nDCG@10 %")
+    assert output.count("The claim") == 2
     (trained,) = [path.parent for path in workplace.glob("runs/*/model-4")]
     for row, model in (("half", "model-4"), ("whole", "model")):
         expected = ndcg_of(trained / model, CORPUS, QUERIES, range(len(QUERIES)))
@@ -181,13 +182,15 @@ def test_rows_are_scored_on_a_benchmark_after_their_steps(workplace, here):
             expected, abs=0.051
         )
         assert "STS" not in output  # which this benchmark does not have
-    code, again = here("halves.py", "--store", "store", "--metric", "bench")
+    code, again = here("halves.py", "--store", "store", "--metric", "bench", "heldout")
     assert code == 0 and "scoring" not in again
     assert output[output.index("how many?") : output.index("MLflow  ")] in again
-    shutil.rmtree(bench)  # a report is made of MLflow alone, by the metric of the one before
+    shutil.rmtree(bench)  # a report is made of MLflow alone, by the metrics of the one before
     table = again[again.index("Table 8") : again.index("MLflow  ")]
     assert here("report", "halves.py") == (0, table)
     assert "ours, held-out nDCG@10 %" in here("report", "halves.py", "--metric", "heldout")[1]
+    code, other = here("halves.py", "--store", "store", "--metric", "heldout", "heldout")
+    assert code == 2 and "--metric is 'heldout heldout'; allowed is each once" in other
     code, other = here("halves.py", "--store", "store", "--metric", "nothing")
     assert code == 2 and "--metric is 'nothing'; allowed are heldout, mteb-en" in other
 

@@ -189,3 +189,27 @@ def test_on_the_papers_own_measure_each_cell_has_the_papers_beside_it():
     other = replace(whole, metric=Metric("/data/nq", "nq", "folder-nq", "folder-nq/average"))
     assert other.table()[0] == ["size", "ours, nq %", "the paper's, MTEB %"]
     assert "average over the tasks of nq" in markdown(other)
+
+
+def test_other_metrics_have_tables_and_verdicts_of_their_own():
+    base = report("better than", (50.0, 50.2), (60.0, 60.2))
+    other = replace(
+        base,
+        metric=Metric("/data/nq", "nq", "folder-nq", "folder-nq/average"),
+        results=tuple(
+            replace(result, scores=scores, by_part={"nq": scores[0]})
+            for result, scores in zip(base.results, ((30.0, 30.2), (20.0, 20.2)), strict=True)
+        ),
+    )
+    whole = replace(base, others=(other,))
+    text, page = markdown(whole), html(whole, "<svg></svg>")
+    first, second = text.split("## By nq")
+    assert first.startswith(markdown(base).strip()) and verdict(base) in first
+    assert verdict(other) in second and "| row1 | 20.1 ± 0.1 |" in second and "| nq | 30.0 | 20.0 |" in second
+    assert page.index(verdict(base)) < page.index("By nq") < page.index(verdict(other))
+    header, *rows = list(csv.reader(table_csv(whole).splitlines()))
+    assert header[3:] == ["ndcg_at_10_percent", "paper_mteb_percent", "folder-nq_percent"]
+    assert [(row[0], row[2], row[3], row[5]) for row in rows] == [
+        ("row0", "0", "50.0", "30.0"), ("row0", "1", "50.2", "30.2"),
+        ("row1", "0", "60.0", "20.0"), ("row1", "1", "60.2", "20.2"),
+    ]  # fmt: skip
