@@ -197,7 +197,8 @@ def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) 
         with TrialsDisplay(console) as progress:
             report = run_study(study, ConsoleDisplay(console), progress.show, interruption, arguments.verbose)
         _print(report, console)
-        print_mlflow(console, config.run.tracking_uri)
+        place = report.experiment_id, report.parent
+        print_mlflow(console, config.run.tracking_uri, *place, compared_by=report.metric.mean)
         if report.failed:
             raise RunError(f"{len(report.failed)} row(s) have trials that failed")
 

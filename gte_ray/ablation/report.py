@@ -72,6 +72,9 @@ class Report:
     metric: Metric = HELD_OUT_PAIRS
     others: tuple["Report", ...] = ()
     """The same rows by other metrics."""
+    experiment_id: str = ""
+    parent: str = ""
+    """Run in MLflow that it is about."""
 
     @property
     def paper_parts(self) -> list[str]:

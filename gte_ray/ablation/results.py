@@ -46,7 +46,7 @@ def read_report(
         Report(name, ablation, profile, command, _results(records, parent, metric), metric)
         for metric in metrics
     )
-    return replace(first, others=tuple(others))
+    return replace(first, others=tuple(others), experiment_id=records.experiment_id or "", parent=parent)
 
 
 def _results(records: Records, parent: str, metric: Metric) -> tuple[Result, ...]:

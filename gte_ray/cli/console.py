@@ -40,9 +40,11 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
-def print_mlflow(console: Console, uri: str, experiment_id: str = "", run_id: str = "") -> None:
-    """Prints how to view a run in MLflow, an experiment, or all of them; without line breaks, to be copied."""
-    for name, line in zip(("MLflow", ""), to_view(uri, experiment_id, run_id), strict=False):
+def print_mlflow(
+    console: Console, uri: str, experiment_id: str = "", run_id: str = "", compared_by: str = ""
+) -> None:
+    """Prints how to view what `to_view` names in MLflow; without line breaks, to be copied."""
+    for name, line in zip(("MLflow", ""), to_view(uri, experiment_id, run_id, compared_by), strict=False):
         console.print(f"{name:7} {line}", soft_wrap=True)
 
 

@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import sys
+from urllib.parse import quote, urlencode
 
 from gte_ray.errors import UsageError
 from gte_ray.runtime.uri import without_password
@@ -26,12 +27,25 @@ def resolve_uri(uri: str) -> str:
     return uri
 
 
-def to_view(uri: str, experiment_id: str = "", run_id: str = "") -> list[str]:
-    """The command to type, if one is needed, and the page to open: of a run, an experiment, or of all of them."""
+def to_view(uri: str, experiment_id: str = "", run_id: str = "", compared_by: str = "") -> list[str]:
+    """The command to type, if one is needed, and the page to open: of a run, an experiment, or of all of them.
+
+    With `compared_by`, the name of a metric, it has charts of the runs below `run_id` instead, the best of them first.
+    """
     server = without_password(uri).rstrip("/") if uri.startswith("http") else LOCAL_PAGE
     path = "/".join(["", experiment_id, *(["runs", run_id] if run_id else [])]) if experiment_id else ""
     # Pages open on traces of language models otherwise, whatever the experiment says of itself.
     page = f"{server}/#/experiments{path}?workflowType=machine_learning"
+    if compared_by:
+        chosen = {
+            "compareRunsMode": "CHART",
+            "searchFilter": f"tags.`mlflow.parentRunId` = '{run_id}'",
+            # In any order but that of their dates, or they are folded away below their parent.
+            "orderByKey": f"metrics.`{compared_by}`",
+            "orderByAsc": "false",
+        }
+        fields = urlencode(chosen, quote_via=quote)
+        page = f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&{fields}"
     if uri.startswith("http"):
         return [page]
     program = "mlflow" if shutil.which("mlflow") else f"{_from_here(sys.executable)} -m mlflow"

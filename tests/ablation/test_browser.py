@@ -8,6 +8,7 @@ from gte_ray.ablation.metric import HELD_OUT_PAIRS
 from gte_ray.ablation.records import TRIALS_FILE, Records
 from gte_ray.ablation.results import log_report, read_report
 from gte_ray.ablation.study import Ablation, more_is_better
+from gte_ray.tracking.server import to_view
 from gte_ray.tracking.tracker import TrackedRun, Tracker
 from tests.browser import needs_chromium, new_page
 from tests.servers import Server
@@ -77,6 +78,17 @@ def test_the_experiment_shows_the_parent_its_children_and_their_losses(shown, pa
     page.locator(EXPANDER).first.click()
     for row in ROWS:
         page.get_by_text(f"demo {row}", exact=True).first.wait_for(timeout=60_000)
+    card = page.get_by_test_id("experiment-view-compare-runs-card").filter(has_text="loss/docs").first
+    card.locator("path.js-line").nth(len(ROWS) - 1).wait_for(state="attached", timeout=60_000)
+
+
+def test_the_page_that_the_command_prints_compares_the_rows_without_a_click(shown, page):
+    server, _, experiment = shown[0].partition("/#/experiments/")
+    (address,) = to_view(server, experiment, shown[1], "heldout/ndcg_at_10")
+    page.goto(address)
+    for row in ROWS:
+        page.get_by_text(f"demo {row}", exact=True).first.wait_for(timeout=60_000)
+    assert page.get_by_text("demo, laptop", exact=True).count() == 0
     card = page.get_by_test_id("experiment-view-compare-runs-card").filter(has_text="loss/docs").first
     card.locator("path.js-line").nth(len(ROWS) - 1).wait_for(state="attached", timeout=60_000)
 
