@@ -22,6 +22,7 @@ from gte_ray.model.weights_file import WEIGHTS_FILE, kept_weights
 from gte_ray.runtime import storage
 from gte_ray.train.checkpoints import STATE_FILE
 from gte_ray.train.engine import Engine
+from gte_ray.train.machine import Readings
 from gte_ray.train.mailbox import Reporter
 from gte_ray.train.preemption import Notices
 from gte_ray.train.step import TrainingDiverged, train_step
@@ -46,7 +47,8 @@ def train(
 def _train(config: Config, stream: StreamConfig, batches: Batches, mailbox: Any, verbose: bool) -> Outcome:
     torch.set_num_threads(config.hardware.threads)
     engine = _build_engine(config, stream.tokenizer, ray.train.get_checkpoint(), verbose)
-    reporter = Reporter(mailbox, ray.train.get_context().get_world_rank())
+    rank = ray.train.get_context().get_world_rank()
+    reporter = Reporter(mailbox, rank, Readings(rank, engine.device))
     notices, step = Notices(engine.device), batches.start - 1
     try:
         for batch in batches:

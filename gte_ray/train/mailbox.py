@@ -5,12 +5,16 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from gte_ray.errors import RunError
 from gte_ray.train.step_report import StepMetrics, StepReport
+
+if TYPE_CHECKING:
+    from gte_ray.train.machine import Readings  # imports torch, which the driver and the mailbox do without
 
 
 class Mailbox:
@@ -19,17 +23,26 @@ class Mailbox:
     def __init__(self) -> None:
         self.reports: list[StepReport] = []
         self.added = self.kept = 0
+        self.system: dict[str, float] = {}
+        """The last readings of all workers that went with no report yet."""
         self.changed = asyncio.Condition()
 
     async def push(self, reports: list[StepReport], until_kept: bool) -> None:
         """Add reports; with `until_kept`, return once the driver has stored these and all earlier ones."""
         async with self.changed:
+            if reports and self.system:
+                reports[-1] = replace(reports[-1], system=self.system)
+                self.system = {}
             self.reports += reports
             self.added += len(reports)
             self.changed.notify_all()
             if until_kept:
                 last = self.added
                 await self.changed.wait_for(lambda: self.kept >= last)
+
+    async def note(self, readings: dict[str, float]) -> None:
+        """Add a worker's readings to the next report."""
+        self.system |= readings
 
     async def take(self, kept: int, wait_seconds: float) -> list[StepReport]:
         """Drop the first `kept` reports ever pushed, return the rest; wait up to `wait_seconds` for one."""
@@ -43,17 +56,20 @@ class Mailbox:
 
 
 class Reporter:
-    """Sends rank 0's reports to the mailbox, a few at a time and without waiting for it."""
+    """Sends rank 0's reports to the mailbox, a few at a time and without waiting for it, and each rank's readings."""
 
-    def __init__(self, mailbox: Any, rank: int, every_seconds: float = 0.25):
-        self.mailbox = mailbox if rank == 0 else None
-        self.every_seconds = every_seconds
+    def __init__(self, mailbox: Any, rank: int, readings: "Readings", every_seconds: float = 0.25):
+        self.mailbox, self.is_first = mailbox, rank == 0
+        self.readings, self.every_seconds = readings, every_seconds
         self.reports: list[StepReport] = []
         self.last_step = self.sent = time.perf_counter()
         self.first = True
 
     def add(self, step: int, source: str, waited: float, metrics: StepMetrics) -> None:
-        if self.mailbox is None:
+        read = self.readings.due()
+        if read:
+            self.mailbox.note.remote(read)
+        if not self.is_first:
             return
         now = time.perf_counter()
         self.reports.append(StepReport(step, source, now - self.last_step, waited, metrics, self.first))
@@ -63,11 +79,10 @@ class Reporter:
 
     def flush(self) -> None:
         """Return once the driver has stored all reports: steps that a checkpoint covers are not repeated."""
-        if self.mailbox is not None:
+        if self.is_first:
             ray.get(self._send(until_kept=True))
 
     def _send(self, until_kept: bool) -> Any:
-        assert self.mailbox is not None
         reports, self.reports, self.sent = self.reports, [], time.perf_counter()
         return self.mailbox.push.remote(reports, until_kept)
 

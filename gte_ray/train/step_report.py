@@ -1,6 +1,7 @@
 """What training reports about its steps. Imports no torch, so processes that only relay it start fast."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class StepReport:
     metrics: StepMetrics
     first: bool = False
     """Whether the workers have just started, so that `seconds` includes their warm-up."""
+    system: Mapping[str, float] = field(default_factory=dict)
+    """Readings of the workers' machines since the report before, by name."""
 
     def named(self) -> dict[str, float]:
         """Return the step's metrics by the names that MLflow shows, grouped by their beginning."""
@@ -63,6 +66,7 @@ class StepReport:
             "speed/tokens_per_second": m.tokens / seconds,
             "speed/waiting_share": self.waited / seconds,
             "speed/padding_share": 1 - m.tokens / m.computed_tokens,
+            **self.system,
         }
 
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import ray
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -27,6 +28,7 @@ from gte_ray.recipes import RECIPES, tiny
 from gte_ray.runs import capacity
 from gte_ray.runs.capacity import check_capacity
 from gte_ray.runtime.cluster import start_ray
+from gte_ray.train.machine import Readings
 from gte_ray.train.mailbox import Reporter
 from gte_ray.train.step_report import StepReport
 from tests.commands import HANGS
@@ -124,7 +126,7 @@ def test_the_first_step_of_each_start_is_marked():
     board = SimpleNamespace(push=SimpleNamespace(remote=lambda reports, until_kept: pushed.extend(reports)))
     pushed: list[StepReport] = []
     for start in (0, 2):  # workers that were started again
-        reporter = Reporter(board, rank=0, every_seconds=-1.0)
+        reporter = Reporter(board, 0, Readings(0, torch.device("cpu")), every_seconds=-1.0)
         for step in range(start, start + 3):
             reporter.add(step, "web", 0.0, report(step).metrics)
     assert [(found.step, found.first) for found in pushed] == [

@@ -1,0 +1,59 @@
+"""What a worker and its machine are doing, by the names that MLflow's own monitor gives, which would import MLflow."""
+
+import os
+import time
+from contextlib import suppress
+
+import psutil
+import torch
+
+EVERY_SECONDS = 10.0
+"""Time between two readings, as in MLflow."""
+MEGA = 1e6
+
+
+class Readings:
+    """CPU, memory, network and GPU of one worker, from time to time."""
+
+    def __init__(self, rank: int, device: torch.device, every_seconds: float = EVERY_SECONDS):
+        self.prefix, self.device, self.every_seconds = f"system/worker_{rank}", device, every_seconds
+        self.process = psutil.Process(os.getpid())
+        self.process.cpu_percent()  # of the time since the call before: the first one has none
+        psutil.cpu_percent()
+        self.network, self.read = psutil.net_io_counters(), time.monotonic()
+
+    def due(self) -> dict[str, float]:
+        """Return a reading by name if it is time for one, else nothing."""
+        now = time.monotonic()
+        if now - self.read < self.every_seconds:
+            return {}
+        memory, network = psutil.virtual_memory(), psutil.net_io_counters()
+        seconds, self.read = max(now - self.read, 1e-9), now
+        values = {
+            "cpu_utilization_percentage": psutil.cpu_percent(),
+            "process_cpu_percentage": self.process.cpu_percent(),
+            "system_memory_usage_percentage": memory.percent,
+            "process_memory_megabytes": self.process.memory_info().rss / MEGA,
+            "network_receive_megabytes_per_second": (network.bytes_recv - self.network.bytes_recv)
+            / MEGA
+            / seconds,
+            "network_transmit_megabytes_per_second": (network.bytes_sent - self.network.bytes_sent)
+            / MEGA
+            / seconds,
+        }
+        self.network = network
+        if self.device.type == "cuda":
+            values |= self._gpu()
+        return {f"{self.prefix}/{name}": float(value) for name, value in values.items()}
+
+    def _gpu(self) -> dict[str, float]:
+        free, total = torch.cuda.mem_get_info(self.device)
+        values = {
+            "gpu_memory_usage_percentage": 100 * (total - free) / total,
+            "gpu_memory_usage_megabytes": (total - free) / MEGA,
+        }
+        with suppress(
+            ModuleNotFoundError, RuntimeError
+        ):  # without nvidia-ml-py, or a driver that does not tell
+            values["gpu_utilization_percentage"] = torch.cuda.utilization(self.device)
+        return values
