@@ -137,8 +137,10 @@ def test_first_dimensions_are_scored_and_exported_as_a_model(workplace, finished
     assert float(re.search(r"mean +\d+\.\d +(\d+\.\d)", table)[1]) == pytest.approx(100 * mean, abs=0.06)
     assert "| source | 16 | 6 |" in (workplace / "runs/run/model/README.md").read_text()
     assert tracked[1].data.metrics["heldout/ndcg_at_10_dim6"] == pytest.approx(mean)
-    code, out, _ = here("export", "runs/run", "--dimensions", "6")
+    code, out, _ = here("export", "runs/run", "--dimensions", "6", "--quantize", "int8", "--threads", "1")
     assert code == 0 and f"model   {workplace}/runs/run/model-8-6d" in out
+    assert re.search(rf"float32 +24 +{100 * mean:.1f} +0.0", out) and re.search(r"int8 +6 +\d+\.\d", out)
+    assert "| int8 | 6 |" in (workplace / "runs/run/model-8-6d/README.md").read_text()
     whole, cut = (
         SentenceTransformer(str(workplace / "runs/run" / name), device="cpu", **more)
         for name, more in (("model", {"truncate_dim": 6}), ("model-8-6d", {}))

@@ -134,15 +134,16 @@ def _duration(seconds: float) -> str:
 
 def benchmark_table(found: Scoreboard) -> Table:
     """The scoreboard as a table."""
-    return _lines_table(f"{found.name}, %", *found.lines())
+    return lines_table(f"{found.name}, %", *found.lines())
 
 
 def comparison_table(found: Comparison) -> Table:
     """Two models task by task as a table."""
-    return _lines_table(found.title, *found.lines())
+    return lines_table(found.title, *found.lines())
 
 
-def _lines_table(title: str, heading: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+def lines_table(title: str, heading: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+    """A table of texts, the line of an average in bold."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, min_width=len(title))
     for number, name in enumerate(heading):
         table.add_column(name, justify="right" if number else "left", overflow="fold")

@@ -27,6 +27,7 @@ from gte_ray.model.encoder import Encoder
 from gte_ray.model.lora import merge_adapters
 from gte_ray.pretrained.identity import ORIGIN_FILE, origin_record
 from gte_ray.runtime import storage
+from gte_ray.runtime.imports import missing
 
 __all__ = ["CardSource", "ModelCard", "export_model", "write_card"]
 
@@ -174,7 +175,9 @@ def _save_weights(backbone: Any, folder: Path) -> None:
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
-        backbone.save_pretrained(folder, state_dict=weights)
+        # Where accelerate is installed, which peft needs, transformers asks whether the model is DeepSpeed's.
+        with missing("deepspeed"):
+            backbone.save_pretrained(folder, state_dict=weights)
     finally:
         if bars:
             transformers_logging.enable_progress_bar()

@@ -12,6 +12,8 @@ from gte_ray.runtime import storage
 
 ORIGIN_FILE = "gte_ray.json"
 """File in a model folder with the run that made the model and the digest of its files."""
+QUANTIZATION_FILE = "quantization.json"
+"""File in a model folder with what its vectors lose in fewer bytes; they do not depend on it."""
 WORDS = ("scratch", "bm25")
 """Names that may be given in place of a model."""
 SETTLED_NS = 2_000_000_000
@@ -70,7 +72,9 @@ def content_digest(folder: str) -> str:
 def _counts(name: str) -> bool:
     base = storage.name(name)
     patterns = (*SETTINGS, SAFE_WEIGHTS, PICKLED_WEIGHTS)
-    return base != ORIGIN_FILE and any(fnmatchcase(base, pattern) for pattern in patterns)
+    return base not in (ORIGIN_FILE, QUANTIZATION_FILE) and any(
+        fnmatchcase(base, pattern) for pattern in patterns
+    )
 
 
 def _model_folders(folder: str) -> set[str]:

@@ -33,6 +33,8 @@ class CheckpointModel:
     """Steps that the weights were trained for; several if they are a mean."""
     all_steps: int
     """Steps of the whole run."""
+    store: str
+    """Of the run's pairs."""
 
 
 def export_checkpoint(run_folder: str, to: str, chosen: Chosen) -> CheckpointModel:
@@ -72,7 +74,7 @@ def export_checkpoint(run_folder: str, to: str, chosen: Chosen) -> CheckpointMod
         raise RunError(
             f"{run_folder}: a checkpoint was deleted meanwhile; the run keeps its last {kept}, so try again"
         ) from error
-    return CheckpointModel(folder, steps, all_steps)
+    return CheckpointModel(folder, steps, all_steps, run.store.uri)
 
 
 def _steps(run_folder: str, there: list[int], chosen: Chosen) -> tuple[int, ...]:

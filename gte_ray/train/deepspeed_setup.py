@@ -2,10 +2,7 @@
 
 import logging
 import os
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +11,7 @@ import torch.distributed as dist
 
 from gte_ray.config import Config
 from gte_ray.errors import UsageError
+from gte_ray.runtime.imports import missing
 
 
 def check(config: Config) -> None:
@@ -71,7 +69,7 @@ def import_deepspeed(device: torch.device, verbose: bool) -> Any:
 
 def import_quickly() -> Any:
     """Return DeepSpeed, without two imports for what a run does not use; each takes a worker a second."""
-    with _missing("mlflow"):  # of its autotuner
+    with missing("mlflow"):  # of its autotuner
         import deepspeed
         from deepspeed.runtime import compiler
 
@@ -83,16 +81,3 @@ def import_quickly() -> Any:
     finally:
         compiler.compile = compiled
     return deepspeed
-
-
-@contextmanager
-def _missing(name: str) -> Iterator[None]:
-    """Let a module that was not imported so far count as not installed."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[name]
