@@ -39,6 +39,8 @@ class Arguments:
     """Most held-out pairs of a source for that."""
     threads: int = os.cpu_count() or 1
     """CPU threads for that."""
+    onnx: bool = False
+    """Write the backbone as onnx/model.onnx too, tried with onnxruntime."""
     push: str = ""
     """Name of a repository on the Hugging Face hub, as in user/name, that the folder is uploaded to; empty for none."""
     private: bool = False
@@ -72,6 +74,12 @@ def main() -> None:
     console.print(f"model   {made.folder}", soft_wrap=True, highlight=False)
     if arguments.quantize:
         _quantize(arguments, made, console)
+    if arguments.onnx:
+        from gte_ray.exporting.onnx_file import write_onnx
+        from gte_ray.model.load import load_model
+
+        written = write_onnx(load_model(made.folder), made.folder)
+        console.print(f"onnx    {written}", soft_wrap=True, highlight=False)
     if arguments.push:
         address = push(made.folder, arguments.push, arguments.private, f"After {steps} steps")
         console.print(f"hub     {address}", soft_wrap=True, highlight=False)

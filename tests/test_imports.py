@@ -20,6 +20,7 @@ SOLE_IMPORTERS = {
     },
     "datasketch": {"filtering/near.py"},
     "peft": {"model/lora.py"},
+    "onnxruntime": {"exporting/onnx_file.py"},
     "scipy": {"ablation/report.py"},
     "pydantic": {"config/typed.py"},
     "pydantic_core": {"config/typed.py"},

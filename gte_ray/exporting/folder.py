@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import RunError
 from gte_ray.exporting.card import CardSource, Exported, ModelCard, render
+from gte_ray.exporting.sections import CARD_FILE
 from gte_ray.model.abilities import abilities
 from gte_ray.model.dense import WEIGHTS as DENSE_FILES
 from gte_ray.model.dense import Dense
@@ -30,9 +31,6 @@ from gte_ray.runtime import storage
 from gte_ray.runtime.imports import missing
 
 __all__ = ["CardSource", "ModelCard", "export_model", "write_card"]
-
-CARD_FILE = "README.md"
-"""In a model folder."""
 
 
 def export_model(encoder: Encoder, tokenizer: TextTokenizer, folder: str, card: ModelCard) -> None:

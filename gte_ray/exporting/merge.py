@@ -12,7 +12,8 @@ from torch import Tensor
 
 from gte_ray.errors import RunError
 from gte_ray.exporting.card import description, header, usage
-from gte_ray.exporting.folder import CARD_FILE, exported, write_model
+from gte_ray.exporting.folder import exported, write_model
+from gte_ray.exporting.sections import CARD_FILE
 from gte_ray.model.load import TextModel, load_model
 from gte_ray.model.weights_file import mean
 from gte_ray.report.markdown import code, escaped

@@ -15,6 +15,7 @@ import numpy as np
 from gte_ray.data.store import Store
 from gte_ray.errors import RunError
 from gte_ray.evaluation.heldout import HeldOut, held_out
+from gte_ray.exporting.sections import add_section
 from gte_ray.model.load import TextModel
 from gte_ray.pretrained.identity import QUANTIZATION_FILE
 from gte_ray.report.markdown import markdown_table
@@ -80,7 +81,7 @@ def quantize(
         "held_out_ndcg_at_10": {row.name: round(row.ndcg_at_10, 4) for row in rows},
     }
     storage.write_json(storage.join(folder, QUANTIZATION_FILE), content)
-    _add_to_card(folder, _section(rows, len(found["float32"])))
+    add_section(folder, "Quantised vectors", _section(rows, len(found["float32"])))
     return rows
 
 
@@ -125,7 +126,7 @@ def table(rows: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
 
 def _section(rows: Sequence[Measured], sources: int) -> str:
     text = (
-        f"## Quantised vectors\n\nnDCG@10 of held-out pairs in percent, mean of {sources} source(s), with the documents' vectors in "
+        f"nDCG@10 of held-out pairs in percent, mean of {sources} source(s), with the documents' vectors in "
         "fewer bytes and the queries' as they are. `binary` compares the signs of both; `rescored` orders the "
         f"{RESCORED} nearest so by the query's own vector.\n\n{markdown_table(*table(rows), numbers=True)}"
     )
@@ -143,10 +144,3 @@ from sentence_transformers.util import quantize_embeddings
 ranges = np.array(json.load(open(f"{{folder}}/{QUANTIZATION_FILE}"))["int8_ranges"])
 codes = quantize_embeddings(model.encode(["the sea is blue"]), precision="int8", ranges=ranges)
 ```"""
-
-
-def _add_to_card(folder: str, section: str) -> None:
-    path = storage.join(folder, "README.md")
-    card = storage.read_bytes(path).decode() if storage.exists(path) else ""
-    before = card.partition("\n## Quantised vectors\n")[0].rstrip()
-    storage.write_bytes(path, f"{before}\n\n{section}\n".encode())
