@@ -21,6 +21,8 @@ SOLE_IMPORTERS = {
     "datasketch": {"filtering/near.py"},
     "peft": {"model/lora.py"},
     "onnxruntime": {"exporting/onnx_file.py"},
+    "fastwarc": {"readers/warc_rows.py"},
+    "resiliparse": {"readers/warc_rows.py"},
     "scipy": {"ablation/report.py"},
     "pydantic": {"config/typed.py"},
     "pydantic_core": {"config/typed.py"},

@@ -1,4 +1,4 @@
-"""Reads the rows of Parquet, JSON, CSV, TSV and XML files, whole or in pieces. Text files may be compressed."""
+"""Reads the rows of Parquet, JSON, CSV, TSV, XML and WARC files, whole or in pieces. Text files may be compressed."""
 
 import io
 import os
@@ -25,11 +25,14 @@ from gte_ray.readers.layouts import RowReader, head_of, read_rows
 from gte_ray.readers.reading import MOST_UNUSED, Reading, check_names
 from gte_ray.readers.text_file import TextFile
 from gte_ray.readers.values import Item, Unused
+from gte_ray.readers.warc_rows import warc_values
 from gte_ray.readers.xml_rows import xml_values
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import open_parquet
 
-SUFFIXES = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".xml")
+SUFFIXES = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".xml", ".warc", ".wet")
+WEB = (".warc", ".wet")
+"""Endings of the files of web crawls: of pages, and of their texts."""
 BATCH_ROWS = 512
 """Rows of a Parquet file held in memory at a time, besides its compressed row group."""
 
@@ -59,7 +62,7 @@ def may_be_split(uri: str, reading: Reading) -> bool:
 
 
 def file_kind(uri: str) -> str:
-    """The format by file name: `parquet`, `json`, `csv`, `tsv`, `xml` or `archive`; empty for any other."""
+    """The format by file name: `parquet`, `json`, `csv`, `tsv`, `xml`, `warc` or `archive`; empty for any other."""
     name = storage.name(uri).lower()
     if suffix_of(name, ARCHIVES):
         return "archive"
@@ -68,6 +71,8 @@ def file_kind(uri: str) -> str:
         return "parquet"
     if bare.endswith((".jsonl", ".json", ".ndjson")):
         return "json"
+    if bare.endswith(WEB):
+        return "warc"
     return next((kind for kind in ("csv", "tsv", "xml") if bare.endswith("." + kind)), "")
 
 
@@ -130,6 +135,9 @@ def _text_rows(piece: Piece, reading: Reading, member: io.BufferedReader | None 
     if kind == "xml":
         values = xml_values(file.raw, reading.rows, uri, reading.encoding)
         yield from read_rows(values, replace(reading, rows=""), uri)
+        return
+    if kind == "warc":
+        yield from read_rows(warc_values(file.raw, uri), reading, uri)
         return
     with file.text() as text:
         if kind != "json":

@@ -14,7 +14,7 @@ from gte_ray.readers.where import Condition, condition
 OTHERWISE = Dropped("not as where says")
 WITHOUT_ROWS = Dropped("without rows where the path says")
 UNGROUPED = Dropped("without a value to split by")
-FORMATS = ("parquet", "json", "csv", "tsv", "xml")
+FORMATS = ("parquet", "json", "csv", "tsv", "xml", "warc")
 MOST_UNUSED = 1_000
 """Maximum number of unread columns of a file that are counted."""
 
