@@ -143,6 +143,14 @@ def _prepare(arguments: Arguments, sources: "Sequence[SourceSpec]") -> None:
                     tell=partial(console.print, highlight=False, soft_wrap=True),
                 )
     _show(store, console)
+    for source in sources:
+        made = [info for info in store.manifest.sources if source.name in (info.name, info.split_of)]
+        if source.reading.negatives and not any(info.negatives for info in made):
+            console.print(
+                f"warning: {source.name}: no row has negatives by {source.reading.negatives!r}",
+                style="yellow",
+                soft_wrap=True,
+            )
 
 
 def _preview(sources: "Sequence[SourceSpec]", count: int) -> None:

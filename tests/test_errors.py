@@ -32,6 +32,7 @@ def failures():
         "usage": UsageError("--x is 1; allowed is 2"),
         "file": FileNotFoundError(errno.ENOENT, "No such file or directory", "/gone/part.parquet"),
         "denied": PermissionError(errno.EACCES, "Permission denied", "/locked"),
+        "between": OSError(errno.ENOTDIR, "Cannot list directory '/store/file'. Detail: Not a directory"),
         "full": OSError(errno.ENOSPC, "No space left on device", "/full"),
         "memory": MemoryError(),
         "gpu": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB"),
@@ -44,6 +45,10 @@ SENTENCES = {
     "usage": (UsageError, "--x is 1; allowed is 2"),
     "file": (RunError, "/gone/part.parquet: No such file or directory"),
     "denied": (RunError, "/locked: Permission denied"),
+    "between": (
+        RunError,
+        "/store/file: something on the way there is a file; allowed is the path of a folder",
+    ),
     "full": (RunError, "no space is left on the device (/full)"),
     "memory": (OutOfMemory, "memory ran out; {}"),
     "gpu": (OutOfMemory, "the memory of the GPU ran out; {}"),

@@ -19,6 +19,10 @@ PICKLED_WEIGHTS = "pytorch_model*.bin"
 `weights_only=True`, which builds tensors and runs no code."""
 
 
+ADAPTER_FILE = "adapter_config.json"
+"""Of peft. transformers loads such an adapter into the model beside it, or the one that it names, if peft is installed."""
+
+
 class ModelNotFound(RunError):
     """There is no model with this name, or it cannot be reached."""
 
@@ -38,15 +42,28 @@ def model_folder(name: str, weights: bool = True) -> Iterator[Path]:
         if not storage.files(name):
             raise ModelNotFound(f"{name}: there is no such folder, or nothing is in it")
         with storage.local_folder(name) if weights else _without_weights(name) as path:
+            _refuse_adapter(Path(path), name)
             yield Path(path)
         return
     folder = _snapshot(name, [*SETTINGS, SAFE_WEIGHTS] if weights else SETTINGS)
+    _refuse_adapter(folder, name)
     pickled = [
         storage.join(path, PICKLED_WEIGHTS) if path else PICKLED_WEIGHTS
         for path in _weighted(folder)
         if not any((folder / path).glob(SAFE_WEIGHTS))
     ]
     yield _snapshot(name, [*SETTINGS, SAFE_WEIGHTS, *pickled]) if weights and pickled else folder
+
+
+def _refuse_adapter(folder: Path, name: str) -> None:
+    path = folder / ADAPTER_FILE
+    if path.is_file():
+        settings = storage.read_json(str(path))
+        base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
+        raise RunError(
+            f"{name}: has an adapter ({ADAPTER_FILE}), of {base or 'a base that it does not name'}, which is not followed; allowed "
+            "are whole models, such as peft's merge_and_unload makes of both"
+        )
 
 
 def _weighted(folder: Path) -> list[str]:

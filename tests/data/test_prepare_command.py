@@ -44,7 +44,14 @@ def test_the_command_prepares_and_tells(source, tmp_path, monkeypatch, capsys):
     set_aside = next(q for q in drawn if seeded(text_hashes(pa.array([q])), 3)[0] < 2**63)
     empty = write_lines(tmp_path / "empty.jsonl", [{"query": set_aside, "document": "d", "[id]": 1}])
     flags = ["--source", f"pairs={source.glob}:code", "--source", f"nothing={empty}:news"]
-    flags += ["--held-out", "0.5", "--seed", "3"]
+    triples = write_lines(
+        tmp_path / "t.jsonl", [{"query": f"q {i}", "document": f"d {i}"} for i in range(20)]
+    )
+    (tmp_path / "more.toml").write_text(
+        f'[sources.triples]\nfiles = "{triples}"\ntask = "code"\nquery = "query"\ndocument = "document"\n'
+        'negatives = "misspelt"\n'
+    )
+    flags += ["--held-out", "0.5", "--seed", "3", "--sources", str(tmp_path / "more.toml")]
     monkeypatch.setattr(sys, "argv", ["prepare", str(tmp_path / "store"), *flags])
     monkeypatch.setenv("COLUMNS", "160")
     command.main()
@@ -52,6 +59,7 @@ def test_the_command_prepares_and_tells(source, tmp_path, monkeypatch, capsys):
     assert "100 duplicate" in told
     assert "warning: no pair to train on in nothing" in told
     assert "nothing: not read: [id] (1 rows)" in told
+    assert "warning: triples: no row has negatives by 'misspelt'" in told
     manifest = json.loads((tmp_path / "store" / "manifest.json").read_text())
     assert (manifest["seed"], manifest["held_out_share"]) == (3, 0.5)
     monkeypatch.setattr(sys, "argv", ["show", str(tmp_path / "store"), "--sources", "pairs"])

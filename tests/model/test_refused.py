@@ -91,6 +91,22 @@ def test_a_folder_that_is_not_there():
         check_base(ModelConfig("runs/nosuch/model"), 16)
 
 
+def test_an_adapter_is_told_from_a_model(own, tmp_path):
+    """Beside a model too, where transformers would load it."""
+    alone = tmp_path / "adapter"
+    alone.mkdir()
+    for folder in (alone, Path(own)):
+        (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/base"}))
+        with pytest.raises(
+            RunError, match=r"has an adapter \(adapter_config.json\), of org/base, which is not followed"
+        ):
+            check_model(str(folder))
+        with pytest.raises(
+            RunError, match=r"allowed are whole models, such as peft's merge_and_unload makes"
+        ):
+            check_base(ModelConfig(str(folder)), 16)
+
+
 def test_a_backbone_that_reads_no_tokens_is_refused():
     """Of sounds: transformers raises NotImplementedError where it is asked for the table."""
     narrow = {"conv_dim": (8,), "conv_stride": (5,), "conv_kernel": (10,), "num_feat_extract_layers": 1}
