@@ -72,10 +72,8 @@ def main() -> None:
     from gte_ray.retrieval.bm25 import BM25
     from gte_ray.runtime import storage
 
-    store, model = (
-        open_store(storage.absolute(arguments.store)),
-        storage.absolute_folder(arguments.model, BM25),
-    )
+    store = open_store(storage.absolute(arguments.store))
+    model = storage.absolute_folder(arguments.model, BM25)
     storage.check_reachable(arguments.out)
     corpus = None
     if arguments.corpus:
@@ -83,8 +81,7 @@ def main() -> None:
     answers = None
     if arguments.answers:
         answers = list_answers(arguments.answers, arguments.answers_query, arguments.answers_text)
-    console = plain_console()
-    prompts = arguments.computing.prompts
+    console, prompts = plain_console(), arguments.computing.prompts
     for note in check_model(model, prompts=prompts) if model != BM25 else ():
         console.print(f"warning: {note}", style="yellow", soft_wrap=True)
     start_ray(arguments.computing.cpus, arguments.verbose)

@@ -15,6 +15,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Ray's workers are what the tests wait for; Ray would have everything else go before them.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# Nobody looks at what Ray's daemons measure and gather of their node, twice a second and more.
+os.environ.setdefault("RAY_enable_metrics_collection", "0")
+os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
+os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
+os.environ.setdefault("LOG_NAME_UPDATE_INTERVAL_S", "10")
 # Processes start when there is something for them to do, rather than one on each CPU for each command.
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 

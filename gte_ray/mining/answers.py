@@ -128,7 +128,7 @@ def choose_without_answers(
     barred = np.zeros(documents.shape, bool)
     passed = np.zeros(documents.shape, bool)
     while True:
-        pairs, numbers = choose(*found, hashes[0], hashes[1], window, barred)
+        pairs, numbers = choose(*found, hashes[0], hashes[1], window, barred=barred)
         places = np.argmax(documents[pairs] == numbers[:, None], axis=1)
         new = np.array([bool(own[pair]) for pair in pairs], bool) & ~passed[pairs, places]
         if not new.any():

@@ -81,7 +81,8 @@ def below(
 
 def choose(
     retrieved: np.ndarray, scores: np.ndarray, positive_scores: np.ndarray,
-    query_hashes: np.ndarray, document_hashes: np.ndarray, window: Window, barred: np.ndarray | None = None,
+    query_hashes: np.ndarray, document_hashes: np.ndarray, window: Window, *,
+    barred: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return (c,) pairs, ascending, and (c,) documents: at most `window.negatives` per pair.
 

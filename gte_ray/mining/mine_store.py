@@ -51,7 +51,8 @@ def mine(
 
     So do sources that are there already and not among the chosen ones. `model` is what `load_model` takes, or BM25; `prompts`
     are put in place of its own. The passages of `corpus`, which lie in the store at `uri`, are candidates besides the
-    documents of each source; one with an answer of its query among `answers` is no negative. Ray must be initialised. Raises UsageError for settings out of range and RunError in one sentence.
+    documents of each source; one with an answer of its query among `answers` is no negative. Ray must be initialised.
+    Raises UsageError for settings out of range and RunError in one sentence.
     """
     refuse_same_place(store, uri, "mined")
     chosen = [store.source(name) for name in sources] or list(store.manifest.sources)
@@ -64,23 +65,16 @@ def mine(
     prints = {info.name: _fingerprint(info, model_identity, window, given) for info in chosen}
     done = {name: earlier.source(name, of_input(fingerprint)) for name, fingerprint in prints.items()}
     waiting = [source for source in chosen if done[source.name] is None]
-    passages = None
-    if corpus is not None and waiting:
-        passages = gather_corpus(uri, corpus, SCRATCH, digest(model_identity, asdict(prompts)), report)
-    known = None
+    known = passages = None
     if answers is not None and waiting:
         known = gather_answers(store, uri, answers, waiting, SCRATCH, report)
+    if corpus is not None and waiting:
+        passages = gather_corpus(uri, corpus, SCRATCH, digest(model_identity, asdict(prompts)), report)
     wanted = [_wanted(uri, source, prints[source.name], window) for source in waiting]
     tasks = number_pairs(store, wanted, passages, report)
     run_search(Search(storage.absolute(store.uri), model, pool, tasks, prompts, passages), report)
-    plans = [
-        Plan(
-            source,
-            prints[source.name],
-            partial(with_negatives, store=store, task=tasks[source.name], window=window, answers=known),
-        )
-        for source in waiting
-    ]
+    change = partial(with_negatives, store=store, window=window, answers=known)
+    plans = [Plan(info, prints[info.name], partial(change, task=tasks[info.name])) for info in waiting]
     for info in rewrite_sources(store, uri, plans, report):
         done[info.name] = info
         storage.delete(tasks[info.name].folder)

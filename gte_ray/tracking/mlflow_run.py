@@ -44,10 +44,8 @@ RUN_TAG = "gte_ray.run"
 """The tag by which a run is found again."""
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Makes MLflow's pages show training runs rather than traces of language models."""
-METRICS_PER_CALL = 1_000
-"""MLflow's limit on the metrics of one call."""
-ENTRIES_PER_CALL = 100
-"""MLflow's limit on the parameters, and on the tags, of one call."""
+METRICS_PER_CALL, ENTRIES_PER_CALL = 1_000, 100
+"""MLflow's limits on the metrics of one call, and on its parameters and its tags."""
 NO_SUCH_CALL = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "NOT_FOUND")
 """What a server answers that is too old for a call."""
 VALUE_LENGTH = 6_000

@@ -57,11 +57,8 @@ class Tracker:
         `warn` is called with one sentence, mostly by the thread. `verbose` keeps MLflow's own log messages.
         """
         self.uri = resolve_uri(uri)
-        self._run = run
-        self._warn = warn
-        self._verbose = verbose
-        self._queue = RecordQueue(queue)
-        self._keys = Keys()
+        self._run, self._warn, self._verbose = run, warn, verbose
+        self._queue, self._keys = RecordQueue(queue), Keys()
         self._artifacts = ArtifactWriter(artifact_queue(queue), self._store)
         self._mlflow: MlflowRun | None = None
         self._opened = threading.Event()

@@ -112,7 +112,7 @@ def test_what_is_chosen_is_chosen_among_those_without(seed, tmp_path):
         [[bool(i % 3) and number % 4 == i % 4 for number in row] for i, row in enumerate(retrieved)]
     )
     window = Window(first_rank=2, last_rank=k, negatives=4, seed=seed)
-    expected = choose(retrieved, scores, own, queries, queries, window, has)
+    expected = choose(retrieved, scores, own, queries, queries, window, barred=has)
     read = []
 
     def texts_of(numbers):

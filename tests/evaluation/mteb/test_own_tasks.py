@@ -14,6 +14,17 @@ from gte_ray.evaluation.mteb.sentiment import SentimentByLabels
 from tests.evaluation.mteb.conftest import MINILM
 
 
+def write_split(folder, split, rows):
+    """Rows of a split, in the layout of a data set of the hub with one configuration."""
+    (folder / "python").mkdir(parents=True, exist_ok=True)
+    datasets.Dataset.from_list(rows).to_json(folder / f"python/{split}.jsonl")
+    splits = "".join(
+        f"  - {{split: {path.stem}, path: python/{path.name}}}\n"
+        for path in sorted((folder / "python").iterdir())
+    )
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: python\n  data_files:\n{splits}---\n")
+
+
 def test_code_search_has_all_functions_or_a_thousand_as_candidates(run, tmp_path, monkeypatch):
     rows = {
         split: [
@@ -23,24 +34,13 @@ def test_code_search_has_all_functions_or_a_thousand_as_candidates(run, tmp_path
             }
             for word in words.split()
         ]
-        for split, words in (("test", "load save parse"), ("validation", "open close")).__iter__()
+        for split, words in (("test", "load save parse"), ("validation", "open close"))
     }
     for split, found in rows.items():
-        (tmp_path / "code/python").mkdir(parents=True, exist_ok=True)
-        datasets.Dataset.from_list(found).to_json(tmp_path / f"code/python/{split}.jsonl")
-    (tmp_path / "code/README.md").write_text(
-        "---\nconfigs:\n- config_name: python\n  data_files:\n"
-        "  - {split: test, path: python/test.jsonl}\n  - {split: validation, path: python/validation.jsonl}\n---\n"
-    )
-    filtered = [
-        {"docstring": row["func_documentation_string"], "code": row["func_code_string"]}
-        for row in rows["test"][:2]
-    ]
-    (tmp_path / "filtered/python").mkdir(parents=True)
-    datasets.Dataset.from_list(filtered).to_json(tmp_path / "filtered/python/test.jsonl")
-    (tmp_path / "filtered/README.md").write_text(
-        "---\nconfigs:\n- config_name: python\n  data_files:\n  - {split: test, path: python/test.jsonl}\n---\n"
-    )
+        write_split(tmp_path / "code", split, found)
+    names = {"docstring": "func_documentation_string", "code": "func_code_string"}
+    filtered = [{name: row[old] for name, old in names.items()} for row in rows["test"][:2]]
+    write_split(tmp_path / "filtered", "test", filtered)
     folders = str(tmp_path / "code"), str(tmp_path / "filtered")
     monkeypatch.setattr(codesearch, "FEW_CODES", 2)
     results, _ = run(
