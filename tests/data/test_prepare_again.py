@@ -29,6 +29,7 @@ KILLED = """
 import os, signal, sys
 import ray
 from gte_ray.data import prepare_store
+from gte_ray.data.ids import Ids
 from gte_ray.readers.spec import SourceSpec
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
          object_store_memory=128 * 2**20)
@@ -36,12 +37,14 @@ prepare_store.PART_ROWS = 5
 def report(phase, pairs):
     if phase == "sorting second":
         os.kill(os.getpid(), signal.SIGKILL)
-prepare_store.prepare(sys.argv[1], [SourceSpec(*line.split("|")) for line in sys.argv[2:]], report=report)
+sources = [SourceSpec(*line.split("|")) for line in sys.argv[2:]]
+prepare_store.prepare(sys.argv[1], sources, ids=Ids(vocabulary=300, max_length=24), report=report)
 """
 
 
 @pytest.mark.processes
 def test_a_killed_run_leaves_nothing_half_visible_and_the_next_goes_on(tmp_path, monkeypatch):
+    """Killed in the second pass, which tokenises: only what was in flight is done again."""
     sources = [small("first", tmp_path), small("second", tmp_path)]
     store = tmp_path / "store"
     lines = [f"{s.name}|{s.glob}|{s.task}" for s in sources]
@@ -54,12 +57,15 @@ def test_a_killed_run_leaves_nothing_half_visible_and_the_next_goes_on(tmp_path,
     written = {path: path.stat().st_mtime_ns for path in store.glob("second-*/part-*.parquet")}
     monkeypatch.setattr(preparing, "PART_ROWS", 5)
     calls: list[str] = []
-    prepare(str(store), sources, report=phases(calls))
+    ids = Ids(vocabulary=300, max_length=24)
+    prepare(str(store), sources, ids=ids, report=phases(calls))
     assert "reading first" not in calls and "reading second" not in calls
     assert calls.count("sorting second") == 8 - len(done)
     again = {path.name for path, time in written.items() if path.stat().st_mtime_ns != time}
     assert not again & done
-    assert files(store) == files(prepare(str(tmp_path / "whole"), sources).uri)
+    whole = prepare(str(tmp_path / "whole"), sources, ids=ids)
+    assert files(store) == files(whole.uri)
+    assert whole.source("second").tokenizer is not None
     assert not [path.name for path in store.iterdir() if path.name.startswith(".")]
 
 
