@@ -12,7 +12,7 @@ from gte_ray.cli.model_flags import FlatModelFlags, ModelFlags
 from gte_ray.errors import RunError, UsageError
 from gte_ray.evaluation.benchmark_names import HELD_OUT, load_benchmark, resolved
 from gte_ray.runtime import storage
-from gte_ray.runtime.cluster import start_ray, until_interrupted
+from gte_ray.runtime.cluster import until_interrupted, want_ray
 
 if TYPE_CHECKING:
     from gte_ray.evaluation.mteb.benchmarks import Benchmark
@@ -79,7 +79,7 @@ def main() -> None:
     )
     benchmark = _benchmark(arguments)
     _check(arguments)
-    start_ray(arguments.computing.cpus, arguments.verbose)
+    want_ray(arguments.computing.cpus, arguments.verbose)
     until_interrupted(lambda interruption: _evaluate(arguments, benchmark))
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from gte_ray.cli.console import plain_console, run_command
 from gte_ray.cli.model_flags import FlatModelFlags, ModelFlags
-from gte_ray.runtime.cluster import start_ray
+from gte_ray.runtime.cluster import want_ray
 
 if TYPE_CHECKING:
     from gte_ray.data.store import Store
@@ -65,7 +65,7 @@ def main() -> None:
 
     for note in check_model(rules.model, prompts=rules.prompts) if rules.model not in ("", BM25) else ():
         _warn(console, note)
-    start_ray(arguments.computing.cpus, arguments.verbose)
+    want_ray(arguments.computing.cpus, arguments.verbose)
     with PreparingProgress(console) as progress:
         left = filter_store(
             store,

@@ -8,7 +8,7 @@ import tyro
 from gte_ray.cli.console import plain_console, run_command
 from gte_ray.cli.model_flags import FlatModelFlags, ModelFlags
 from gte_ray.errors import UsageError
-from gte_ray.runtime.cluster import start_ray
+from gte_ray.runtime.cluster import want_ray
 
 if TYPE_CHECKING:
     from gte_ray.mining.choose import Window
@@ -84,7 +84,7 @@ def main() -> None:
     console, prompts = plain_console(), arguments.computing.prompts
     for note in check_model(model, prompts=prompts) if model != BM25 else ():
         console.print(f"warning: {note}", style="yellow", soft_wrap=True)
-    start_ray(arguments.computing.cpus, arguments.verbose)
+    want_ray(arguments.computing.cpus, arguments.verbose)
     with PreparingProgress(console) as progress:
         mined = mine(
             store,

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from gte_ray.cli.console import plain_console, run_command
 from gte_ray.errors import UsageError
-from gte_ray.runtime.cluster import start_ray
+from gte_ray.runtime.cluster import want_ray
 
 if TYPE_CHECKING:
     from gte_ray.data.store import Store
@@ -121,7 +121,7 @@ def _prepare(arguments: Arguments, sources: "Sequence[SourceSpec]") -> None:
     if arguments.tokenizer or arguments.vocabulary:
         ids = Ids(arguments.tokenizer, arguments.vocabulary, arguments.ids_length)
     console = plain_console()
-    start_ray(1, arguments.verbose)
+    want_ray(1, arguments.verbose)
     with PreparingProgress(console) as progress:
         if arguments.builtin:
             share = BUILTIN_HELD_OUT_SHARE if arguments.held_out is None else arguments.held_out
@@ -171,7 +171,7 @@ def _verify(arguments: Arguments) -> None:
     from gte_ray.data.verify import verify
 
     store, console = open_store(arguments.store), plain_console()
-    start_ray(1, arguments.verbose)
+    want_ray(1, arguments.verbose)
     with PreparingProgress(console) as progress:
         verified = verify(store, progress.report)
     console.print(

@@ -7,7 +7,7 @@ import tyro
 from gte_ray.cli.console import plain_console, run_command
 from gte_ray.cli.model_flags import FlatModelFlags, ModelFlags
 from gte_ray.errors import UsageError
-from gte_ray.runtime.cluster import start_ray
+from gte_ray.runtime.cluster import want_ray
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def main() -> None:
     _, notes = load_scorer(model, prompts=prompts)
     for note in notes:
         console.print(f"warning: {note}", style="yellow", soft_wrap=True)
-    start_ray(arguments.computing.cpus, arguments.verbose)
+    want_ray(arguments.computing.cpus, arguments.verbose)
     with PreparingProgress(console) as progress:
         scored = score(
             store,

@@ -18,10 +18,31 @@ OUT_OF_MEMORY_RETRIES = 3
 """Times that Ray starts a task again that it killed because its node ran low on memory."""
 _told: list[str] = []
 """The command that this process was told it works for."""
+_wanted: list[tuple[float, bool]] = []
+"""What `want_ray` was told and is not started yet."""
 _quiet = threading.Event()
 """Whether `start_ray` keeps the logs of Ray off the console."""
 _started: dict[str, int] = {}
 """`cpus` of the local Ray that this process started, if it did."""
+
+
+def want_ray(cpus: float, verbose: bool) -> None:
+    """As `start_ray`, but Ray is started with the first tasks: what needs none ends without the seconds that it takes.
+
+    Raises RunError at once if nothing listens where RAY_ADDRESS says.
+    """
+    _wanted.append((cpus, verbose))
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        _check_listening(address)
+
+
+def start_wanted() -> None:
+    """Starts what `want_ray` was last told of, if Ray was not started since."""
+    if _wanted:
+        wanted = _wanted.pop()
+        _wanted.clear()
+        start_ray(*wanted)
 
 
 def start_ray(cpus: float, verbose: bool) -> None:

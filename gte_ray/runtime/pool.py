@@ -13,7 +13,7 @@ from ray import cloudpickle
 from ray.util.annotations import RayDeprecationWarning
 
 from gte_ray.errors import LOWER_IN_ACTORS, LOWER_IN_TASKS, RunError, explain
-from gte_ray.runtime.cluster import keep_quiet
+from gte_ray.runtime.cluster import keep_quiet, start_wanted
 from gte_ray.runtime.imports import without_collector
 
 LOST_TASK_RETRIES = 3
@@ -141,6 +141,7 @@ class _Actor(Generic[Unit, Result]):
 
 def _dataset(units: Sequence[Unit]) -> ray.data.Dataset:
     """A row for each unit. In bytes: Arrow would make of a tuple or a number what its own columns hold."""
+    start_wanted()
     keep_quiet()
     ray.data.DataContext.get_current().enable_progress_bars = False
     return ray.data.from_items(

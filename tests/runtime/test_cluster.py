@@ -6,6 +6,7 @@ import sys
 import pytest
 import ray
 
+from gte_ray.errors import RunError
 from gte_ray.runtime import cluster
 
 
@@ -53,3 +54,16 @@ def test_a_process_of_ray_says_the_command_that_it_works_for(monkeypatch):
     monkeypatch.setattr(cluster, "_told", [])
     cluster.tell_command("python ablations/run.py alpha")
     assert cluster.command_line() == "python ablations/run.py alpha"
+
+
+def test_a_ray_that_is_wanted_starts_with_the_first_tasks(started, monkeypatch):
+    cluster.want_ray(1, verbose=True)
+    cluster.want_ray(2, verbose=True)
+    assert started == []
+    cluster.start_wanted()
+    assert started == [3]
+    cluster.start_wanted()
+    assert started == [3]
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    with pytest.raises(RunError, match=r"nothing answers at 127.0.0.1:9 \(RAY_ADDRESS\)"):
+        cluster.want_ray(1, verbose=True)
