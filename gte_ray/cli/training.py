@@ -79,7 +79,7 @@ def _train(run: "Run", fresh: bool, verbose: bool, console: Console, interruptio
             )
             end = ending(run.config.training)
             if end:
-                console.print(end, soft_wrap=True)
+                console.print(f"{end}; MLflow has it as another run", soft_wrap=True)
         results = earlier or execute(run, display, interruption, verbose=verbose)
     scores = results.scores
     if scores.after:

@@ -6,6 +6,7 @@ Legend: n queries, B resamples.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from zlib import crc32
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def compare(name: str, results: Sequence[TaskResult]) -> list[Comparison]:
 
 def interval(result: TaskResult) -> tuple[float, float] | None:
     """Return the ends of the interval of a task's main score; None if it has no scores by query."""
-    return _ends(_resampled(_groups(result, result))) if result.queries else None
+    return _ends(_resampled(result.task, _groups(result, result))) if result.queries else None
 
 
 def differences(first: Sequence[TaskResult], second: Sequence[TaskResult], tasks: int) -> list[Difference]:
@@ -106,7 +107,7 @@ def differences(first: Sequence[TaskResult], second: Sequence[TaskResult], tasks
         other = by_task.get(one.task)
         if other is None or not _same_queries(one, other):
             continue
-        resampled.append(_resampled(_groups(one, other)))
+        resampled.append(_resampled(one.task, _groups(one, other)))
         queries = sum(map(len, one.queries.values()))
         rows.append(
             Difference(one.task, queries, one.scores["main"], other.scores["main"], *_ends(resampled[-1]))
@@ -132,9 +133,9 @@ def _groups(one: TaskResult, other: TaskResult) -> list[np.ndarray]:
     ]
 
 
-def _resampled(groups: Sequence[np.ndarray]) -> np.ndarray:
-    """Return (B,) means of the groups' means, each of n values drawn with replacement. The same in each call."""
-    draw = np.random.default_rng(0)
+def _resampled(task: str, groups: Sequence[np.ndarray]) -> np.ndarray:
+    """Return (B,) means of the groups' means, each of n values drawn with replacement: other draws for each task."""
+    draw = np.random.default_rng(crc32(task.encode()))
     means = np.zeros(RESAMPLES)
     for values in groups:
         rows = max(1, CELLS // len(values))

@@ -60,6 +60,8 @@ def write_model(
         with tempfile.TemporaryDirectory() as scratch:
             local = str(Path(scratch) / "model")
             write_model(encoder, tokenizer, local, max_length, finish)
+            if storage.exists(storage.join(folder, "modules.json")):
+                storage.delete(folder)  # with files that the new one may lack
             storage.upload(local, folder)
         return
     target = Path(folder).absolute()

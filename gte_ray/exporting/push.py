@@ -8,6 +8,8 @@ from huggingface_hub.utils import disable_progress_bars
 from gte_ray.errors import RunError, UsageError
 from gte_ray.runtime import storage
 
+OF_ITS_WEIGHTS = ["onnx/*", "quantization.json", "*.safetensors*"]
+"""Files of the repository that would be another model's beside this one, if the folder lacks them."""
 LOGIN = "`hf auth login`, or a token in HF_TOKEN, says who you are"
 
 
@@ -33,7 +35,9 @@ def push(folder: str, name: str, private: bool, message: str) -> str:
     try:
         address = api.create_repo(name, private=private, exist_ok=True)
         with storage.local_folder(folder) as local:
-            api.upload_folder(repo_id=name, folder_path=local, commit_message=message)
+            api.upload_folder(
+                repo_id=name, folder_path=local, commit_message=message, delete_patterns=OF_ITS_WEIGHTS
+            )
     except Exception as error:  # as above
         raise RunError(f"--push {name}: {_reason(error)}; the model is in {folder}") from error
     return str(address)

@@ -3,6 +3,7 @@
 Legend: n pairs, k documents found for each, a queries that have answers.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -22,11 +23,16 @@ from gte_ray.mining.corpus import GivenFiles
 from gte_ray.readers.formats import read_items
 from gte_ray.readers.input_files import list_files
 from gte_ray.readers.reading import Reading
-from gte_ray.readers.values import Dropped, Unused
+from gte_ray.readers.values import Dropped, Unused, reason_to_drop
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import open_parquet, write_parquet
 from gte_ray.runtime.pool import run_tasks
 
+WITHOUT_SPACES = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]"
+)
+"""Letters of languages that put no spaces between words, or none before what follows a noun: Chinese, Japanese, Korean, Thai,
+Lao, Burmese and Khmer. Answers with them are looked for in the midst of words too."""
 LEFT_OUT = "with an answer of their query"
 """Reason of candidates that are no negatives."""
 
@@ -95,9 +101,12 @@ def _read_unit(unit: Unit, reading: Reading) -> Iterator[pa.Table]:
     queries, answers = [], []
     for piece in unit:
         for item in read_items(piece, reading):
-            if not isinstance(item, Unused | Dropped) and item.query and item.document:
-                queries.append(item.query)
-                answers.append(item.document)
+            if isinstance(item, Unused | Dropped):
+                continue
+            query, answer = (str(text) if isinstance(text, int | float) else text for text in item[:2])
+            if not reason_to_drop(query) and not reason_to_drop(answer):
+                queries.append(query)
+                answers.append(answer)
     hashes = text_hashes(pa.array(queries, pa.large_string()))
     words = normalised(pa.array(answers, pa.large_string()))
     table = pa.table({"query_hash": pa.array(hashes, pa.uint64()), "answer": words})
@@ -136,5 +145,10 @@ def choose_without_answers(
         kinds, picks = np.unique(numbers[new], return_inverse=True)
         texts = normalised(pa.array(read(kinds), pa.large_string())).to_pylist()
         for pair, place, pick in zip(pairs[new], places[new], picks, strict=True):
-            has = any(f" {answer} " in f" {texts[pick]} " for answer in own[pair])
+            has = any(_is_in(answer, texts[pick]) for answer in own[pair])
             (barred if has else passed)[pair, place] = True
+
+
+def _is_in(answer: str, text: str) -> bool:
+    """Whether a normalised text has the words of an answer in a row."""
+    return answer in text if WITHOUT_SPACES.search(answer) else f" {answer} " in f" {text} "

@@ -67,7 +67,7 @@ def mine(
     waiting = [source for source in chosen if done[source.name] is None]
     known = passages = None
     if answers is not None and waiting:
-        known = gather_answers(store, uri, answers, waiting, SCRATCH, report)
+        known = gather_answers(store, uri, answers, chosen, SCRATCH, report)
     if corpus is not None and waiting:
         passages = gather_corpus(uri, corpus, SCRATCH, digest(model_identity, asdict(prompts)), report)
     wanted = [_wanted(uri, source, prints[source.name], window) for source in waiting]

@@ -5,13 +5,16 @@ The only importer of fastwarc and resiliparse.
 """
 
 import io
+import re
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from gte_ray.errors import RunError
 
 HTML = ("text/html", "application/xhtml+xml")
+HEAD_BYTES = 512
 LARGEST_PAGE = 2**24
 """Bytes of HTML beyond which a page is none: it is left out with an empty text."""
 
@@ -46,19 +49,25 @@ def warc_values(stream: io.BufferedReader, uri: str) -> Iterator[dict[str, Any]]
         raise RunError(
             f"{uri}: WARC files need more packages ({error}): pip install 'gte_ray[warc]'"
         ) from error
-    wanted = WarcRecordType.response | WarcRecordType.conversion
     forward: Any = _Forward(stream)
+    wanted = WarcRecordType.response | WarcRecordType.conversion
     for record in ArchiveIterator(forward, record_types=wanted, parse_http=True):
-        address = record.headers.get("WARC-Target-URI") or ""
-        whole = record.content_length
-        content = record.reader.read()
-        if len(content) < whole:
-            raise RunError(f"{uri}: ends within the record of {address}")
-        yield {
-            "url": address,
+        found = {
+            "url": record.headers.get("WARC-Target-URI") or "",
             "date": record.headers.get("WARC-Date") or "",
-            **(_page(record, content) if record.is_http else _text(content)),
         }
+        content = record.reader.read(LARGEST_PAGE + 1)  # as much as a page may have
+        if record.record_type == WarcRecordType.conversion:
+            yield found | _text(content)
+        elif record.is_http:
+            yield found | _page(record, content)
+        else:
+            yield found | {
+                "status": 0,
+                "content_type": record.headers.get("Content-Type") or "",
+                "title": "",
+                "text": "",
+            }
     if not forward.last.endswith((b"\r\n\r\n", b"\n\n")):  # as each record does
         raise RunError(f"{uri}: ends within a record")
 
@@ -73,27 +82,48 @@ def _page(record: Any, content: bytes) -> dict[str, Any]:
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
     from resiliparse.parse.html import HTMLTree
 
-    headers = record.http_headers
-    status, kind = headers.status_code or 0, record.http_content_type or ""
+    status, kind = record.http_headers.status_code or 0, (record.http_content_type or "").strip().lower()
     found = {"status": status, "content_type": kind, "title": "", "text": ""}
-    content = _decoded(content, (headers.get("Content-Encoding") or "").strip().lower())
-    if status != 200 or kind not in HTML or len(content) > LARGEST_PAGE:
+    content = _unpacked(record.http_headers, content)
+    # What is still packed, or no text, has zeros at its beginning.
+    if status != 200 or kind not in HTML or len(content) > LARGEST_PAGE or b"\0" in content[:HEAD_BYTES]:
         return found
-    charset: str = record.http_charset or detect_encoding(content) or "utf-8"
-    tree = HTMLTree.parse(bytes_to_str(content, charset))
+    try:
+        page = bytes_to_str(content, record.http_charset or detect_encoding(content) or "utf-8")
+    except (LookupError, ValueError):  # of a name that is none
+        page = bytes_to_str(content, detect_encoding(content) or "utf-8")
+    tree = HTMLTree.parse(page)
     return found | {
         "title": (tree.title or "").strip(),
         "text": extract_plain_text(tree, main_content=True).strip(),
     }
 
 
-def _decoded(content: bytes, encoding: str) -> bytes:
-    """The page of a response that came compressed, empty if it cannot be told; of more than is read, its beginning."""
-    if encoding in ("", "identity"):
-        return content
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        return b""
-    try:
-        return zlib.decompressobj(47).decompress(content, LARGEST_PAGE + 1)  # either header
-    except zlib.error:
-        return content  # crawlers keep the header of what they unpacked
+def _unpacked(headers: Any, content: bytes) -> bytes:
+    """The page as it was before its transfer; as it is where it was unpacked already, as crawlers often keep the headers."""
+    if "chunked" in (headers.get("Transfer-Encoding") or "").lower():
+        content = _joined(content)
+    packing = (headers.get("Content-Encoding") or "identity").strip().lower()
+    if packing in ("gzip", "x-gzip", "deflate"):
+        for window in (47, -15):  # with either header, and without
+            with suppress(zlib.error):
+                return zlib.decompressobj(window).decompress(content, LARGEST_PAGE + 1)
+    unpacked = packing == "identity" or content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+    return content if unpacked else b""
+
+
+def _joined(content: bytes) -> bytes:
+    """The chunks of a body in one; the body itself if it has no sizes in it."""
+    parts, position = [], 0
+    while position < len(content):
+        line, _, _ = content[position : position + 64].partition(b"\r\n")
+        size = re.fullmatch(rb"([0-9A-Fa-f]+)\s*(;.*)?", line)
+        if size is None:
+            return content
+        position += len(line) + 2
+        length = int(size[1], 16)
+        parts.append(content[position : position + length])
+        position += length + 2
+        if not length:
+            break
+    return b"".join(parts)

@@ -35,9 +35,12 @@ def lowered(run: Run, recorded: dict[str, Any]) -> Run | None:
         return None
     done = next_step(run.folder)
     if is_finished(run.folder) or steps < done:
-        state = "is finished after" if is_finished(run.folder) else "has a checkpoint after"
+        finished = is_finished(run.folder)
+        state = (
+            f"is finished after {old.steps}" if finished else f"has a checkpoint after {done} of {old.steps}"
+        )
         raise UsageError(
-            f"--steps is {steps}; run {run.name} {state} {max(done, steps + 1)} of {old.steps} steps, and no fewer are allowed: "
+            f"--steps is {steps}; run {run.name} {state} steps, and no fewer are allowed: "
             f"`python -m gte_ray.export {run.folder} --step N` makes a model of an earlier checkpoint"
         )
     return _with(run, steps, old.steps, done) if done else run
@@ -47,6 +50,8 @@ def ending(training: TrainingConfig) -> str:
     """What is said of a run whose steps were lowered; empty for others."""
     if not training.planned_steps:
         return ""
+    if training.steps == training.lowered_at:
+        return f"ends after {training.steps:,} of {training.planned_steps:,} steps with the weights of its last checkpoint as they are"
     return (
         f"ends after {training.steps:,} of the {training.planned_steps:,} steps that it was planned for: its learning rate "
         f"falls to 0 from step {training.lowered_at:,} on, its batches stay the same"

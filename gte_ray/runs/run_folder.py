@@ -23,7 +23,7 @@ def open_run(run: Run, fresh: bool) -> Run:
     Returns the run, or what it becomes where its steps are lowered (see `lowered`). Raises UsageError if the folder belongs to another run, or if `fresh` would delete a folder that is not a
     run's.
     """
-    recorded, key = _recorded(run), f"{run.name}-{secrets.token_hex(4)}"
+    recorded, key = _recorded(run), _new_key(run)
     if fresh and recorded is not None:
         storage.delete(run.folder)
     elif fresh and storage.exists(run.folder):
@@ -41,6 +41,9 @@ def open_run(run: Run, fresh: bool) -> Run:
                     "give another --name, or --fresh to start over"
                 )
             run = ended
+            if recorded["fingerprint"] != run.fingerprint:
+                # From its last checkpoint on its steps are others: MLflow, which has those that were done since, keeps them.
+                key = _new_key(run)
     if recorded is not None and not fresh and is_finished(run.folder):
         return run  # with the config that it was finished with: where it is computed may differ
     storage.write_json(
@@ -48,6 +51,10 @@ def open_run(run: Run, fresh: bool) -> Run:
         {"key": key, "fingerprint": run.fingerprint, "config": public(run.config).to_dict()},
     )
     return run
+
+
+def _new_key(run: Run) -> str:
+    return f"{run.name}-{secrets.token_hex(4)}"
 
 
 def _recorded(run: Run) -> dict[str, Any] | None:

@@ -107,7 +107,9 @@ def log_plots(run: Run, scores: Scores, history: History, tracker: Tracker) -> N
     """Plots the losses and the scores, and logs both as artifacts."""
     folder = os.path.join(local_folder(run), "plots")
     os.makedirs(folder, exist_ok=True)
-    steps = history.read()
+    steps = [
+        row for row in history.read() if row[0] < run.plan.steps
+    ]  # those of a run before it was lowered have others
     if steps:
         numbers, sources, losses, _ = zip(*steps, strict=True)
         loss_curve(numbers, losses, sources, os.path.join(folder, "loss"))

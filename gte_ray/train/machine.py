@@ -53,7 +53,7 @@ class Readings:
             "gpu_memory_usage_megabytes": (total - free) / MEGA,
         }
         with suppress(
-            ModuleNotFoundError, RuntimeError
-        ):  # without nvidia-ml-py, or a driver that does not tell
+            Exception
+        ):  # without nvidia-ml-py, or of a driver that does not tell, by errors of its own
             values["gpu_utilization_percentage"] = torch.cuda.utilization(self.device)
         return values

@@ -76,3 +76,15 @@ def test_what_cannot_be_compared_is_left_out_and_told():
         f"{100 * row.low:+.1f} to {100 * row.high:+.1f}",
     ]  # fmt: skip
     assert compare("bench", results[:1]) == []
+
+
+def test_tasks_of_as_many_queries_are_resampled_each_by_itself():
+    """The average of equal tasks has the interval of one over the root of their number, about."""
+    one, two = drawn(5, 60)
+    tasks = [f"t{number}" for number in range(25)]
+    first, second = (
+        [result(name, task, scores) for task in tasks] for name, scores in (("a", one), ("b", two))
+    )
+    *rows, average = differences(first, second, 25)
+    width = np.mean([row.high - row.low for row in rows])
+    assert average.high - average.low == pytest.approx(width / 5, rel=0.15)

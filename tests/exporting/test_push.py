@@ -23,7 +23,12 @@ class Hub(http.server.BaseHTTPRequestHandler):
     refuse: bool
 
     def do_GET(self):
-        if urlparse(self.path).path != "/api/whoami-v2":
+        path = urlparse(self.path).path
+        if path == "/api/models/me/model/tree/main":
+            self._answer(
+                200, [{"type": "file", "path": name, "oid": "0" * 40, "size": 1} for name in self.files]
+            )
+        elif path != "/api/whoami-v2":
             self._answer(404, {"error": "There is none"})
         else:
             self._answer(
@@ -52,6 +57,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "header":
                     self.messages.append(line["value"]["summary"])
+                elif line["key"] == "deletedFile":
+                    del self.files[line["value"]["path"]]
                 else:
                     self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
             url = f"http://{self.headers['Host']}/me/model"
@@ -97,9 +104,11 @@ def folder(tmp_path):
 
 
 def test_all_files_arrive(hub, folder):
+    hub.files |= {"onnx/model.onnx": b"of other weights", "NOTES.md": b"of the user", "config.json": b"old"}
     check_push("me/model")
     address = push(str(folder), "me/model", private=True, message="After 8 steps")
     assert address.endswith("/me/model")
+    assert hub.files.pop("NOTES.md") == b"of the user"
     assert hub.files == {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
     }

@@ -9,6 +9,7 @@ import pytest
 from gte_ray.data import rewrite
 from gte_ray.data.hashing import text_hashes
 from gte_ray.data.prepare_store import prepare
+from gte_ray.data.word_runs import normalised
 from gte_ray.errors import RunError, UsageError
 from gte_ray.mining import answers as answering
 from gte_ray.mining import pairs as numbering
@@ -155,3 +156,43 @@ def test_answers_are_found_by_their_query(tmp_path):
     first, second, third = known.of(np.concatenate([hashes, other]))
     assert (sorted(first), second, third) == (["x", "z"], ["y"], [])
     assert known.queries(np.concatenate([hashes, other])) == 2
+
+
+def test_what_is_no_text_is_no_answer_and_numbers_are(tmp_path, store):
+    rows = [
+        {"question": "when was it drawn", "answers": [1901, "\ud83d", "", None]},
+        {"question": 7, "answers": ["x"]},
+        {"question": "\ud83d", "answers": ["x"]},
+    ]
+    _, found, _ = mined(store, tmp_path / "out", given(tmp_path, rows))
+    _, everything, _ = mined(store, tmp_path / "all", None)
+    assert everything["when was it drawn"] - found["when was it drawn"] == {PASSAGES[3], PASSAGES[5]}
+
+
+def test_languages_without_spaces_have_answers_in_the_midst_of_words():
+    (text, korean, english) = normalised(
+        pa.array(["東京は日本の首都です。", "서울은 수도이다", "Valentine's map"])
+    ).to_pylist()
+    assert answering._is_in("東京", text) and not answering._is_in("大阪", text)
+    assert answering._is_in("서울", korean)
+    assert answering._is_in("map", english) and not answering._is_in("valen", english)
+
+
+def test_a_command_that_was_cut_off_goes_on_with_sources_that_have_no_answers(tmp_path):
+    """The answers are those of the source that is done."""
+    paths = {
+        name: write_lines(tmp_path / f"{name}.jsonl", pairs)
+        for name, pairs in (
+            (
+                "qa",
+                [[question, f"on {question}"] for question in QUESTIONS] + [["q", text] for text in PASSAGES],
+            ),
+            ("other", [[f"a query {n}", f"a query of {n}"] for n in range(9)]),
+        )
+    }
+    specs = [SourceSpec(name, str(path), "open-qa") for name, path in paths.items()]
+    both = prepare(str(tmp_path / "both"), specs, held_out_share=0)
+    answers = given(tmp_path)
+    mine(both, str(tmp_path / "out"), "bm25", WINDOW, Pool(), sources=("qa",), answers=answers)
+    result = mine(both, str(tmp_path / "out"), "bm25", WINDOW, Pool(), answers=answers)
+    assert {source.name for source in result.manifest.sources} == {"qa", "other"}

@@ -4,6 +4,7 @@ import gzip
 import io
 import re
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,16 @@ def read(uri, **settings):
     return [pair[:2] for pair in found.pairs], sum(found.dropped.values()), found.unused
 
 
+def raw_deflate(content):
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(content) + packer.flush()
+
+
+def chunks(content, size=100):
+    parts = [content[start : start + size] for start in range(0, len(content), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
 def test_a_page_gives_its_title_and_its_main_text(tmp_path):
     crawl = Crawl().page("http://a.example/larch", PAGE.encode())
     crawl.page(
@@ -69,11 +80,19 @@ def test_a_page_gives_its_title_and_its_main_text(tmp_path):
     )
     crawl.page("http://a.example/packed", gzip.compress(PAGE.encode()), Content_Encoding="gzip")
     crawl.page("http://a.example/unpacked", PAGE.encode(), Content_Encoding="gzip")
+    for packed in (zlib.compress(PAGE.encode()), raw_deflate(PAGE.encode())):
+        crawl.page("http://a.example/deflated", packed, Content_Encoding="deflate")
+    crawl.page("http://a.example/chunks", chunks(PAGE.encode()), Transfer_Encoding="chunked")
+    both = {"Transfer_Encoding": "chunked", "Content_Encoding": "gzip"}
+    crawl.page("http://a.example/both", chunks(gzip.compress(PAGE.encode())), **both)
+    crawl.page("http://a.example/joined", PAGE.encode(), Transfer_Encoding="chunked")
+    for charset in ("none", "utf8mb4", "$charset", "hex"):
+        crawl.page("http://a.example/odd", PAGE.encode(), kind=f"Text/HTML; charset={charset}")
     pairs, drops, unused = read(crawl.write(tmp_path / "a.warc.gz"))
     assert [title for title, _ in pairs] == [
         "Larches & stones",
         "Lärchen & stones",
-        *["Larches & stones"] * 2,
+        *["Larches & stones"] * 11,
     ]
     for _, text in pairs:
         assert "drops its needles" in text and "Its timber lasts" in text
@@ -96,10 +115,17 @@ def test_what_is_no_page_is_counted(tmp_path, monkeypatch):
     crawl.page("http://a.example/picture", b"\x89PNG", kind="image/png")
     crawl.page("http://a.example/long", PAGE.encode() * 9)
     crawl.page("http://a.example/bomb", gzip.compress(b"<p>" + b"a" * 10**7), Content_Encoding="gzip")
-    crawl.page("http://a.example/unknown", PAGE.encode(), Content_Encoding="br")
+    crawl.page("http://a.example/unknown", b"\x8b\x07<p>\x02", Content_Encoding="br")
+    address = crawl.writer.create_warc_record(
+        "dns:a.example",
+        "response",
+        payload=io.BytesIO(b"20200101\nexample.com. 300 IN A 1.2.3.4"),
+        warc_content_type="text/dns",
+    )
+    crawl.writer.write_record(address)
     crawl.page("http://a.example/page", PAGE.encode())
     pairs, drops, _ = read(crawl.write(tmp_path / "a.warc"), query="title", document="text")
-    assert len(pairs) == 1 and drops == 5
+    assert len(pairs) == 1 and drops == 6
     pairs, _, _ = read(str(tmp_path / "a.warc"), query="url", document="content_type", where="status == 404")
     assert pairs == [("http://a.example/gone", "text/html")]
 

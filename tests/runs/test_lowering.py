@@ -45,7 +45,9 @@ def test_fewer_steps_end_the_run_from_its_last_checkpoint_on(run_of, done, tmp_p
     done(40)
     ended = open_run(run_of(60), fresh=False)
     assert steps_of(ended) == (60, 100, 40)
-    assert run_key(ended) == key and ended.fingerprint not in (first.fingerprint, run_of(60).fingerprint)
+    assert run_key(ended) != key, "MLflow has the steps that are done anew"
+    key = run_key(ended)
+    assert ended.fingerprint not in (first.fingerprint, run_of(60).fingerprint)
     assert "60 of the 100 steps" in ending(ended.config.training) and "from step 40 on" in ending(
         ended.config.training
     )
@@ -55,7 +57,9 @@ def test_fewer_steps_end_the_run_from_its_last_checkpoint_on(run_of, done, tmp_p
     # The same command goes on, wherever it is by then.
     done(50)
     again = open_run(run_of(60), fresh=False)
-    assert steps_of(again) == (60, 100, 40) and again.fingerprint == ended.fingerprint
+    assert (
+        steps_of(again) == (60, 100, 40) and run_key(again) == key and again.fingerprint == ended.fingerprint
+    )
     recorded = json.loads((tmp_path / "run/config.json").read_text())
     assert recorded["fingerprint"] == ended.fingerprint and recorded["config"]["training"]["lowered_at"] == 40
     for steps in (55, 70, 100):
@@ -74,10 +78,12 @@ def test_steps_that_are_done_are_not_taken_back(run_of, done, tmp_path):
         open_run(run_of(39), fresh=False)
     assert steps_of(open_run(run_of(100), fresh=False)) == (100, 0, 0)
     (tmp_path / "run/results.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"--steps is 60; run run is finished"):
+    with pytest.raises(UsageError, match=r"--steps is 60; run run is finished after 100 steps, and no fewer"):
         open_run(run_of(60), fresh=False)
     (tmp_path / "run/results.json").unlink()
-    assert steps_of(open_run(run_of(40), fresh=False)) == (40, 100, 40)
+    ended = open_run(run_of(40), fresh=False)
+    assert steps_of(ended) == (40, 100, 40)
+    assert ending(ended.config.training).endswith("with the weights of its last checkpoint as they are")
 
 
 def test_before_its_first_checkpoint_a_run_is_planned_anew(run_of, done):

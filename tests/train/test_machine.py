@@ -40,10 +40,13 @@ def test_a_gpu_is_read_where_there_is_one(monkeypatch):
     assert read["system/worker_0/gpu_memory_usage_megabytes"] == 60_000
     assert read["system/worker_0/gpu_utilization_percentage"] == 97
 
-    def without_package(device):
-        raise ModuleNotFoundError("nvidia-ml-py does not seem to be installed")
+    class NotSupported(Exception):
+        pass
 
-    monkeypatch.setattr(torch.cuda, "utilization", without_package)
+    def not_told(device):
+        raise NotSupported  # as nvidia-ml-py says of a slice of a GPU
+
+    monkeypatch.setattr(torch.cuda, "utilization", not_told)
     assert "system/worker_0/gpu_utilization_percentage" not in Readings(0, torch.device("cuda"), 0).due()
 
 
