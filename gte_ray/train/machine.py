@@ -20,31 +20,32 @@ class Readings:
         self.process = psutil.Process(os.getpid())
         self.process.cpu_percent()  # of the time since the call before: the first one has none
         psutil.cpu_percent()
-        self.network, self.read = psutil.net_io_counters(), time.monotonic()
+        self.network, self.read = _network(), time.monotonic()
 
     def due(self) -> dict[str, float]:
-        """Return a reading by name if it is time for one, else nothing."""
-        now = time.monotonic()
-        if now - self.read < self.every_seconds:
+        """Return a reading by name if it is time for one, else nothing; nothing too where it fails: no training ends by it."""
+        if time.monotonic() - self.read < self.every_seconds:
             return {}
-        memory, network = psutil.virtual_memory(), psutil.net_io_counters()
+        with suppress(Exception):
+            return {f"{self.prefix}/{name}": float(value) for name, value in self._values().items()}
+        return {}
+
+    def _values(self) -> dict[str, float]:
+        now, network = time.monotonic(), _network()
         seconds, self.read = max(now - self.read, 1e-9), now
+        received, sent = (
+            (new - old) / MEGA / seconds for new, old in zip(network, self.network, strict=True)
+        )
+        self.network = network
         values = {
             "cpu_utilization_percentage": psutil.cpu_percent(),
             "process_cpu_percentage": self.process.cpu_percent(),
-            "system_memory_usage_percentage": memory.percent,
+            "system_memory_usage_percentage": psutil.virtual_memory().percent,
             "process_memory_megabytes": self.process.memory_info().rss / MEGA,
-            "network_receive_megabytes_per_second": (network.bytes_recv - self.network.bytes_recv)
-            / MEGA
-            / seconds,
-            "network_transmit_megabytes_per_second": (network.bytes_sent - self.network.bytes_sent)
-            / MEGA
-            / seconds,
+            "network_receive_megabytes_per_second": received,
+            "network_transmit_megabytes_per_second": sent,
         }
-        self.network = network
-        if self.device.type == "cuda":
-            values |= self._gpu()
-        return {f"{self.prefix}/{name}": float(value) for name, value in values.items()}
+        return values | (self._gpu() if self.device.type == "cuda" else {})
 
     def _gpu(self) -> dict[str, float]:
         free, total = torch.cuda.mem_get_info(self.device)
@@ -57,3 +58,9 @@ class Readings:
         ):  # without nvidia-ml-py, or of a driver that does not tell, by errors of its own
             values["gpu_utilization_percentage"] = torch.cuda.utilization(self.device)
         return values
+
+
+def _network() -> tuple[int, int]:
+    """Bytes received and sent so far; 0 where there is no network."""
+    counted = psutil.net_io_counters()
+    return (counted.bytes_recv, counted.bytes_sent) if counted else (0, 0)

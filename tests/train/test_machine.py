@@ -32,6 +32,18 @@ def test_a_reading_is_of_the_machine_and_of_the_process():
     assert readings.due() == {}, "not again at once"
 
 
+def test_what_cannot_be_read_ends_nothing(monkeypatch):
+    monkeypatch.setattr(psutil, "net_io_counters", lambda: None)  # as without a network
+    readings = Readings(0, CPU, every_seconds=0)
+    assert readings.due()["system/worker_0/network_receive_megabytes_per_second"] == 0
+
+    def denied():
+        raise PermissionError("/proc/meminfo")
+
+    monkeypatch.setattr(psutil, "virtual_memory", denied)
+    assert readings.due() == {}
+
+
 def test_a_gpu_is_read_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (20 * 10**9, 80 * 10**9))
     monkeypatch.setattr(torch.cuda, "utilization", lambda device: 97)
