@@ -92,11 +92,11 @@ def of_system(error: OSError) -> str:
     """Describes a failure of a disk, file, bucket or connection in one sentence."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"no space is left on the device ({error.filename or 'where the command writes'})"
-    if error.errno == errno.ENOTDIR:
-        path = error.filename or (re.findall(r"'([^']+)'", str(error)) or ["a place"])[0]
-        return f"{path}: something on the way there is a file; allowed is the path of a folder"
     if error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if error.errno == errno.ENOTDIR:  # of Arrow, which names the place in its words alone
+        path = (re.findall(r"'([^']+)'", str(error)) or ["a place"])[0]
+        return f"{path}: something on the way there is a file; allowed is the path of a folder"
     return _line(str(error)) or type(error).__name__
 
 
