@@ -116,10 +116,15 @@ def _ndcg(task: HeldOut, q: np.ndarray, d: np.ndarray, score: Score) -> float:
 
 
 def table(rows: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows, in percent."""
+    """Return header and rows, in percent."""  # + 0.0 makes 0 of a -0
     whole = rows[0].ndcg_at_10
     return ["vectors", "bytes", "nDCG@10", "lost"], [
-        [row.name, f"{row.bytes:,}", f"{100 * row.ndcg_at_10:.1f}", f"{100 * (whole - row.ndcg_at_10):.1f}"]
+        [
+            row.name,
+            f"{row.bytes:,}",
+            f"{100 * row.ndcg_at_10:.1f}",
+            f"{round(100 * (whole - row.ndcg_at_10), 1) + 0.0:.1f}",
+        ]
         for row in rows
     ]
 
