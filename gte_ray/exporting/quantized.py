@@ -116,7 +116,7 @@ def _ndcg(task: HeldOut, q: np.ndarray, d: np.ndarray, score: Score) -> float:
 
 
 def table(rows: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows, in percent."""  # + 0.0 makes 0 of a -0
+    """Return header and rows, in percent."""
     whole = rows[0].ndcg_at_10
     return ["vectors", "bytes", "nDCG@10", "lost"], [
         [

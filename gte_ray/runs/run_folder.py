@@ -20,8 +20,8 @@ OTHERWISE = "the store's pairs or tokenizer, the base model's weights or the ver
 def open_run(run: Run, fresh: bool) -> Run:
     """Creates the run's folder, or checks that an existing one belongs to this run. `fresh` starts over.
 
-    Returns the run, or what it becomes where its steps are lowered (see `lowered`). Raises UsageError if the folder belongs to another run, or if `fresh` would delete a folder that is not a
-    run's.
+    Returns the run, or what it becomes where its steps are lowered (see `lowered`). Raises UsageError if the folder
+    belongs to another run, or if `fresh` would delete a folder that is not a run's.
     """
     recorded, key = _recorded(run), _new_key(run)
     if fresh and recorded is not None:
