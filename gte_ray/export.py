@@ -60,12 +60,13 @@ def main() -> None:
     ):
         if getattr(arguments, name) < least:
             raise UsageError(f"--{name} is {getattr(arguments, name)}; allowed is {allowed}")
-    from gte_ray.exporting.push import check_push, push
     from gte_ray.runs.checkpoint_model import Chosen, export_checkpoint
 
     console = plain_console()
     quiet_loggers()
     if arguments.push:
+        from gte_ray.exporting.push import check_push, push
+
         check_push(arguments.push)
     chosen = Chosen(arguments.step, arguments.average, arguments.dimensions)
     made = export_checkpoint(arguments.run, arguments.to, chosen)

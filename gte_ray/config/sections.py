@@ -147,11 +147,6 @@ class TrainingConfig:
     lowered_at: Annotated[int, Ge(0)] = 0
     """Step from which the learning rate falls to 0 in a line, whatever the schedule; with planned-steps only."""
 
-    @property
-    def planned(self) -> int:
-        """Steps that the batches are planned for."""
-        return self.planned_steps or self.steps
-
 
 @dataclass(frozen=True)
 class HardwareConfig:

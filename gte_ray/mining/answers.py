@@ -17,11 +17,10 @@ from gte_ray.data.step_plan import ROW_GROUP_ROWS
 from gte_ray.data.store import SourceInfo, Store, open_store
 from gte_ray.data.units import Unit, cut
 from gte_ray.data.word_runs import normalised
-from gte_ray.errors import RunError, UsageError
+from gte_ray.errors import RunError
 from gte_ray.mining.choose import Window, choose
-from gte_ray.mining.corpus import GivenFiles
+from gte_ray.mining.corpus import GivenFiles, list_given
 from gte_ray.readers.formats import read_items
-from gte_ray.readers.input_files import list_files
 from gte_ray.readers.reading import Reading
 from gte_ray.readers.values import Dropped, Unused, reason_to_drop
 from gte_ray.runtime import storage
@@ -63,11 +62,7 @@ def _read(path: str) -> tuple[np.ndarray, list[str]]:
 
 def list_answers(glob: str, query: str, answer: str) -> GivenFiles:
     """The files of answers. Raises RunError if there are none, UsageError for fields that cannot be followed."""
-    try:
-        reading = Reading(query=query, document=answer)
-    except UsageError as error:
-        raise UsageError(f"--answers-query or --answers-text: {error}") from error
-    return GivenFiles(glob, reading, tuple(list_files("--answers", glob, "", reading)[0]))
+    return list_given("--answers", glob, "--answers-query or --answers-text", query, answer)
 
 
 def gather_answers(

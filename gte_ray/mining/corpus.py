@@ -114,11 +114,18 @@ class GivenFiles:
 
 def list_corpus(glob: str, text: str, columns: tuple[str, ...]) -> GivenFiles:
     """The files of a corpus. Raises RunError if there are none, UsageError for settings that cannot be followed."""
+    return list_given("--corpus", glob, "--corpus-text or --corpus-columns", ROW, text, columns=columns)
+
+
+def list_given(
+    flag: str, glob: str, settings: str, query: str, document: str, *, columns: tuple[str, ...] = ()
+) -> GivenFiles:
+    """The files that `flag` names, read as `settings`, names of flags too, say; see `list_corpus`."""
     try:
-        reading = Reading(query=ROW, document=text, columns=columns)
+        reading = Reading(query=query, document=document, columns=columns)
     except UsageError as error:
-        raise UsageError(f"--corpus-text or --corpus-columns: {error}") from error
-    return GivenFiles(glob, reading, tuple(list_files("--corpus", glob, "", reading)[0]))
+        raise UsageError(f"{settings}: {error}") from error
+    return GivenFiles(glob, reading, tuple(list_files(flag, glob, "", reading)[0]))
 
 
 def gather_corpus(uri: str, given: GivenFiles, scratch: str, model: str, report: Report) -> Corpus:

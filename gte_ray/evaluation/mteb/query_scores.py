@@ -30,7 +30,8 @@ def recorded(task: Any) -> Iterator[Groups]:
 
 def checked(groups: Groups, main_score: float) -> Groups:
     """`groups` if their mean is the task's main score; else none, as some tasks make it otherwise."""
-    means = [fmean(scores.values()) for scores in groups.values() if scores]
+    groups = {name: scores for name, scores in groups.items() if scores}
+    means = [fmean(scores.values()) for scores in groups.values()]
     return groups if means and abs(fmean(means) - main_score) < ROUNDED else {}
 
 

@@ -70,8 +70,8 @@ class Scorer:
             names = {"main": "main_score", **{metric: metric for metric in self.metrics}}
             scores = {key: float(outcome.get_score(getter=itemgetter(name))) for key, name in names.items()}
             queries = checked(groups, scores["main"])
-            if getattr(task, "drawn", False):
-                scores[SPREAD] = stdev(fmean(draw.values()) for draw in groups.values())
+            if queries and getattr(task, "drawn", False):
+                scores[SPREAD] = stdev(fmean(draw.values()) for draw in queries.values())
         except Exception as failure:  # whatever a hub, a file or a task throws: the other tasks go on
             error = failure_sentence(task_name, task, failure)
         finally:

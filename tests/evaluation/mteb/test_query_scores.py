@@ -74,3 +74,4 @@ def test_a_main_score_that_is_made_otherwise_has_none():
     assert checked(groups, 0.65) == groups
     assert checked(groups, 0.7) == {}
     assert checked({"a": {}}, 0.0) == {}
+    assert checked({"a": {"q": 0.5}, "b": {}}, 0.5) == {"a": {"q": 0.5}}
