@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from gte_ray.errors import UsageError
+from gte_ray.evaluation.scores import Scores
 from gte_ray.recipes import tiny
-from gte_ray.runs import lowering
+from gte_ray.runs import lowering, tracked
 from gte_ray.runs.lowering import ending
 from gte_ray.runs.plan import make_stream, plan_run, resolve_tokenizer
 from gte_ray.runs.run_folder import open_run, run_key
@@ -122,3 +124,13 @@ def test_what_goes_on_is_the_run_that_was_to_end_so_from_the_start(tmp_path):
         )
     for one, other in zip(gone_on.encoder.parameters(), whole.encoder.parameters(), strict=True):
         assert one.equal(other)
+
+
+def test_the_plot_of_losses_ends_where_the_run_does(run_of, monkeypatch):
+    """Whatever was done before the steps were lowered."""
+    drawn = []
+    monkeypatch.setattr(tracked, "loss_curve", lambda numbers, *more: drawn.extend(numbers))
+    history = SimpleNamespace(read=lambda: [(step, "web", 1.0, 7) for step in range(70)])
+    tracker = SimpleNamespace(log_artifact=lambda *arguments: None)
+    tracked.log_plots(run_of(60), Scores((), (), ()), history, tracker)
+    assert drawn == list(range(60))
