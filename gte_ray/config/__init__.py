@@ -86,11 +86,11 @@ class Config:
         """Its plain values by section and field, as JSON takes them."""
         return plain(self)
 
-    def fingerprint(self, store_fingerprint: str, base_identity: str) -> str:
+    def fingerprint(self, store_fingerprint: str, base_identity: str, guide_identity: str = "") -> str:
         """16 hex digits that are equal exactly when two runs compute the same thing.
 
-        `store_fingerprint` stands for the pairs and `base_identity` for the weights of the base model, whose
-        locations do not count.
+        `store_fingerprint` stands for the pairs, `base_identity` and `guide_identity` for the weights of the base model
+        and of the guide, whose locations do not count.
         """
         identity = {
             k: v for k, v in dataclasses.asdict(self).items() if k not in ("recipe", "hardware", "run")
@@ -100,6 +100,7 @@ class Config:
         identity["model"]["base"] = base_identity
         identity["data"]["sources"] = sorted(self.data.sources)
         identity["objective"]["directions"] = sorted(self.objective.directions)
+        identity["objective"]["guide"] = guide_identity
         identity["objective"]["dimensions"] = self.objective.levels
         del identity["objective"]["dimension_weights"]
         if self.training.schedule != "wsd":
@@ -109,6 +110,9 @@ class Config:
                 del identity["model"][name]
         if not self.objective.teacher_weight:
             for name in ("teacher_weight", "teacher_loss", "teacher_temperature"):
+                del identity["objective"][name]
+        if not self.objective.guide:
+            for name in ("guide", "guide_margin"):
                 del identity["objective"][name]
         # What is off is left out, so that runs of older versions, which did not have it, stay the same.
         off = (

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import tyro
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from gte_ray.config.fields import (
     IMPROVED,
@@ -91,6 +91,11 @@ class ObjectiveConfig:
     false_negative_margin: FromZero = 0.0
     """Candidates more similar than the pair's own document by over this much are no negatives, as likely false
     ones: 0.1 in Qwen3-Embedding. 0 for none, which is the paper."""
+    guide: str = ""
+    """Hugging Face id or folder of an embedding model that says so too (GISTEmbed): candidates that it finds more similar
+    than the pair's own document are no negatives. Empty for none, which is the paper."""
+    guide_margin: Annotated[float, Ge(-2), Le(2)] = 0.0
+    """By how much more similar; below 0 also those a little less similar. Of no effect without guide."""
     dimensions: tuple[Count, ...] = ()
     """Matryoshka: numbers of first dimensions that serve as embeddings too, beside the whole, which is one of them, as
     in 768 256 64. The loss is the sum over them. Empty for the whole alone, which is the paper."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-TEXTS = ("queries", "documents", "negatives")
+TEXTS = ("queries", "documents", "negatives", "guide_queries", "guide_documents", "guide_negatives")
 NUMBERS = (
     "query_hashes",
     "document_hashes",
@@ -73,6 +73,17 @@ class PairBatch:
     """(n,) float32, a teacher's scores of the pairs, NaN where it has none; empty for a run without a teacher."""
     negative_scores: np.ndarray = field(default_factory=no_scores)
     """(m,) float32, the same of the hard negatives."""
+    guide_queries: TokenLists = field(default_factory=no_texts)
+    """As a guide reads them; empty without a guide, or where it reads the same tokens. So are the next."""
+    guide_documents: TokenLists = field(default_factory=no_texts)
+    guide_negatives: TokenLists = field(default_factory=no_texts)
+
+    @property
+    def for_guide(self) -> tuple[TokenLists, TokenLists, TokenLists]:
+        """Queries, documents and hard negatives in the tokens that a guide reads."""
+        if len(self.guide_queries):
+            return self.guide_queries, self.guide_documents, self.guide_negatives
+        return self.queries, self.documents, self.negatives
 
     def cut(self, first: int, last: int) -> "PairBatch":
         """Pairs first <= i < last with their negatives, in the same memory."""
@@ -89,6 +100,9 @@ class PairBatch:
             self.negative_owners[low:high] - first,
             self.document_scores[first:last],
             self.negative_scores[low:high],
+            _cut(self.guide_queries, first, last),
+            _cut(self.guide_documents, first, last),
+            _cut(self.guide_negatives, low, high),
         )
 
     def grouped_scores(self) -> tuple[np.ndarray, np.ndarray]:
@@ -115,6 +129,10 @@ class PairBatch:
         queries = self.query_hashes[self.negative_owners]
         negatives = _mixed(queries ^ AS_NEGATIVE, self.negative_hashes ^ AS_NEGATIVE)
         return int(pairs.sum() + negatives.sum())
+
+
+def _cut(texts: TokenLists, first: int, last: int) -> TokenLists:
+    return texts.cut(first, last) if len(texts) else texts
 
 
 def _mixed(first: np.ndarray, second: np.ndarray) -> np.ndarray:

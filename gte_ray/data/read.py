@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from gte_ray.data.batch import PairBatch, TokenLists, no_scores
+from gte_ray.data.batch import PairBatch, no_scores
 from gte_ray.data.negatives import fill, flat, rotate
 from gte_ray.data.step_plan import Batch, PlanSource, Span, StepPlan
 from gte_ray.data.store import NEGATIVE_SCORES, PAIR_SCORE, Store, open_store
+from gte_ray.data.token_reader import TokenReader
 from gte_ray.data.tokenize import TextTokenizer
 
 PAIRS_PER_STEP = 2_048
@@ -24,6 +26,8 @@ MOST_STEPS_PER_BLOCK = 16
 come early."""
 PAIRS_PER_TASK = 8_192
 """Up to this many pairs, a block may have more steps, as with small batches: each task has a fixed cost."""
+OF_GUIDE = "guide_"
+"""What the names of a batch's fields with a guide's tokens begin with."""
 PASS_BLOCKS = 2_000
 """Maximum number of blocks in one pass over the dataset. The cost of a block grows with their number."""
 
@@ -47,6 +51,8 @@ class StreamConfig:
     """Documents per pair: its own and group_size - 1 negatives."""
     teacher: bool = False
     """Whether batches have the teacher's scores of the store."""
+    guide: TokenReader | None = None
+    """What the guide reads; None for a run without one, or if it reads the same tokens as the model."""
     planned_steps: int = 0
     """Steps of the plan that these steps are the beginning of; 0 for the same."""
     pass_steps: int | None = None
@@ -62,11 +68,10 @@ class StreamConfig:
             planned=self.planned_steps,
         )
 
-    def columns(self) -> tuple[str, str, str]:
-        """Columns of the store for queries, documents and negatives."""
-        if self.stored_ids:
-            return "query_ids", "document_ids", "negative_ids"
-        return "query", "document", "negatives"
+    def readers(self) -> tuple[tuple[str, TokenReader], ...]:
+        """Who reads the texts: what begins the names of its fields in a batch, and how."""
+        own = ("", TokenReader(self.tokenizer, self.max_length, self.stored_ids))
+        return (own,) if self.guide is None else (own, (OF_GUIDE, self.guide))
 
     def ranks_per_task(self, world_size: int) -> int:
         """Ranks whose shards one task reads together: as many as share row groups, see PAIRS_PER_STEP."""
@@ -74,7 +79,8 @@ class StreamConfig:
 
     def steps_per_block(self, world_size: int) -> int:
         pairs = self.ranks_per_task(world_size) * self._pairs(world_size)
-        pair_bytes = (1 + self.group_size) * 4 * self.max_length
+        longest = self.max_length + (0 if self.guide is None else self.guide.max_length)
+        pair_bytes = (1 + self.group_size) * 4 * longest
         most = max(MOST_STEPS_PER_BLOCK, PAIRS_PER_TASK // pairs)
         return int(np.clip(TASK_BYTES // (pairs * pair_bytes), 1, most))
 
@@ -90,17 +96,21 @@ class StreamConfig:
 
 def read_batch(stream: StreamConfig, store: Store, batch: Batch) -> PairBatch:
     """Reads the texts of `batch` (a shard or a whole global batch) as token ids, in plan order."""
-    columns = stream.columns()
+    columns = dict.fromkeys(name for _, reader in stream.readers() for name in reader.columns[:2])
     scored = stream.teacher and bool(store.source(batch.source).teacher)
-    wanted = [*columns[:2], "query_hash", "document_hash", *([PAIR_SCORE] if scored else [])]
+    wanted = [*columns, "query_hash", "document_hash", *([PAIR_SCORE] if scored else [])]
     rows = _SourceRows(store, batch.source, batch.spans, wanted)
+    texts: dict[str, Any] = {}
+    for whose, reader in stream.readers():
+        query, document, _ = reader.columns
+        texts[f"{whose}queries"] = reader.queries(rows.column(query))
+        texts[f"{whose}documents"] = reader.documents(rows.column(document))
     pairs = PairBatch(
         batch.step,
         batch.source,
-        _tokens(stream, rows.column(columns[0]), stream.tokenizer.prompts.query),
-        _tokens(stream, rows.column(columns[1]), stream.tokenizer.prompts.document),
-        rows.column("query_hash").to_numpy(),
-        rows.column("document_hash").to_numpy(),
+        query_hashes=rows.column("query_hash").to_numpy(),
+        document_hashes=rows.column("document_hash").to_numpy(),
+        **texts,
     )
     if stream.teacher:
         scores = _scores(rows.column(PAIR_SCORE)) if scored else _unknown(batch.rows)
@@ -123,17 +133,19 @@ def read_shards(
 
 def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: PairBatch) -> PairBatch:
     """`pairs` with their negatives for this epoch. Random documents make up for missing ones."""
-    k, (_, documents, negatives) = stream.group_size - 1, stream.columns()
-    hashes = pairs.query_hashes, pairs.document_hashes
+    k, hashes = stream.group_size - 1, (pairs.query_hashes, pairs.document_hashes)
+    columns = dict(reader.columns[1:] for _, reader in stream.readers())
     scored = stream.teacher and bool(store.source(batch.source).teacher)
-    wanted = [negatives, "negative_hashes", *([NEGATIVE_SCORES] if scored else [])]
+    wanted = [*columns.values(), "negative_hashes", *([NEGATIVE_SCORES] if scored else [])]
     stored = _SourceRows(store, batch.source, batch.spans, wanted)
-    texts, offsets = flat(stored.column(negatives))
+    hashes_of_all, offsets = flat(stored.column("negative_hashes"))
     epochs = np.repeat([s.epoch for s in batch.spans], [s.stop - s.start for s in batch.spans])
     own = rotate(np.diff(offsets), epochs, *hashes, k, stream.seed)
     indices = pa.array(offsets[own.owners] + own.positions)
-    owners, chosen = own.owners, [texts.take(indices)]
-    chosen_hashes = [flat(stored.column("negative_hashes"))[0].take(indices)]
+    owners, chosen = own.owners, {"document_hash": [hashes_of_all.take(indices)]}
+    chosen |= {
+        document: [flat(stored.column(negatives))[0].take(indices)] for document, negatives in columns.items()
+    }
     scores = _unknown(len(indices))
     if scored:
         scores = _scores(flat(stored.column(NEGATIVE_SCORES))[0].take(indices))
@@ -141,19 +153,22 @@ def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: Pai
     if missing.any():
         plan = cached_plan(stream)
         spans = plan.random_rows(batch, k + 1)
-        pool = _SourceRows(store, batch.source, spans, [documents, "document_hash"])
+        pool = _SourceRows(store, batch.source, spans, list(chosen))
         picks = fill(missing, pairs.document_hashes, pool.column("document_hash").to_numpy(), k)
         owners = np.concatenate([owners, picks.owners])
         scores = np.concatenate([scores, _unknown(len(picks.owners))])
-        for lists, name in ((chosen, documents), (chosen_hashes, "document_hash")):
+        for name, lists in chosen.items():
             lists.append(pool.column(name).take(pa.array(picks.positions)))
     order = np.argsort(owners, kind="stable")
+    negatives = {name: pa.concat_arrays(lists).take(pa.array(order)) for name, lists in chosen.items()}
+    texts: dict[str, Any] = {
+        f"{whose}negatives": reader.documents(negatives[reader.columns[1]])
+        for whose, reader in stream.readers()
+    }
     return replace(
         pairs,
-        negatives=_tokens(
-            stream, pa.concat_arrays(chosen).take(pa.array(order)), stream.tokenizer.prompts.document
-        ),
-        negative_hashes=pa.concat_arrays(chosen_hashes).to_numpy()[order],
+        **texts,
+        negative_hashes=negatives["document_hash"].to_numpy(),
         negative_owners=owners[order],
         negative_scores=scores[order] if stream.teacher else no_scores(),
     )
@@ -177,14 +192,6 @@ class _SourceRows:
 
     def column(self, name: str) -> pa.Array:
         return pa.concat_arrays(self.table.column(name).chunks)
-
-
-def _tokens(stream: StreamConfig, array: pa.Array, prompt: str) -> TokenLists:
-    if stream.stored_ids:  # stored ids have no prompts: see `make_stream`
-        values, offsets = flat(array)
-        content = TokenLists(values.to_numpy(), offsets.astype(np.int64))
-        return stream.tokenizer.with_specials(content, stream.max_length)
-    return stream.tokenizer.encode(array, stream.max_length, prompt)
 
 
 class _PlanKey:

@@ -49,6 +49,19 @@ class Teacher:
     """(k,) int64, place of each negative in its group, from 1."""
 
 
+class Guide(NamedTuple):
+    """The same texts as a guide sees them: another model, whose similarities say which candidates are likely relevant."""
+
+    queries: Tensor
+    """(n, G) unit vectors of the local queries."""
+    documents: Tensor
+    """(n, G) of their documents."""
+    all_queries: Tensor
+    """(N, G) of the queries of all ranks."""
+    all_documents: Tensor
+    """(N + m, G) of their documents, then of the hard negatives."""
+
+
 @dataclass(frozen=True)
 class Contrast:
     """The local pairs of a step, and their candidates.
@@ -66,6 +79,8 @@ class Contrast:
     """Index of the first local pair among the candidates."""
     teacher: Teacher | None = None
     """None unless an objective distils its scores."""
+    guide: Guide | None = None
+    """None unless an objective asks one."""
 
     @property
     def own(self) -> Tensor:
@@ -83,6 +98,10 @@ class Loss(NamedTuple):
     masked_share: Tensor
     """Scalar: number of documents and hard negatives masked for local pairs, divided by the number in the
     whole batch, N (N - 1 + m)."""
+    margin_share: Tensor
+    """Scalar: the part of `masked_share` that is above the model's own margin."""
+    guide_share: Tensor
+    """Scalar: the part of it that is above the guide's, and not above the model's."""
     distillation: Tensor
     """Scalar: the part of the loss that a teacher's scores make, before its weight; 0 without a teacher."""
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gte_ray.model.contrast import Contrast
-from gte_ray.model.loss import Entries, Tile
+from gte_ray.model.tile import Entries, Tile
 
 
 class Duplicates:

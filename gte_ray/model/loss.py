@@ -20,7 +20,7 @@ Legend: n local pairs, N pairs on all ranks, m hard negatives on all ranks, M co
 (N, or N + m for documents), r rows of a tile, D dimensions.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,12 +28,9 @@ import torch
 from torch import Tensor
 
 from gte_ray.config import Direction
-from gte_ray.model.contrast import Contrast, Loss
+from gte_ray.model.contrast import Contrast, Guide, Loss
+from gte_ray.model.tile import Tile, TileMask
 
-Entries = Mapping[Direction, tuple[Tensor, Tensor]]
-"""Entries of a tile's matrices by direction: (k,) rows, relative to the tile's first, and (k,) columns."""
-TileMask = Callable[["Tile"], Entries]
-"""Returns the entries of a tile that are not negatives; never the positive."""
 Mask = Callable[[Contrast], TileMask]
 """Called once per step; the result is applied to each of its tiles."""
 
@@ -55,8 +52,14 @@ class JointLoss:
     """Candidates whose similarity is above the positive's by more are masked, too; 0 for none."""
     levels: Sequence[tuple[int, float]] = ()
     """Numbers of dimensions k and their weights, with D first; empty for the whole vectors alone."""
+    guide_margin: float | None = None
+    """As `margin`, by the similarities of the contrast's guide; None for no guide."""
 
     def __call__(self, contrast: Contrast) -> Loss:
+        guide = None
+        if self.guide_margin is not None:
+            assert contrast.guide is not None
+            guide = contrast.guide, self.guide_margin
         candidates = contrast.candidates
         documents = candidates.all_documents
         whole = (contrast.queries, contrast.documents, candidates.queries, documents)
@@ -69,13 +72,16 @@ class JointLoss:
             candidates.negative_owners,
             tuple(mask(contrast) for mask in self.masks),
             self.margin,
+            guide,
             tuple(weight for _, weight in levels),
         )
         vectors = [prefix(x, dimensions) for dimensions, _ in levels for x in whole]
         total, correct, masked = _JointLoss.apply(settings, *vectors)
         n_global = len(candidates.queries)
         negatives = n_global * max(len(documents) - 1, 1)
-        return Loss(total / n_global, correct / n_global, masked / negatives, total.new_zeros(()))
+        _, above, above_guides = shares = masked / negatives
+        unused = total.new_zeros(())
+        return Loss(total / n_global, correct / n_global, shares.sum(), above, above_guides, unused)
 
 
 class _Settings(NamedTuple):
@@ -86,6 +92,8 @@ class _Settings(NamedTuple):
     owners: Tensor | None
     masks: tuple[TileMask, ...]
     margin: float
+    guide: tuple[Guide, float] | None
+    """With its margin."""
     weights: tuple[float, ...]
     """Of the levels."""
 
@@ -99,7 +107,8 @@ def prefix(vectors: Tensor, dimensions: int) -> Tensor:
 class _JointLoss(torch.autograd.Function):
     """Weighted sum of the losses of local pairs; the forward pass also computes its gradient (see above).
 
-    Four inputs for each level: local queries and documents, then those of all ranks.
+    Four inputs for each level: local queries and documents, then those of all ranks. Returns, with the sum, how many
+    positives rank first, and how many documents are masked by `masks`, the margin and the guide: (3,).
     """
 
     @staticmethod
@@ -108,22 +117,26 @@ class _JointLoss(torch.autograd.Function):
         levels = _in_fours([x.to(widest) for x in inputs])
         needs_gradient = any(ctx.needs_input_grad)
         gradients = [[torch.zeros_like(x) for x in level] for level in levels] if needs_gradient else []
-        total, correct, masked = (levels[0][0].new_zeros(()) for _ in range(3))
+        total, correct, masked = (levels[0][0].new_zeros(size) for size in ((), (), 3))
         for start in range(0, len(inputs[0]), settings.tile):
-            tile = _tile(levels[0], settings, start)
+            rows = slice(start, start + settings.tile)
+            place = (rows, settings.offset, settings.directions)
+            tile = Tile(levels[0], *place, settings.temperature)
             tile.leave_out_own(settings.owners)
-            masked += tile.leave_out(settings.masks)
-            correct += tile.ranked_first()  # of all that may be negatives, above the margin or not
+            masked[0] += tile.leave_out(settings.masks)
+            correct += tile.ranked_first()  # of all that may be negatives, above a margin or not
             if settings.margin:
-                masked += tile.leave_out_above(settings.margin)
+                masked[1] += tile.leave_out_same(tile.above(settings.margin))
+            if settings.guide is not None:
+                vectors, margin = settings.guide
+                masked[2] += tile.leave_out_same(Tile(vectors, *place, temperature=1.0).above(margin))
             left_out = tile.left_out() if len(levels) > 1 else {}
             for k, weight in enumerate(settings.weights):
                 if k:
-                    tile = _tile(levels[k], settings, start)
+                    tile = Tile(levels[k], *place, settings.temperature)
                     tile.leave_out_same(left_out)
                 total += weight * tile.losses()
                 if gradients:
-                    rows = slice(start, start + settings.tile)
                     tile.add_gradients(weight, tuple(g[rows] for g in gradients[k][:2]), gradients[k][2:])
         if gradients:
             flat = [g for level in gradients for g in level]
@@ -139,108 +152,3 @@ class _JointLoss(torch.autograd.Function):
 
 def _in_fours(tensors: list[Tensor]) -> list[list[Tensor]]:
     return [tensors[start : start + 4] for start in range(0, len(tensors), 4)]
-
-
-def _tile(level: Sequence[Tensor], settings: _Settings, start: int) -> "Tile":
-    q, d, all_q, all_d = level
-    rows = slice(start, start + settings.tile)
-    return Tile((q[rows], d[rows]), (all_q, all_d), settings, start)
-
-
-class Tile:
-    """The similarities of r local pairs to all columns, one matrix per direction."""
-
-    def __init__(
-        self, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor], settings: _Settings, start: int
-    ):
-        self.rows, self.columns, self.temperature = rows, columns, settings.temperature
-        self.start = start
-        """Index of the tile's first pair among the local pairs."""
-        # Queries are 0 and documents 1, so query against documents is (0, 1), and so on. In the third sum of
-        # eq. 6, d_i is fixed and the queries vary, so its rows are documents.
-        self.kinds = {name: ("qd".index(name[0]), "qd".index(name[2])) for name in settings.directions}
-        # Scaling the narrow operand saves a pass over the wide product.
-        scaled = tuple(x / settings.temperature for x in rows)
-        self.logits = {name: scaled[a] @ columns[b].T for name, (a, b) in self.kinds.items()}
-        """(r, M) by direction: similarities divided by the temperature, -inf for masked entries."""
-        self.local = torch.arange(len(rows[0]), device=rows[0].device)
-        self.own = self.local + settings.offset + start
-        """(r,) indices of the pairs among the candidates."""
-        self.scale: Tensor
-
-    @property
-    def positive(self) -> Tensor:
-        """(r,) logits of the pairs' own documents."""
-        return self.logits["q2d"][self.local, self.own]
-
-    def leave_out_own(self, owners: Tensor | None) -> None:
-        """Mask each text against itself, and each document against its own hard negatives."""
-        n_global = len(self.columns[0])
-        for name in ("q2q", "d2d"):
-            if name in self.logits:
-                self.logits[name][self.local, self.own] = -torch.inf
-        if owners is not None and "d2d" in self.logits:
-            self.logits["d2d"][:, n_global:].masked_fill_(owners == self.own[:, None], -torch.inf)
-
-    def leave_out(self, masks: Sequence[TileMask]) -> Tensor:
-        """Apply `masks`; return the number of documents they mask for queries."""
-        masked = [mask(self) for mask in masks]  # before any is applied: a mask may read the logits
-        count = self.local.new_zeros(())
-        for entries in masked:
-            for name, (row, column) in entries.items():
-                if name == "q2d":
-                    count += (self.logits[name][row, column] > -torch.inf).sum()
-                self.logits[name][row, column] = -torch.inf
-        return count
-
-    def leave_out_above(self, margin: float) -> Tensor:
-        """Mask entries that are above their pair's positive by more than `margin`, likely false negatives.
-
-        Each by its own similarity, in all directions: the rule of Qwen3-Embedding (2506.05176), and in what it leaves
-        open GISTEmbed's (2402.16829) with the model as its own guide. Returns the number of documents masked for queries.
-        """
-        highest = (self.positive + margin / self.temperature)[:, None]
-        count = self.local.new_zeros(())
-        for name, logits in self.logits.items():
-            above = logits > highest
-            if name == "q2d":
-                count = above.sum()
-            logits.masked_fill_(above, -torch.inf)
-        return count
-
-    def left_out(self) -> dict[Direction, Tensor]:
-        """Return which entries are masked, (r, M) by direction."""
-        return {name: logits == -torch.inf for name, logits in self.logits.items()}
-
-    def leave_out_same(self, entries: Mapping[Direction, Tensor]) -> None:
-        """Mask what another tile of the same rows has `left_out`."""
-        for name, logits in self.logits.items():
-            logits.masked_fill_(entries[name], -torch.inf)
-
-    def ranked_first(self) -> Tensor:
-        """Return the number of queries whose positive ranks first."""
-        return (self.positive >= self.logits["q2d"].amax(1)).sum()
-
-    def losses(self) -> Tensor:
-        """Return the sum of the losses; leaves e^(logit - highest) in `logits`."""
-        positive = self.positive
-        highest = self.logits["q2d"].amax(1)
-        for name, logits in self.logits.items():
-            if name != "q2d":
-                highest = torch.maximum(highest, logits.amax(1))
-        z = torch.zeros_like(highest)
-        for logits in self.logits.values():
-            z += logits.sub_(highest[:, None]).exp_().sum(1)
-        self.scale = 1 / (z * self.temperature)
-        return (highest + z.log() - positive).sum()
-
-    def add_gradients(self, weight: float, of_rows: Sequence[Tensor], of_columns: Sequence[Tensor]) -> None:
-        """Add the gradient of `weight` times the summed losses with respect to the rows and to all columns."""
-        scale = self.scale * weight
-        weighted = tuple(x * scale[:, None] for x in self.rows)
-        for name, (a, b) in self.kinds.items():
-            of_rows[a].addcmul_(self.logits[name] @ self.columns[b], scale[:, None])
-            of_columns[b].addmm_(self.logits[name].T, weighted[a])
-        # The positive is also in the numerator.
-        of_rows[0].sub_(self.columns[1][self.own], alpha=weight / self.temperature)
-        of_columns[1][self.own] -= self.rows[0] / self.temperature * weight

@@ -16,6 +16,7 @@ def build_objective(config: Config) -> Objective:
         config.hardware.loss_tile,
         masks=(Duplicates,) if objective.mask_duplicates else (),
         margin=objective.false_negative_margin,
+        guide_margin=objective.guide_margin if objective.guide else None,
         levels=objective.levels,
     )
     if not objective.teacher_weight:

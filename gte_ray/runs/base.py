@@ -5,6 +5,7 @@ from typing import Literal
 
 from gte_ray.config import Config, Pooling
 from gte_ray.pretrained.files import ModelNotFound, model_folder
+from gte_ray.pretrained.identity import identity
 from gte_ray.pretrained.prompts import GivenPrompts, Prompts, lacking
 from gte_ray.pretrained.settings import Settings, read_settings
 
@@ -24,11 +25,15 @@ def base_settings(base: str) -> Settings | None:
 
 
 def check_base(config: Config) -> None:
-    """Raises RunError if training cannot start from the base model. Reads all of its weights."""
+    """Raises RunError if training cannot start from the base model, or with the guide. Reads all of their weights."""
     if config.model.base != "scratch":
         from gte_ray.model.load import check_base  # the import takes seconds
 
         check_base(config.model, config.data.max_length, config.objective.dimensions)
+    if config.objective.guide:
+        from gte_ray.model.load import check_model
+
+        check_model(config.objective.guide)
 
 
 def resolve_pooling(
@@ -45,7 +50,9 @@ def resolve_pooling(
         return replace(config, model=replace(config.model, pooling=pooling))
 
     # The pooling of a base model that does not exist yet is unknown, so the fingerprint cannot name it.
-    fingerprint = pooled("base" if pooling == default else pooling).fingerprint(contents, base_identity)
+    named = pooled("base" if pooling == default else pooling)
+    guide = config.objective.guide
+    fingerprint = named.fingerprint(contents, base_identity, identity(guide) if guide else "")
     return pooled(pooling), fingerprint
 
 

@@ -4,7 +4,7 @@ Memory follows from sizes and is close. Time assumes a stated share of the devic
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow.compute as pc
@@ -56,7 +56,7 @@ class Forecast:
     """Where the lengths of texts come from, in words."""
     tokens: float
     state_bytes: float
-    """Weights, gradients and optimizer state of one worker."""
+    """Weights, gradients and optimizer state of one worker, and the weights of a guide."""
     activation_bytes: float
     """Kept and current activations of one worker."""
     loss_bytes: float
@@ -72,6 +72,7 @@ class Forecast:
 def forecast(config: Config, store: Store, plan: StepPlan) -> Forecast:
     """The forecast of a run. Reads a few hundred rows of each source."""
     shape = model_shape(config.model)
+    guide = _loaded_shape(config.objective.guide) if config.objective.guide else None
     by_source = np.array([_tokens(config, store, source.name) for source in plan.sources])
     query, document = plan.source_steps() @ by_source / plan.steps
     tokens = float(query + config.data.group_size * document) * plan.global_batch * plan.steps
@@ -85,10 +86,11 @@ def forecast(config: Config, store: Store, plan: StepPlan) -> Forecast:
             else f"characters, {ENGLISH_CHARACTERS_PER_TOKEN} to a token as in English"
         ),
         tokens=tokens,
-        state_bytes=_state_bytes(config, shape),
+        state_bytes=_state_bytes(config, shape) + _guide_bytes(config, guide),
         activation_bytes=_activation_bytes(config, shape, tokens / plan.steps),
         loss_bytes=_loss_bytes(config, shape),
-        seconds=_flops(config, shape, tokens, plan.steps) / (flops_per_second * config.hardware.workers.most),
+        seconds=(_flops(config, shape, tokens, plan.steps) + _guide_flops(guide, tokens))
+        / (flops_per_second * config.hardware.workers.most),
         assumption=assumption,
     )
 
@@ -98,14 +100,30 @@ def model_shape(model: ModelConfig) -> Shape:
     recipe = Shape(model.hidden_size, model.layers, model.intermediate_size, model.vocab_size, True)
     if model.base == "scratch":
         return recipe
+    loaded = _loaded_shape(model.base)
+    return loaded if loaded is not None else replace(recipe, known=False)
+
+
+def _loaded_shape(name: str) -> Shape | None:
+    """The sizes of a model; None if it cannot be reached."""
     import transformers
 
     try:
-        loaded = transformers.AutoConfig.from_pretrained(model.base, trust_remote_code=False)
+        loaded = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError):
-        return Shape(recipe.hidden_size, recipe.layers, recipe.intermediate_size, recipe.vocab_size, False)
+        return None
     intermediate = getattr(loaded, "intermediate_size", 4 * loaded.hidden_size)
     return Shape(loaded.hidden_size, loaded.num_hidden_layers, intermediate, loaded.vocab_size, True)
+
+
+def _guide_bytes(config: Config, guide: Shape | None) -> float:
+    """Weights of a guide, which has neither gradients nor optimizer state."""
+    return 0.0 if guide is None else guide.parameters * (4 if config.training.precision == "fp32" else 2)
+
+
+def _guide_flops(guide: Shape | None, tokens: float) -> float:
+    """Its one pass over the texts, in about as many tokens as the model's."""
+    return 0.0 if guide is None else 2 * guide.layer_parameters * tokens
 
 
 def _has_ids(config: Config, store: Store) -> bool:

@@ -16,6 +16,7 @@ from gte_ray.pretrained.identity import identity
 from gte_ray.pretrained.prompts import GivenPrompts
 from gte_ray.pretrained.settings import Settings
 from gte_ray.runs.base import base_settings, base_warnings, resolve_pooling
+from gte_ray.runs.guide import guide_reader, guide_warnings
 from gte_ray.runtime import storage
 from gte_ray.tracking.server import resolve_uri
 
@@ -60,6 +61,9 @@ def plan_run(
     contents = store.fingerprint
     if config.model.base == "scratch" and store.manifest.tokenizer is not None:
         contents += store.manifest.tokenizer.fingerprint
+    if config.objective.guide:
+        guide = storage.absolute_folder(config.objective.guide)
+        config = dataclasses.replace(config, objective=dataclasses.replace(config.objective, guide=guide))
     base = None
     if not base_identity:
         name = storage.absolute_folder(config.model.base, "scratch")
@@ -127,6 +131,7 @@ def warnings(run: Run) -> list[str]:
             "the job's copy of the working directory is deleted with the cluster, and what is written there with "
             f"it; give an absolute --{' and --'.join(lost)}"
         )
+    messages += guide_warnings(run.config)
     return messages + base_warnings(run.config, run.base, run.store.manifest.tokenizer is not None)
 
 
@@ -171,5 +176,6 @@ def make_stream(run: Run, tokenizer: TextTokenizer) -> StreamConfig:
         stored_ids=use_stored,
         group_size=config.data.group_size,
         teacher=config.objective.teacher_weight > 0,
+        guide=guide_reader(config, tokenizer),
         planned_steps=config.training.planned_steps,
     )

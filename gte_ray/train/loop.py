@@ -17,6 +17,7 @@ from gte_ray.data.read import StreamConfig
 from gte_ray.data.stream import Batches
 from gte_ray.data.tokenize import TextTokenizer
 from gte_ray.errors import LOWER_IN_TRAINING, RunError, explain, is_out_of_memory
+from gte_ray.model.guide import load_guide
 from gte_ray.model.load import build_encoder
 from gte_ray.model.weights_file import WEIGHTS_FILE, kept_weights
 from gte_ray.runtime import storage
@@ -47,12 +48,12 @@ def train(
 def _train(config: Config, stream: StreamConfig, batches: Batches, mailbox: Any, verbose: bool) -> Outcome:
     torch.set_num_threads(config.hardware.threads)
     engine = _build_engine(config, stream.tokenizer, ray.train.get_checkpoint(), verbose)
-    rank = ray.train.get_context().get_world_rank()
+    guide, rank = load_guide(config, engine.device), ray.train.get_context().get_world_rank()
     reporter = Reporter(mailbox, rank, Readings(rank, engine.device))
     notices, step = Notices(engine.device), batches.start - 1
     try:
         for batch in batches:
-            metrics = train_step(engine, batch, config)
+            metrics = train_step(engine, batch, config, guide)
             step = batch.step
             reporter.add(step, batch.source, batches.waited, metrics)
             due = (step + 1) % config.run.checkpoint_every == 0 or step + 1 == stream.steps

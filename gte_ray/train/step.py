@@ -13,9 +13,10 @@ from torch import Tensor
 from gte_ray.config import Config
 from gte_ray.data.batch import PairBatch
 from gte_ray.errors import RunError
-from gte_ray.model.contrast import Candidates, Contrast, Loss, Teacher
+from gte_ray.model.contrast import Candidates, Contrast, Guide, Loss, Teacher
 from gte_ray.model.encoder import Encoder
 from gte_ray.model.gather import Spread, gather, spread, sum_over_ranks
+from gte_ray.model.guide import GuideModel
 from gte_ray.model.microbatch import MicroBatch, join
 from gte_ray.model.objective import build_objective
 from gte_ray.model.transfer import to_device
@@ -40,8 +41,12 @@ class TrainingDiverged(RunError):
         )
 
 
-def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
+def train_step(
+    engine: Engine, batch: PairBatch, config: Config, guide: GuideModel | None = None
+) -> StepMetrics:
     """Contrast the pairs of all ranks and update the weights; `batch` is this rank's shard of the step.
+
+    `guide` is that of the config, None if it has none.
 
     Raises TrainingDiverged, on all ranks and before the weights change, if the loss is not finite, or if the
     gradient is not and fp16's loss scale cannot be lowered.
@@ -62,7 +67,8 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
         embeddings[_index(part, engine.device)] = output.detach()
     graphs = deque(outputs[:kept])
     del outputs, output
-    contrast = _contrast(embeddings.requires_grad_(), batch, rows, negative_rows)
+    guided = guide(batch) if guide else None
+    contrast = _contrast(embeddings.requires_grad_(), batch, (rows, negative_rows), guided)
     result = build_objective(config)(contrast)
     sums = _sums(result, batch, parts, encoder)
     (gradient,) = torch.autograd.grad(result.loss, embeddings)
@@ -76,8 +82,7 @@ def train_step(engine: Engine, batch: PairBatch, config: Config) -> StepMetrics:
     totals = _named(sums)  # waits for the device, which has all of the second pass to do by now
     if not math.isfinite(totals["loss"]):
         raise TrainingDiverged("loss", batch.step, batch.source)
-    rate = learning_rate(batch.step, config.training)
-    info = engine.step(rate)
+    info = engine.step(rate := learning_rate(batch.step, config.training))
     if info.overflow and info.loss_scale <= 1:  # no fp16, or nothing left to lower
         raise TrainingDiverged("gradient", batch.step, batch.source)
     return StepMetrics(**totals, **info._asdict(), learning_rate=rate)
@@ -104,36 +109,46 @@ def _index(part: MicroBatch, device: torch.device) -> Tensor:
     return to_device(part.rows, device)
 
 
-def _contrast(embeddings: Tensor, batch: PairBatch, rows: Spread, negative_rows: Spread) -> Contrast:
-    """Return the local texts and those of all ranks, from local embeddings in the order of `join`."""
-    queries, documents, negatives = embeddings.split([rows.local, rows.local, negative_rows.local])
+def _contrast(
+    embeddings: Tensor, batch: PairBatch, spreads: tuple[Spread, Spread], guided: Tensor | None
+) -> Contrast:
+    """Return the local texts and those of all ranks, from local embeddings in the order of `join`.
+
+    `spreads` are those of pairs and of hard negatives, `guided` the vectors of a guide.
+    """
+    rows, negative_rows = spreads
+    sizes = [rows.local, rows.local, negative_rows.local]
+    queries, documents, negatives = embeddings.split(sizes)
+    of_guide = () if guided is None else guided.split(sizes)
 
     def ids(values: np.ndarray) -> Tensor:
         return to_device(values.view(np.int64), embeddings.device)
 
-    candidates = Candidates(
-        *gather(rows, queries, documents, ids(batch.query_hashes), ids(batch.document_hashes))
-    )
+    hashes = ids(batch.query_hashes), ids(batch.document_hashes)
+    all_rows = gather(rows, queries, documents, *hashes, *of_guide[:2])
+    candidates, guide_columns = Candidates(*all_rows[:4]), list(all_rows[4:])
     if negative_rows.total:
         owners = ids(batch.negative_owners + rows.offset)
-        gathered = gather(negative_rows, negatives, ids(batch.negative_hashes), owners)
+        extra = gather(negative_rows, negatives, ids(batch.negative_hashes), owners, *of_guide[2:])
         candidates = replace(
-            candidates,
-            negatives=gathered[0],
-            negative_hashes=gathered[1],
-            negative_owners=gathered[2],
+            candidates, negatives=extra[0], negative_hashes=extra[1], negative_owners=extra[2]
         )
+        guide_columns += extra[3:]
     teacher = None
     if len(batch.document_scores):
         scores, places = batch.grouped_scores()
         teacher = Teacher(
             to_device(scores, embeddings.device), negatives, ids(batch.negative_owners), ids(places)
         )
-    return Contrast(queries, documents, candidates, rows.offset, teacher)
+    guide = None
+    if of_guide:
+        all_queries, *all_documents = guide_columns
+        guide = Guide(of_guide[0], of_guide[1], all_queries, torch.cat(all_documents))
+    return Contrast(queries, documents, candidates, rows.offset, teacher, guide)
 
 
 def _sums(result: Loss, batch: PairBatch, parts: list[MicroBatch], encoder: Encoder) -> Tensor:
-    """Sum `Loss` and the counts of COUNTS over ranks in one reduction; (8,) float64."""
+    """Sum `Loss` and the counts of COUNTS over ranks in one reduction; (10,) float64."""
     counts = [
         sum(part.tokens for part in parts),
         sum(encoder.computed_tokens(part) for part in parts),

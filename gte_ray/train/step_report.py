@@ -13,7 +13,8 @@ class StepMetrics:
     accuracy: float
     """Share of the queries to which no document of the batch is closer than their own."""
     masked_share: float
-    """Share of the in-batch negatives that were masked as duplicates."""
+    """Share of the documents of other pairs, hard negatives included, that were no negatives: of duplicates, or likely
+    relevant."""
     grad_norm: float
     """Before clipping; not finite if the step was skipped."""
     learning_rate: float
@@ -30,6 +31,10 @@ class StepMetrics:
     """Digest of all texts of the batch: equal for equal batches on any number of ranks."""
     distillation: float = 0.0
     """Mean over the pairs of the loss to a teacher's scores, before its weight; 0 where there are none."""
+    margin_share: float = 0.0
+    """The part of `masked_share` whose similarity is above the model's margin."""
+    guide_share: float = 0.0
+    """The part of it that is above the guide's, and not above the model's."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class StepReport:
             f"loss/{self.source}": m.loss,
             "accuracy": m.accuracy,
             "masked_share": m.masked_share,
+            **({"masked_share/margin": m.margin_share} if m.margin_share else {}),
+            **({"masked_share/guide": m.guide_share} if m.guide_share else {}),
             **({"distillation": m.distillation} if m.distillation else {}),
             "optimizer/learning_rate": m.learning_rate,
             "optimizer/gradient_norm": m.grad_norm,

@@ -1,0 +1,39 @@
+"""A guide (GISTEmbed, 2402.16829): another model that says which candidates of a pair are likely relevant.
+
+It sees the texts in its own tokens and with its own prompts. Nothing of it is trained, and it drops nothing, so that its
+vectors of a text are the same on any rank, up to rounding.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gte_ray.config import Config
+from gte_ray.data.batch import PairBatch
+from gte_ray.model.load import load_model
+from gte_ray.model.microbatch import join
+from gte_ray.model.transfer import to_device
+
+
+class GuideModel:
+    """An embedding model for the texts of a step, on `device`; in half precision where the run is."""
+
+    def __init__(self, config: Config, device: torch.device):
+        """Raises RunError if the model cannot be loaded."""
+        half = config.training.precision != "fp32"
+        self._encoder = load_model(config.objective.guide, str(device), half).encoder.requires_grad_(False)
+        self._budget = config.hardware.micro_batch_tokens
+
+    @torch.no_grad()
+    def __call__(self, batch: PairBatch) -> Tensor:
+        """Return (texts, G) unit vectors on the device: of queries, documents and hard negatives, in this order."""
+        texts, encoder = join(*batch.for_guide), self._encoder
+        vectors = torch.empty(len(texts), encoder.dimensions, device=encoder.device)
+        for part in encoder.micro_batches(texts, self._budget):
+            vectors[to_device(part.rows, encoder.device)] = encoder(part)
+        return F.normalize(vectors, dim=-1)
+
+
+def load_guide(config: Config, device: torch.device) -> GuideModel | None:
+    """Return the guide of a run; None for a run without one."""
+    return GuideModel(config, device) if config.objective.guide else None
