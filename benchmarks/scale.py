@@ -22,11 +22,13 @@ from pyarrow import fs
 
 from benchmarks.counting import CountingHandler
 from benchmarks.prepare import SYNTHETIC_ROWS, prepare_apart, write_input
+from gte_ray.data.manifest import Manifest, Part, SourceInfo
 from gte_ray.data.merge import Kept, Merge, MergeJob, merge_range
+from gte_ray.data.mixture import PlanSource
 from gte_ray.data.sort import PartSize, SortedUnit, SortJob, sort_unit
 from gte_ray.data.split import Split
-from gte_ray.data.step_plan import ROW_GROUP_ROWS, PlanSource, StepPlan
-from gte_ray.data.store import Manifest, Part, SourceInfo, open_store
+from gte_ray.data.step_plan import ROW_GROUP_ROWS, StepPlan
+from gte_ray.data.store import open_store
 from gte_ray.data.units import Piece
 from gte_ray.readers.reading import Reading
 from gte_ray.runtime import storage

@@ -9,9 +9,9 @@ import ray.data
 
 from gte_ray.data.builtin import prepare_builtin
 from gte_ray.data.ids import Ids
+from gte_ray.data.mixture import PlanSource
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.read import StreamConfig, read_batch
-from gte_ray.data.step_plan import PlanSource
 from gte_ray.data.store import Store
 from gte_ray.data.stream import PlanDataConfig
 from gte_ray.model.microbatch import join, micro_batches

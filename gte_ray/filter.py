@@ -56,7 +56,7 @@ def main() -> None:
     from gte_ray.runtime import storage
 
     rules, store = _rules(arguments), open_store(storage.absolute(arguments.store))
-    rules.order(store, [store.source(name).name for name in arguments.sources])
+    rules.order(store, [info.name for info in store.chosen(arguments.sources)] if arguments.sources else [])
     storage.check_reachable(arguments.out)
     console = plain_console()
     # Torch is imported once the flags are known to be right.

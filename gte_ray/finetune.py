@@ -62,8 +62,7 @@ def _config_of(flags: _StoreFlags) -> Config:
 
     try:
         store = open_store(flags.store, check=False)
-        chosen = [store.source(name) for name in flags.sources] or store.manifest.sources
-        pairs = sum(source.rows for source in chosen)
+        pairs = sum(source.rows for source in store.chosen(flags.sources))
     except RunError:
         pairs = 0  # the run is refused for the same reason once the flags are parsed
     # A batch out of range is refused later too.

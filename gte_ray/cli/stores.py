@@ -14,7 +14,7 @@ def ensure_store(config: Config, console: Console, verbose: bool) -> None:
     from gte_ray.cli.progress import PreparingProgress
     from gte_ray.data.builtin import prepare_builtin
     from gte_ray.data.ids import Ids
-    from gte_ray.data.store import MANIFEST
+    from gte_ray.data.manifest import MANIFEST
     from gte_ray.runtime import storage
 
     if config.data.store != BUILTIN_STORE or storage.exists(storage.join(BUILTIN_STORE, MANIFEST)):
@@ -32,7 +32,8 @@ def ensure_hard_store(store: str, config: Config, console: Console, verbose: boo
     Returns whether it did. Prepares the corpus and starts Ray if needed.
     """
     from gte_ray.cli.progress import PreparingProgress
-    from gte_ray.data.store import MANIFEST, open_store
+    from gte_ray.data.manifest import MANIFEST
+    from gte_ray.data.store import open_store
     from gte_ray.mining.choose import Window
     from gte_ray.mining.mine_store import mine
     from gte_ray.retrieval.bm25 import BM25

@@ -116,6 +116,7 @@ class Config:
                 del identity["objective"][name]
         # What is off is left out, so that runs of older versions, which did not have it, stay the same.
         off = (
+            ("data", "split_alpha", None),
             ("objective", "false_negative_margin", 0),
             ("objective", "dimensions", ()),
             ("training", "schedule", "linear"),

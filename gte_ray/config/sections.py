@@ -37,6 +37,9 @@ class PairsConfig:
     """Names of the sources to train on; empty for all that the store has."""
     alpha: FromZero = 0.5
     """Exponent of the source sizes in the mixture, p ~ n^alpha (eq. 4); 0 is uniform, 1 exactly proportional."""
+    split_alpha: FromZero | None = None
+    """The same exponent among the parts of a source that was split (split_by), such as its languages: the source has its
+    share by all of its pairs, and its parts theirs of that. If not given, each part counts as a source."""
     max_length: Annotated[int, Ge(3)] = 128
     """Tokens of a text, special tokens included; the rest is cut off (section 3.4)."""
     group_size: Count = 1

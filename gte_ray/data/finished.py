@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from functools import cached_property
 
 from gte_ray.config.typed import read
-from gte_ray.data.store import MANIFEST, SOURCE_FILE, Manifest, SourceInfo
+from gte_ray.data.manifest import MANIFEST, SOURCE_FILE, Manifest, SourceInfo
 from gte_ray.runtime import storage
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from gte_ray.data.batch import TokenLists
+from gte_ray.data.manifest import SourceInfo, TokenizerInfo
 from gte_ray.data.negatives import flat, list_array
-from gte_ray.data.store import SourceInfo, Store, TokenizerInfo
+from gte_ray.data.store import Store
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer, train_wordpiece
 from gte_ray.runtime import storage
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from gte_ray.data.finished import FinishedSources, of_input
 from gte_ray.data.hashing import digest
+from gte_ray.data.manifest import MANIFEST, Manifest, SourceInfo
 from gte_ray.data.split import Split
-from gte_ray.data.store import MANIFEST, Manifest, SourceInfo, open_store
+from gte_ray.data.store import open_store
 from gte_ray.data.units import Unit
 from gte_ray.errors import UsageError
 from gte_ray.readers.dataset_folder import WHOLE

@@ -17,12 +17,12 @@ import pyarrow as pa
 from gte_ray.data.hashing import pair_hashes, text_hashes
 from gte_ray.data.ids import Tokenization, with_ids
 from gte_ray.data.journal import write_record
+from gte_ray.data.manifest import Part
 from gte_ray.data.negatives import flat, list_array, unite_negatives
 from gte_ray.data.sort import HELD_OUT
 from gte_ray.data.sorted_run import RunFile, bounds, read_run
 from gte_ray.data.split import Split
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
-from gte_ray.data.store import Part
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import write_parquet
 

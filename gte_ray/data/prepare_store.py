@@ -24,10 +24,11 @@ from gte_ray.data.finished import FinishedSources, of_input, of_pairs, write_man
 from gte_ray.data.ids import Ids, Report, Tokenization, first_texts, tokenization
 from gte_ray.data.inputs import Input, choose_split, fingerprint, list_input, prepared_again, staying_sources
 from gte_ray.data.journal import scratch_folder
+from gte_ray.data.manifest import SOURCE_FILE, Manifest, SourceInfo
 from gte_ray.data.sort import PartSize
 from gte_ray.data.sorted_source import SortedSource
 from gte_ray.data.split import Split
-from gte_ray.data.store import SOURCE_FILE, Manifest, SourceInfo, Store, open_store
+from gte_ray.data.store import Store, open_store
 from gte_ray.data.two_passes import merge_sources, sort_sources
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.spec import SourceSpec

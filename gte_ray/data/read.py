@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from gte_ray.data.batch import PairBatch, no_scores
+from gte_ray.data.mixture import PlanSource
 from gte_ray.data.negatives import fill, flat, rotate
-from gte_ray.data.step_plan import Batch, PlanSource, Span, StepPlan
+from gte_ray.data.step_plan import Batch, Span, StepPlan
 from gte_ray.data.store import NEGATIVE_SCORES, PAIR_SCORE, Store, open_store
 from gte_ray.data.token_reader import TokenReader
 from gte_ray.data.tokenize import TextTokenizer
@@ -55,6 +56,8 @@ class StreamConfig:
     """What the guide reads; None for a run without one, or if it reads the same tokens as the model."""
     planned_steps: int = 0
     """Steps of the plan that these steps are the beginning of; 0 for the same."""
+    split_alpha: float | None = None
+    """As in `StepPlan`."""
     pass_steps: int | None = None
     """Maximum number of steps in one pass over the dataset, if it should be lower than PASS_BLOCKS allows."""
 
@@ -66,6 +69,7 @@ class StreamConfig:
             seed=self.seed,
             steps=self.steps,
             planned=self.planned_steps,
+            split_alpha=self.split_alpha,
         )
 
     def readers(self) -> tuple[tuple[str, TokenReader], ...]:
@@ -200,7 +204,8 @@ class _PlanKey:
     def __init__(self, stream: StreamConfig):
         self.stream = stream
         steps = (stream.steps, stream.planned_steps)
-        self._key = (stream.sources, stream.alpha, stream.global_batch, stream.seed, steps)
+        mixture = (stream.sources, stream.alpha, stream.split_alpha)
+        self._key = (mixture, stream.global_batch, stream.seed, steps)
 
     def __hash__(self) -> int:
         return hash(self._key)

@@ -16,8 +16,9 @@ from gte_ray.data.finished import delete_folder, write_manifest
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
 from gte_ray.data.inputs import staying_sources
+from gte_ray.data.manifest import SOURCE_FILE, Part, SourceInfo
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
-from gte_ray.data.store import SOURCE_FILE, Part, SourceInfo, Store, open_store
+from gte_ray.data.store import Store, open_store
 from gte_ray.errors import UsageError
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import open_parquet, write_parquet

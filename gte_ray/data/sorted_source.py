@@ -9,11 +9,11 @@ from gte_ray.data.benchmarks import IN_BENCHMARK
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import VOCABULARY_ROWS, vocabulary_texts
 from gte_ray.data.inputs import Input
+from gte_ray.data.manifest import SourceInfo
 from gte_ray.data.merge import Kept, first_pairs
 from gte_ray.data.sort import Counts, SortedRun, SortedUnit
 from gte_ray.data.sorted_run import RunFile
 from gte_ray.data.split import Split
-from gte_ray.data.store import SourceInfo
 from gte_ray.errors import RunError
 from gte_ray.readers.reading import OTHERWISE
 from gte_ray.readers.values import Examples, unite_examples

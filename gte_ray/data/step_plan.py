@@ -18,19 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gte_ray.data.mixture import PlanSource, shares
+
 ROW_GROUP_ROWS = 1_024
 """Rows that the first epoch visits together: a row group of the store."""
 RUNS_PER_BATCH = 8
 """Minimum number of runs in a batch after the first epoch. The batch shares some of them with any earlier
 batch, and reads about eight row groups."""
-
-
-@dataclass(frozen=True)
-class PlanSource:
-    """The part of a source that the plan depends on."""
-
-    name: str
-    rows: int
 
 
 class Span(NamedTuple):
@@ -65,13 +59,6 @@ class Batch:
         return Batch(self.step, self.source, tuple(_cut(self.spans, first, last)), self.first + first)
 
 
-def probabilities(rows: Sequence[int], alpha: float) -> np.ndarray:
-    """(sources,) float64, the share of the steps that each source gets (eq. 4)."""
-    logs = alpha * np.log(np.asarray(rows, dtype=np.float64))  # in logs, as 327M ** alpha may be any size
-    weights = np.exp(logs - logs.max())
-    return weights / weights.sum()
-
-
 class StepPlan:
     """All batches of a run. `plan[t]` is the batch of step t, 0 <= t < steps."""
 
@@ -84,8 +71,9 @@ class StepPlan:
         seed: int,
         steps: int,
         planned: int = 0,
+        split_alpha: float | None = None,
     ):
-        """`planned`, if it is not 0, is the number of steps of the plan that this is the beginning of.
+        """`alpha` and `split_alpha` are as in `shares`. `planned`, if it is not 0, is the number of steps of the plan that this is the beginning of.
 
         Raises ValueError if there is no source, or if a source has no rows.
         """
@@ -101,7 +89,7 @@ class StepPlan:
         self.steps = steps
         self._planned = planned or steps
         self._sizes = {source.name: source.rows for source in self.sources}
-        self.probabilities = probabilities([source.rows for source in self.sources], alpha)
+        self.probabilities = shares(self.sources, alpha, split_alpha)
         drawn = self._share_out_steps() if alpha == 1 else self._draw_sources()
         self._drawn = drawn[:steps]
         self._occurrence = _running_count(self._drawn, len(self.sources))

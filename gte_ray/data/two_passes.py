@@ -12,11 +12,11 @@ from gte_ray.data.ids import Report, Tokenization
 from gte_ray.data.inputs import Input, unit_keys
 from gte_ray.data.join import join_input
 from gte_ray.data.journal import read_records, scratch_folder
+from gte_ray.data.manifest import SourceInfo
 from gte_ray.data.merge import Merge, MergedRange, MergeJob, held_out_documents, merge_range
 from gte_ray.data.sort import PartSize, SortedUnit, SortJob, sort_unit
 from gte_ray.data.sorted_source import BEYOND, SHARED, SortedSource, split_source
 from gte_ray.data.split import Split
-from gte_ray.data.store import SourceInfo
 from gte_ray.data.units import cut, text_bytes
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import run_tasks

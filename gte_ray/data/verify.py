@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from gte_ray.data.hashing import pair_hashes, text_hashes
 from gte_ray.data.ids import Report
-from gte_ray.data.store import Part, Store
+from gte_ray.data.manifest import Part
+from gte_ray.data.store import Store
 from gte_ray.errors import RunError
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import open_parquet

@@ -39,16 +39,16 @@ class Corpus:
 def read_corpus(store: Store, sources: Sequence[str], limit: int) -> Corpus:
     """Read at most `limit` documents of each source: held-out ones, then those of training pairs, which lie shuffled."""
     found: dict[str, str] = {}
-    for name in sources or [info.name for info in store.manifest.sources]:
-        info, own = store.source(name), set[str]()
+    for info in store.chosen(sources):
+        own = set[str]()
         for table in (
-            store.read_held_out(name, limit),
-            store.read_rows(name, 0, min(limit, info.rows), ["document"]),
+            store.read_held_out(info.name, limit),
+            store.read_rows(info.name, 0, min(limit, info.rows), ["document"]),
         ):
             for document in table.column("document").to_pylist():
                 if len(own) < limit:
                     own.add(document)
-                    found.setdefault(document, name)
+                    found.setdefault(document, info.name)
     return Corpus(tuple(found), tuple(found.values()))
 
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 from gte_ray.data.finished import FinishedSources, of_input
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
+from gte_ray.data.manifest import SourceInfo
 from gte_ray.data.rewrite import (
     Changed,
     PartRows,
@@ -29,7 +30,7 @@ from gte_ray.data.rewrite import (
     refuse_same_place,
     rewrite_sources,
 )
-from gte_ray.data.store import SourceInfo, Store
+from gte_ray.data.store import Store
 from gte_ray.filtering.near import NEAR, NearDuplicates, find_near_duplicates
 from gte_ray.filtering.rules import Rules
 from gte_ray.filtering.unique import ELSEWHERE, HELD_OUT, Repeated, find_repeated
@@ -63,7 +64,7 @@ def filter_store(
     settings out of range and RunError in one sentence.
     """
     refuse_same_place(store, uri, "filtered")
-    chosen = {store.source(name).name for name in sources} or {info.name for info in store.manifest.sources}
+    chosen = {info.name for info in store.chosen(sources)}
     infos = {info.name: info for info in store.manifest.sources}
     check_place(store, uri, infos)
     prints = _fingerprints(store, rules, chosen)

@@ -62,5 +62,5 @@ class Rules:
         Raises RunError for one that the store does not have.
         """
         names = [source.name for source in store.manifest.sources]
-        first = [store.source(name).name for name in self.priority]
+        first = [info.name for info in store.chosen(self.priority)] if self.priority else []
         return tuple(dict.fromkeys([*(name for name in names if name not in chosen), *first, *names]))

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from gte_ray.data.hashing import text_hashes
 from gte_ray.data.ids import Report
+from gte_ray.data.manifest import SourceInfo
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
-from gte_ray.data.store import SourceInfo, Store, open_store
+from gte_ray.data.store import Store, open_store
 from gte_ray.data.units import Unit, cut
 from gte_ray.data.word_runs import normalised
 from gte_ray.errors import RunError

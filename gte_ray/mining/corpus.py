@@ -15,8 +15,8 @@ import pyarrow as pa
 from gte_ray.data.hashing import digest, text_hashes
 from gte_ray.data.ids import Report
 from gte_ray.data.journal import read_records, write_record
+from gte_ray.data.manifest import Part
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
-from gte_ray.data.store import Part
 from gte_ray.data.units import Unit, cut
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.formats import read_items

@@ -13,8 +13,9 @@ from functools import partial
 from gte_ray.data.finished import FinishedSources, of_input
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
+from gte_ray.data.manifest import SourceInfo
 from gte_ray.data.rewrite import Plan, check_place, finish, refuse_same_place, rewrite_sources
-from gte_ray.data.store import SourceInfo, Store
+from gte_ray.data.store import Store
 from gte_ray.errors import RunError
 from gte_ray.mining.answers import gather_answers
 from gte_ray.mining.choose import Window
@@ -55,7 +56,7 @@ def mine(
     Raises UsageError for settings out of range and RunError in one sentence.
     """
     refuse_same_place(store, uri, "mined")
-    chosen = [store.source(name) for name in sources] or list(store.manifest.sources)
+    chosen = store.chosen(sources)
     names = [source.name for source in chosen]
     _refuse_scored(store, chosen)
     check_place(store, uri, names)

@@ -14,6 +14,7 @@ import pyarrow as pa
 from gte_ray.data.finished import FinishedSources, of_input
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
+from gte_ray.data.manifest import SourceInfo
 from gte_ray.data.negatives import flat, list_array
 from gte_ray.data.rewrite import (
     Changed,
@@ -25,7 +26,7 @@ from gte_ray.data.rewrite import (
     refuse_same_place,
     rewrite_sources,
 )
-from gte_ray.data.store import NEGATIVE_SCORES, PAIR_SCORE, SourceInfo, Store
+from gte_ray.data.store import NEGATIVE_SCORES, PAIR_SCORE, Store
 from gte_ray.mining.choose import below, check_relative_margin
 from gte_ray.mining.teacher import Scoring, give_scores, scores_of
 from gte_ray.pretrained.files import is_folder
@@ -70,7 +71,7 @@ def score(
     `model` is what `load_scorer` takes. Ray must be initialised. Raises UsageError and RunError in one sentence.
     """
     refuse_same_place(store, uri, "scored")
-    chosen = [store.source(name) for name in sources] or list(store.manifest.sources)
+    chosen = store.chosen(sources)
     check_place(store, uri, [source.name for source in chosen])
     teacher, model_identity, earlier = _called(model), identity(model), FinishedSources(uri)
     prints = {info.name: _fingerprint(info, model_identity, margins, prompts) for info in chosen}

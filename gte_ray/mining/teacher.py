@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from gte_ray.data.ids import Report
+from gte_ray.data.manifest import SourceInfo
 from gte_ray.data.negatives import flat
 from gte_ray.data.rewrite import PartRows, column_array, part_rows
-from gte_ray.data.store import SourceInfo, open_store
+from gte_ray.data.store import open_store
 from gte_ray.mining.search import MICRO_BATCH_TOKENS
 from gte_ray.mining.task import read_arrays, vectors_path, write_arrays
 from gte_ray.model.cross_encoder import load_scorer

@@ -40,7 +40,7 @@ def _identifier() -> Any:
         import py3langid
     except ImportError as error:
         raise UsageError(
-            f"language() needs the package py3langid ({error}): pip install 'gte_ray[language]'"
+            f"language needs the package py3langid ({error}): pip install 'gte_ray[language]'"
         ) from error
     return py3langid
 

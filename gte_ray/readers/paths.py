@@ -9,6 +9,7 @@ question|before:[SEP]       what is before it; nothing if there is none
 page|first-line             the first line of a text
 page|other-lines            the lines behind it
 body|plain                  HTML without its tags and entities
+body|language               the code of its language, such as en
 .                           the row itself
 """
 
@@ -18,6 +19,7 @@ from functools import lru_cache
 from typing import Any
 
 from gte_ray.errors import UsageError
+from gte_ray.readers.functions import FUNCTIONS, function
 from gte_ray.readers.plain import plain
 
 Step = str | int | slice
@@ -25,7 +27,7 @@ NO_TEXT: dict[str, Any] = {}
 """What a template makes of fields that are objects: no text, so that the row is dropped and counted."""
 ROW = "."
 _STEP = re.compile(r"\.?([^.\[\]{}]+)|\[(-?\d*)(:?)(-?\d*)\]")
-_FILTER = re.compile(r"(.+)\|(?:(before|after):(.+)|(first-line|other-lines|plain))", re.DOTALL)
+_FILTER = re.compile(r"(.+)\|(?:(before|after):(.+)|(first-line|other-lines|plain|language))", re.DOTALL)
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|([{}])")
 
 
@@ -36,7 +38,9 @@ class Path:
         self.text = text
         found = _FILTER.fullmatch(text)
         self.filter = (found[2] or found[4], found[3] or "") if found else None
-        """Which part of a text is taken, and by which mark; None for all of it."""
+        """Which part of a text is taken, and by which mark, or what is asked of it; None for all of it."""
+        if found and found[4] in FUNCTIONS:
+            function(found[4])  # whose package may be missing
         bare = found[1].strip() if found else text
         self.steps = () if bare == ROW else tuple(_steps(bare)) or (bare,)
 
@@ -135,6 +139,8 @@ def _filtered(value: Any, name: str, mark: str) -> Any:
     """A part of each text; other values stay as they are, so that they are dropped and counted."""
     if isinstance(value, list):
         return [_filtered(item, name, mark) for item in value]
+    if name in FUNCTIONS:
+        return FUNCTIONS[name](value)
     if not isinstance(value, str):
         return value
     if name in ("first-line", "other-lines"):

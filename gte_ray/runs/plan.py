@@ -7,8 +7,9 @@ from typing import Literal
 
 from gte_ray.config import Config, Pooling
 from gte_ray.data.ids import train_vocabulary
+from gte_ray.data.mixture import PlanSource
 from gte_ray.data.read import StreamConfig
-from gte_ray.data.step_plan import PlanSource, StepPlan
+from gte_ray.data.step_plan import StepPlan
 from gte_ray.data.store import Store, open_store
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
@@ -83,8 +84,8 @@ def plan_run(
 
 def plan_steps(config: Config, store: Store) -> StepPlan:
     """The step plan of `config` on `store`, over the sources that `config` names, or all of them."""
-    chosen = [store.source(name) for name in config.data.sources] or list(store.manifest.sources)
-    usable = [PlanSource(source.name, source.rows) for source in chosen if source.rows > 0]
+    chosen = store.chosen(config.data.sources)
+    usable = [PlanSource(source.name, source.rows, source.split_of) for source in chosen if source.rows > 0]
     if not usable:
         raise RunError(f"{store.uri}: no source has a pair to train on")
     if config.objective.teacher_weight and not any(source.teacher for source in chosen):
@@ -99,6 +100,7 @@ def plan_steps(config: Config, store: Store) -> StepPlan:
         seed=config.seed,
         steps=config.training.steps,
         planned=config.training.planned_steps,
+        split_alpha=config.data.split_alpha,
     )
 
 
@@ -178,4 +180,5 @@ def make_stream(run: Run, tokenizer: TextTokenizer) -> StreamConfig:
         teacher=config.objective.teacher_weight > 0,
         guide=guide_reader(config, tokenizer),
         planned_steps=config.training.planned_steps,
+        split_alpha=config.data.split_alpha,
     )

@@ -4,7 +4,8 @@ import io
 
 from gte_ray.cli.console import plain_console
 from gte_ray.cli.store_tables import paper_table
-from gte_ray.data.step_plan import PlanSource, StepPlan
+from gte_ray.data.mixture import PlanSource
+from gte_ray.data.step_plan import StepPlan
 from gte_ray.data.store import open_store
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from gte_ray.data.hashing import pair_hashes, text_hashes
+from gte_ray.data.manifest import MANIFEST, Manifest, Part, SourceInfo
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
-from gte_ray.data.store import MANIFEST, Manifest, Part, SourceInfo
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import write_parquet
 

@@ -1,7 +1,7 @@
 """A stream over the tiny store."""
 
+from gte_ray.data.mixture import PlanSource
 from gte_ray.data.read import StreamConfig
-from gte_ray.data.step_plan import PlanSource
 from gte_ray.data.store import open_store
 
 STEPS = 23

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gte_ray.data.hashing import text_hashes
+from gte_ray.data.mixture import PlanSource
 from gte_ray.data.negatives import fill, rotate, unite_negatives
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.read import StreamConfig, read_batch
-from gte_ray.data.step_plan import PlanSource
 from gte_ray.data.store import open_store
 from gte_ray.readers.spec import SourceSpec
 from tests.data.conftest import make_pairs, write_lines

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gte_ray.data import read
 from gte_ray.data.batch import NUMBERS, TEXTS, PairBatch, from_table
+from gte_ray.data.mixture import PlanSource
 from gte_ray.data.read import StreamConfig, read_batch, read_shards
-from gte_ray.data.step_plan import PlanSource
 from gte_ray.data.store import open_store
 from gte_ray.data.stream import PlanDataConfig
 from tests.data.many_parts import write_store

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gte_ray.data.step_plan import ROW_GROUP_ROWS, RUNS_PER_BATCH, PlanSource, StepPlan, probabilities
+from gte_ray.data.mixture import PlanSource, probabilities
+from gte_ray.data.step_plan import ROW_GROUP_ROWS, RUNS_PER_BATCH, StepPlan
 
 PAPER_TASKS = {"web": (147, 3), "paper": (45, 5), "link": (106, 4), "social": (327, 2), "kb": (38, 2),
                "qa": (12, 7), "news": (3, 5), "code": (20, 2), "other": (91, 3)}  # Table 1, sizes in millions  # fmt: skip

@@ -13,8 +13,8 @@ from gte_ray.data import add_ids as adding
 from gte_ray.data import rewrite
 from gte_ray.data.finished import write_manifest
 from gte_ray.data.ids import Ids, tokenization
+from gte_ray.data.mixture import PlanSource
 from gte_ray.data.read import StreamConfig, read_batch
-from gte_ray.data.step_plan import PlanSource
 from gte_ray.data.store import open_store
 from gte_ray.errors import RunError, UsageError
 from gte_ray.mining import pairs as numbering

@@ -6,6 +6,7 @@ import pytest
 
 from gte_ray.errors import UsageError
 from gte_ray.readers import functions
+from gte_ray.readers.paths import Path
 from gte_ray.readers.reading import Reading
 from gte_ray.readers.where import Condition
 from tests.data.conftest import write_lines
@@ -62,6 +63,8 @@ def test_what_is_no_function_is_refused_with_those_that_are():
 def test_a_package_that_is_not_installed_is_told_when_the_condition_is_read(monkeypatch):
     monkeypatch.setitem(sys.modules, "py3langid", None)
     functions._identifier.cache_clear()
-    with pytest.raises(UsageError, match=r"language\(\) needs the package py3langid .*gte_ray\[language\]"):
+    with pytest.raises(UsageError, match=r"language needs the package py3langid .*gte_ray\[language\]"):
         Condition("language(x) == 'en'")
+    with pytest.raises(UsageError, match=r"language needs the package py3langid"):
+        Path("x|language")
     functions._identifier.cache_clear()

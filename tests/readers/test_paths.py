@@ -115,6 +115,8 @@ def test_what_stands_between_fields_goes_with_an_empty_one(text, value):
         ("number|first-line", 3),
         ("a|first-line", "a column of that very name"),
         ("text|unknown", None),
+        ("spoken|language", "de"),
+        ("number|language", ""),
     ],
 )
 def test_parts_of_a_text(path, value):
@@ -124,6 +126,7 @@ def test_parts_of_a_text(path, value):
         "page": "\n one \ntwo\nthree\n",
         "list": ["x\ny", 3],
         "number": 3,
+        "spoken": "Das Wetter an der Küste ist heute schön, und die Boote kommen vor der Nacht.",
         "a|first-line": "a column of that very name",
     }
     assert Path(path)(row) == value

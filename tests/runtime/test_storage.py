@@ -5,7 +5,8 @@ import pickle
 import pytest
 from pyarrow import fs
 
-from gte_ray.data.store import Manifest, Part, SourceInfo, open_store
+from gte_ray.data.manifest import Manifest, Part, SourceInfo
+from gte_ray.data.store import open_store
 from gte_ray.errors import RunError, UsageError
 from gte_ray.runtime import filesystems, storage
 
