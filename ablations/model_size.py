@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from gte_ray.ablation.study import Ablation, Row, Setting, more_is_better
 from gte_ray.config import Config
-from gte_ray.recipes import gte_base, gte_large, gte_small
-from gte_ray.runs.forecast import model_shape
+from gte_ray.recipes.paper import gte_base, gte_large, gte_small
+from gte_ray.runs.shape import model_shape
 
 PAPER = {"small": (gte_small, 30, None), "base": (gte_base, 110, 59.0), "large": (gte_large, 330, None)}
 """Recipe, parameters in millions, average on MTEB."""
@@ -29,7 +29,7 @@ def rows(base: Config, setting: Setting) -> list[Row]:
     for width, rate in WIDTHS.items():
         model = replace(base.model, hidden_size=width, heads=width // 64, intermediate_size=4 * width)
         config = replace(base, model=model, training=replace(base.training, learning_rate=rate))
-        laptop.append(Row(f"{width} wide", config, x=model_shape(model).parameters / 1e6))
+        laptop.append(Row(f"{width} wide", config, x=model_shape(config).parameters / 1e6))
     return laptop
 
 

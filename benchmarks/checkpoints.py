@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from gte_ray.recipes import tiny
+from gte_ray.recipes.paper import tiny
 
 AFTER = 5
 """Steps after a checkpoint that it may slow: the first waits for it, the others run during its upload."""

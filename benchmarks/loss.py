@@ -17,7 +17,7 @@ from gte_ray.model.contrast import Candidates, Contrast
 from gte_ray.model.duplicates import Duplicates
 from gte_ray.model.loss import JointLoss
 from gte_ray.model.reference import reference_loss
-from gte_ray.recipes import tiny
+from gte_ray.recipes.paper import tiny
 
 TEMPERATURE = 0.01
 

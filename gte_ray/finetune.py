@@ -36,6 +36,7 @@ class _StoreFlags:
     store: str = HARD_STORE
     base: Annotated[str, tyro.conf.arg(aliases=["--model"])] = ""
     recipe: str = "tiny"
+    lora_rank: int | None = None
     sources: tuple[str, ...] = ()
     global_batch: int = FINETUNING_BATCH
 
@@ -67,7 +68,7 @@ def _config_of(flags: _StoreFlags) -> Config:
         pairs = 0  # the run is refused for the same reason once the flags are parsed
     # A batch out of range is refused later too.
     batch = flags.global_batch if flags.global_batch > 0 else FINETUNING_BATCH
-    return finetuning(flags.recipe, flags.store, flags.base, pairs, batch)
+    return finetuning(flags.recipe, flags.store, flags.base, pairs, batch, flags.lora_rank)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from typing import Literal
 from gte_ray.config import Config
 from gte_ray.config.fields import Evaluation
 from gte_ray.errors import UsageError
-from gte_ray.recipes import finetuning, gte_base, tiny
+from gte_ray.recipes import finetuning
+from gte_ray.recipes.paper import gte_base, tiny
 
 PROFILES = ("laptop", "paper")
 

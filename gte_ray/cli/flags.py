@@ -8,8 +8,9 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from gte_ray.cli.console import plain_console
 from gte_ray.config import Config, validate
-from gte_ray.recipes import recipe
+from gte_ray.recipes import LIST, recipe
 
 BUILTIN_STORE = "data/builtin"
 """Where the built-in corpus is prepared when no store is named."""
@@ -25,10 +26,11 @@ class _RecipeFlags:
 
     recipe: str = "tiny"
     store: str = BUILTIN_STORE
+    lora_rank: int | None = None
 
 
 def _from_recipe(first: _RecipeFlags) -> Config:
-    return recipe(first.recipe, first.store)
+    return recipe(first.recipe, first.store, first.lora_rank)
 
 
 def defaults(
@@ -36,9 +38,17 @@ def defaults(
     first: type[Any] = _RecipeFlags,
     config_of: Callable[[Any], Config] = _from_recipe,
 ) -> Config:
-    """The config that those of `arguments` decide on which are fields of `first`; raises what it raises."""
+    """The config that those of `arguments` decide on which are fields of `first`; raises what it raises.
+
+    Lists the recipes and ends the process with exit code 0 for `--recipe LIST`.
+    """
     named = [a for a in arguments if a not in ("-h", "--help")]
     deciding, _ = tyro.cli(first, args=named, return_unknown_args=True, add_help=False)
+    if getattr(deciding, "recipe", "") == LIST:
+        from gte_ray.cli.recipe_table import print_recipes
+
+        print_recipes(plain_console())
+        raise SystemExit(0)
     config = config_of(deciding)
     tracking_uri = os.environ.get("MLFLOW_TRACKING_URI", config.run.tracking_uri)
     return replace(config, run=replace(config.run, tracking_uri=tracking_uri))

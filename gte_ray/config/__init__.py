@@ -65,7 +65,7 @@ class Config:
     """A run. `validate` it once where it enters the program."""
 
     recipe: str
-    """Name of the recipe that the fields started from."""
+    """Name of the recipe that the fields started from; LIST shows all of them."""
     data: PairsConfig
     model: ModelConfig
     objective: ObjectiveConfig

@@ -113,6 +113,15 @@ def _load(
     return model
 
 
+def count_parameters(shape: Any, name: str) -> int:
+    """Return the number of parameters of a backbone with this config, without its weights; RunError if it is none."""
+    model_class = _class_of(shape, name)
+    with torch.device("meta"):
+        model = model_class(shape)
+    pooler = sum(p.numel() for key, p in model.named_parameters() if key.startswith("pooler."))
+    return sum(p.numel() for p in model.parameters()) - pooler
+
+
 def positions(backbone: Any) -> int | None:
     """Return the most tokens a text may have, special tokens included; None if there is no limit."""
     limit = getattr(backbone.config, "max_position_embeddings", None)

@@ -4,14 +4,16 @@ Memory follows from sizes and is close. Time assumes a stated share of the devic
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
 
-from gte_ray.config import Config, ModelConfig
+from gte_ray.config import Config
 from gte_ray.data.step_plan import StepPlan
 from gte_ray.data.store import Store
+from gte_ray.runs.shape import Shape, loaded_shape, model_shape
 
 A100_FLOPS = 312e12
 """Peak of one A100 in fp16 or bf16, operations per second (NVIDIA's data sheet)."""
@@ -23,27 +25,6 @@ SPECIAL_TOKENS = 2
 """At the ends of a text, in the BERT family."""
 LENGTH_ROWS = 512
 """Rows of each source from which text lengths are estimated."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of a backbone that memory and time depend on."""
-
-    hidden_size: int
-    layers: int
-    intermediate_size: int
-    vocab_size: int
-    known: bool
-    """False if the base model could not be reached and these are the recipe's sizes."""
-
-    @property
-    def layer_parameters(self) -> int:
-        h, i = self.hidden_size, self.intermediate_size
-        return self.layers * (4 * h * h + 2 * h * i + 9 * h + i)
-
-    @property
-    def parameters(self) -> int:
-        return self.layer_parameters + (self.vocab_size + 512 + 2 + 2) * self.hidden_size
 
 
 @dataclass(frozen=True)
@@ -69,51 +50,46 @@ class Forecast:
         return self.state_bytes + self.activation_bytes + self.loss_bytes
 
 
+class TextLengths(NamedTuple):
+    """Mean tokens of a text, special tokens included, cut as in training."""
+
+    query: float
+    document: float
+    source: str
+    """Where they come from, in words."""
+
+
 def forecast(config: Config, store: Store, plan: StepPlan) -> Forecast:
     """The forecast of a run. Reads a few hundred rows of each source."""
-    shape = model_shape(config.model)
-    guide = _loaded_shape(config.objective.guide) if config.objective.guide else None
     by_source = np.array([_tokens(config, store, source.name) for source in plan.sources])
+    source = (
+        f"the store's token ids, {LENGTH_ROWS} rows of each source"
+        if _has_ids(config, store)
+        else f"characters, {ENGLISH_CHARACTERS_PER_TOKEN} to a token as in English"
+    )
     query, document = plan.source_steps() @ by_source / plan.steps
-    tokens = float(query + config.data.group_size * document) * plan.global_batch * plan.steps
+    lengths = TextLengths(float(query), float(document), source)
+    guide = loaded_shape(config.objective.guide) if config.objective.guide else None
+    return forecast_of(config, model_shape(config), lengths, guide)
+
+
+def forecast_of(config: Config, shape: Shape, lengths: TextLengths, guide: Shape | None = None) -> Forecast:
+    """The forecast of a run of a model of this shape, over texts of these lengths."""
+    steps, pairs = config.training.steps, config.training.steps * config.training.global_batch
+    tokens = float(lengths.query + config.data.group_size * lengths.document) * pairs
     flops_per_second, assumption = _speed(config)
     return Forecast(
         shape=shape,
-        tokens_per_text=tokens / ((1 + config.data.group_size) * plan.global_batch * plan.steps),
-        lengths=(
-            f"the store's token ids, {LENGTH_ROWS} rows of each source"
-            if _has_ids(config, store)
-            else f"characters, {ENGLISH_CHARACTERS_PER_TOKEN} to a token as in English"
-        ),
+        tokens_per_text=tokens / ((1 + config.data.group_size) * pairs),
+        lengths=lengths.source,
         tokens=tokens,
         state_bytes=_state_bytes(config, shape) + _guide_bytes(config, guide),
-        activation_bytes=_activation_bytes(config, shape, tokens / plan.steps),
+        activation_bytes=_activation_bytes(config, shape, tokens / steps),
         loss_bytes=_loss_bytes(config, shape),
-        seconds=(_flops(config, shape, tokens, plan.steps) + _guide_flops(guide, tokens))
+        seconds=(_flops(config, shape, tokens, steps) + _guide_flops(guide, tokens))
         / (flops_per_second * config.hardware.workers.most),
         assumption=assumption,
     )
-
-
-def model_shape(model: ModelConfig) -> Shape:
-    """The sizes of the base model, or the recipe's sizes if it cannot be reached."""
-    recipe = Shape(model.hidden_size, model.layers, model.intermediate_size, model.vocab_size, True)
-    if model.base == "scratch":
-        return recipe
-    loaded = _loaded_shape(model.base)
-    return loaded if loaded is not None else replace(recipe, known=False)
-
-
-def _loaded_shape(name: str) -> Shape | None:
-    """The sizes of a model; None if it cannot be reached."""
-    import transformers
-
-    try:
-        loaded = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError):
-        return None
-    intermediate = getattr(loaded, "intermediate_size", 4 * loaded.hidden_size)
-    return Shape(loaded.hidden_size, loaded.num_hidden_layers, intermediate, loaded.vocab_size, True)
 
 
 def _guide_bytes(config: Config, guide: Shape | None) -> float:

@@ -7,7 +7,7 @@ from rich.console import Console
 from gte_ray.ablation import run_study
 from gte_ray.ablation.study import Ablation, Row, more_is_better
 from gte_ray.cli.progress import ConsoleDisplay
-from gte_ray.recipes import tiny
+from gte_ray.recipes.paper import tiny
 from gte_ray.runtime.cluster import Interruption
 
 

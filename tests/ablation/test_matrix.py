@@ -9,7 +9,7 @@ from gte_ray.ablation.command import load, names
 from gte_ray.ablation.study import Comparison, Setting, baseline
 from gte_ray.ablation.trials import plan_trials, to_run
 from gte_ray.errors import UsageError
-from gte_ray.recipes import gte_base
+from gte_ray.recipes.paper import gte_base
 
 FOLDER = Path(__file__).parents[2] / "ablations"
 ALL = [

@@ -24,7 +24,8 @@ from gte_ray.cli.console import plain_console, run_command
 from gte_ray.cli.progress import ConsoleDisplay, PreparingProgress, TrainingProgress, clock
 from gte_ray.config.fields import Workers
 from gte_ray.errors import RunError
-from gte_ray.recipes import RECIPES, tiny
+from gte_ray.recipes import RECIPES
+from gte_ray.recipes.paper import tiny
 from gte_ray.runs import capacity
 from gte_ray.runs.capacity import check_capacity
 from gte_ray.runtime.cluster import start_ray
@@ -93,7 +94,9 @@ def test_a_flag_with_brackets_is_told_as_it_is(command):
     main = [sys.executable, "-m", f"gte_ray.{command}", "--recipe", "[/bold]\x1b[31m"]
     result = subprocess.run(main, capture_output=True, text=True, timeout=HANGS)
     assert result.returncode == 2
-    assert result.stderr == (f"error: --recipe is '[/bold]\\x1b[31m'; allowed are {', '.join(RECIPES)}\n")
+    assert result.stderr == (
+        f"error: --recipe is '[/bold]\\x1b[31m'; allowed are {', '.join(RECIPES)}, and LIST, which shows them\n"
+    )
 
 
 def test_errors_hold_no_escape_codes(capsys):

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from gte_ray import finetune, mine
+from gte_ray import finetune, mine, pretrain
 from gte_ray.cli.flags import defaults, parse
 from gte_ray.config import from_dict
 from gte_ray.data.store import open_store
 from gte_ray.errors import UsageError
 from gte_ray.pretrain import Arguments
-from gte_ray.recipes import recipe
+from gte_ray.recipes import RECIPES, recipe
 from gte_ray.runs.capacity import needs
 from gte_ray.runs.plan import plan_steps
 from tests.commands import HANGS
@@ -112,3 +112,26 @@ def test_help_shows_units_and_defaults():
     assert "--micro-batch-tokens INT" in text
     assert "--workers INT[:INT]" in text and "from 2 to 8. (default: 4)" in text
     assert "--eval SCOREBOARD@STEPS" in text
+
+
+@pytest.mark.parametrize("module", [pretrain, finetune])
+def test_the_recipes_are_listed_with_what_they_take(module, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "argv", ["command", "--recipe", "LIST"])
+    with pytest.raises(SystemExit) as stop:
+        module.main()
+    shown = capsys.readouterr().out
+    assert stop.value.code == 0
+    lines = {
+        line.split()[0]: line.split()[1:]
+        for line in shown.splitlines()
+        if line.startswith(" ") and line.strip()
+    }
+    assert list(lines)[2:] == list(RECIPES)  # below the heading and its rule
+    assert lines["gte-large"][:6] == ["330", "50,000", "16,384", "5e-05", "8", "GPU"]
+    assert float(lines["gte-large"][7]) > float(lines["gte-base"][7]) > float(lines["gte-small"][7]) > 10
+    assert float(lines["qwen3-embedding-8b"][6]) < 40  # its adapters alone have a state
+    assert (
+        "arctic-embed-m, from google-bert/bert-base-uncased: " in shown
+        and "hours assume A100s at 35%" in shown
+    )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gte_ray.config import Config, from_dict, validate
 from gte_ray.config.fields import Evaluation, Workers
 from gte_ray.errors import UsageError
-from gte_ray.recipes import RECIPES, recipe
+from gte_ray.recipes import RECIPES, finetuning, recipe
 
 
 def changed(config: Config, section: str, **fields) -> Config:
@@ -51,6 +51,37 @@ def test_recipes_of_later_models_differ_from_the_papers_where_that_is_published(
         0.1,
     )
     assert (qwen.model.pooling, qwen.training.precision) == ("base", "bf16")
+
+
+def test_recipes_that_go_on_from_a_model_keep_their_rate_and_adapters_have_their_own():
+    base, qwen, large = (
+        finetuning(name, "s", "m", 10_000)
+        for name in ("gte-base", "qwen3-embedding-0.6b", "qwen3-embedding-4b")
+    )
+    assert (base.training.learning_rate, qwen.training.learning_rate) == pytest.approx((2e-5, 5e-6))
+    assert (large.model.lora_rank, large.training.learning_rate) == (16, 1e-4)
+    whole = finetuning("qwen3-embedding-4b", "s", "m", 10_000, lora_rank=0)
+    assert (whole.model.lora_rank, whole.training.learning_rate) == (0, 5e-6)
+    adapted = recipe("gte-base", "s", lora_rank=8)
+    assert (adapted.model.lora_rank, adapted.training.learning_rate) == (8, 1e-4)
+    assert recipe("gte-base", "s", 0) == recipe("gte-base", "s")
+
+
+def test_recipes_of_neighbours_have_what_they_publish():
+    nomic, arctic, gemma, mgte = (
+        recipe(name, "s")
+        for name in ("nomic-embed", "arctic-embed-m", "embeddinggemma-300m", "gte-multilingual")
+    )
+    for config in (nomic, arctic):
+        assert (config.objective.directions, config.objective.temperature) == (("q2d",), 0.02)
+    assert (nomic.model.prompt_query, nomic.training.learning_rate) == ("search_query: ", 2e-4)
+    assert nomic.training.warmup * nomic.training.steps == pytest.approx(700)
+    assert arctic.objective.levels == ((768, 0.5), (256, 0.5))
+    assert arctic.training.schedule == "wsd" and arctic.training.max_grad_norm == 10
+    assert arctic.training.steps * arctic.training.warmup == pytest.approx(500)
+    assert arctic.training.steps * arctic.training.cooldown == pytest.approx(1_000)
+    assert [k for k, _ in gemma.objective.levels] == [768, 512, 256, 128]
+    assert (mgte.model.pooling, mgte.data.split_alpha, mgte.model.vocab_size) == ("cls", 0.5, 250_048)
 
 
 @pytest.mark.parametrize(

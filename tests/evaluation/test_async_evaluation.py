@@ -14,7 +14,7 @@ from gte_ray.evaluation.async_evaluation import AsyncEvaluation, HeldOutBoard
 from gte_ray.evaluation.heldout import SourceScores
 from gte_ray.model.weights_file import kept_weights
 from gte_ray.pretrain import Arguments
-from gte_ray.recipes import tiny
+from gte_ray.recipes.paper import tiny
 from gte_ray.runtime import storage
 from tests.commands import HANGS
 

@@ -10,7 +10,7 @@ from gte_ray.config.fields import Evaluation
 from gte_ray.evaluation.mteb import score
 from gte_ray.evaluation.scores import Scores
 from gte_ray.evaluation.task_results import TaskResult
-from gte_ray.recipes import tiny
+from gte_ray.recipes.paper import tiny
 from gte_ray.runs import benchmark_board
 from gte_ray.runs.benchmark_board import BenchmarkBoard, by_task
 from tests.beir import write_benchmark

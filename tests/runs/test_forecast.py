@@ -9,7 +9,7 @@ from gte_ray.data.prepare_store import prepare
 from gte_ray.data.read import read_batch
 from gte_ray.data.store import open_store
 from gte_ray.readers.spec import SourceSpec
-from gte_ray.recipes import tiny
+from gte_ray.recipes.paper import tiny
 from gte_ray.runs.forecast import forecast
 from gte_ray.runs.plan import make_stream, plan_run, resolve_tokenizer
 from tests.data.conftest import make_pairs, write_lines

@@ -8,7 +8,7 @@ import pytest
 
 from gte_ray.errors import UsageError
 from gte_ray.evaluation.scores import Scores
-from gte_ray.recipes import tiny
+from gte_ray.recipes.paper import tiny
 from gte_ray.runs import lowering, tracked
 from gte_ray.runs.lowering import ending
 from gte_ray.runs.plan import make_stream, plan_run, resolve_tokenizer

@@ -8,7 +8,7 @@ import pytest
 
 from gte_ray.config import validate
 from gte_ray.errors import RunError, UsageError
-from gte_ray.recipes import tiny
+from gte_ray.recipes.paper import tiny
 from gte_ray.runs.plan import plan_run, warnings
 from gte_ray.runs.results import read_results
 from gte_ray.runs.run_folder import open_run, public, run_key

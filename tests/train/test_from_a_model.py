@@ -19,7 +19,7 @@ from gte_ray.exporting.card import ModelCard
 from gte_ray.exporting.folder import export_model
 from gte_ray.model.load import build_encoder, load_model
 from gte_ray.pretrained.identity import of_run
-from gte_ray.recipes import tiny
+from gte_ray.recipes.paper import tiny
 from gte_ray.runs.base import check_base
 from gte_ray.runs.plan import make_stream, plan_run, resolve_tokenizer, warnings
 from gte_ray.train.engine import Engine

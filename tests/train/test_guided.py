@@ -14,7 +14,7 @@ from gte_ray.data.store import open_store
 from gte_ray.errors import RunError
 from gte_ray.model.guide import load_guide
 from gte_ray.model.load import load_model
-from gte_ray.recipes import tiny as recipe
+from gte_ray.recipes.paper import tiny as recipe
 from gte_ray.runs.base import check_base
 from gte_ray.runs.forecast import forecast
 from gte_ray.runs.plan import make_stream, plan_run, resolve_tokenizer, warnings
