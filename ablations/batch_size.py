@@ -12,14 +12,14 @@ from dataclasses import replace
 from gte_ray.ablation.study import Ablation, Comparison, Row, Setting, more_is_better
 from gte_ray.config import Config
 
-BATCHES = {"laptop": (64, 128, 256, 512), "paper": (1_024, 2_048, 4_096, 8_192, 16_384, 32_768)}
+LAPTOP_BATCHES, PAPER_BATCHES = (64, 128, 256, 512), (1_024, 2_048, 4_096, 8_192, 16_384, 32_768)
 PAPER = {16_384: 59.0}
 
 
 def rows(base: Config, setting: Setting) -> list[Row]:
     return [
         Row(f"{n:,}", replace(base, training=replace(base.training, global_batch=n)), PAPER.get(n), x=n)
-        for n in BATCHES[setting.profile]
+        for n in (PAPER_BATCHES if setting.is_paper else LAPTOP_BATCHES)
     ]
 
 

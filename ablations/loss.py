@@ -4,6 +4,7 @@ Expected: each added direction enlarges the pool of negatives at the same batch 
 in between are ours. The paper pre-trains these rows for 30,000 steps, and fine-tunes the one of 50,000.
 
     python ablations/run.py loss
+    python ablations/run.py loss --profile warm     from a language model, as in the paper, and from random weights
 """
 
 from dataclasses import replace
@@ -37,6 +38,12 @@ def rows(base: Config, setting: Setting) -> list[Row]:
         return replace(config, objective=replace(config.objective, directions=DIRECTIONS[name][0]))
 
     pretraining = [Row(name, directed(first, name), DIRECTIONS[name][1]) for name in DIRECTIONS]
+    if setting.is_warm:  # both starts in one report
+        cold = replace(first, model=replace(first.model, base="scratch"))
+        pretraining += [
+            Row(f"{name}, from random weights", directed(cold, name), series="random weights")
+            for name in FINETUNING
+        ]
     return pretraining + [
         Row(f"{name}, fine-tuning", directed(second, name), paper, first=base, series="fine-tuning")
         for name, paper in FINETUNING.items()

@@ -46,6 +46,7 @@ SOLE_IMPORTERS = {
                 "search",
                 "show",
                 "sources",
+                "warmup",
             )
         ),
     }

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from gte_ray.ablation.metric import parse_metrics
-from gte_ray.ablation.study import PROFILES, Ablation, baseline
+from gte_ray.ablation.study import Ablation, baseline
 from gte_ray.ablation.terminal import TrialsDisplay
 from gte_ray.ablation.trials import to_run
 from gte_ray.cli.console import plain_console, print_mlflow
-from gte_ray.cli.flags import BUILTIN_STORE, HARD_STORE, FlatConfig, defaults, parse
+from gte_ray.cli.flags import BUILTIN_STORE, HARD_STORE, WARM_MODEL, FlatConfig, defaults, parse
 from gte_ray.cli.progress import clock
 from gte_ray.config import Config
 from gte_ray.errors import RunError, UsageError
@@ -39,7 +39,8 @@ class Arguments:
     words: tyro.conf.Positional[tuple[str, ...]] = ()
     """NAME or a Python file: the ablation to run. report NAME: its report again, from MLflow alone."""
     profile: str = "laptop"
-    """Size of the runs: laptop (tiny models, built-in corpus) or paper (its models, batches and steps)."""
+    """Size of the runs: laptop (tiny models, built-in corpus), warm (the same, not from random weights but from a language
+    model, which gte_ray.warmup makes once), or paper (its models, batches and steps)."""
     seeds: int = 1
     """Runs of each row, with seeds that count up from --seed; 3 or more give a spread to judge by."""
     finetuning_store: str = ""
@@ -124,10 +125,8 @@ def _defaults(first: _ProfileFlags) -> Config:
     if not store:
         if first.list or first.words[:1] == ("report",):
             store = "STORE"
-        elif first.profile != "laptop" and first.profile in PROFILES:
-            raise UsageError(
-                f"--profile {first.profile} needs --store: the built-in corpus is too small for it"
-            )
+        elif first.profile == "paper":
+            raise UsageError("--profile paper needs --store: the built-in corpus is too small for it")
         else:
             store = BUILTIN_STORE
     return baseline(first.profile, store)
@@ -144,7 +143,7 @@ def _list(folder: Path, arguments: Arguments, console: Console) -> None:
         table.add_row(name, ablation.title, ablation.question, *sizes[-1])
     console.print(table)
     if UNKNOWN in sizes:
-        if arguments.profile == "laptop":
+        if arguments.profile != "paper":
             remedy = "the first run makes the built-in one"
         else:
             remedy = "give --store, and --finetuning-store for those that fine-tune"
@@ -181,11 +180,17 @@ def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) 
     from gte_ray.ablation.run_study import plan_study, run_study
     from gte_ray.ablation.tune import TRIAL_CPUS
     from gte_ray.cli.progress import ConsoleDisplay
-    from gte_ray.cli.stores import ensure_hard_store, ensure_store
+    from gte_ray.cli.stores import ensure_hard_store, ensure_store, ensure_warm_model
 
     config = arguments.config
     metrics = parse_metrics(arguments.metric, arguments.metric_length)
+    if config.model.base == WARM_MODEL and config.data.store != BUILTIN_STORE:
+        raise UsageError(
+            f"--profile {arguments.profile} on a store of one's own needs --model: a folder that "
+            f"`python -m gte_ray.warmup --store {config.data.store} --to FOLDER` makes"
+        )
     ensure_store(config, console, arguments.verbose)
+    ensure_warm_model(config, console)
     finetuning_store = _finetuning_store(ablation, arguments)
     ensure_hard_store(finetuning_store, config, console, arguments.verbose)
     study = plan_study(

@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from gte_ray.cli.flags import WARM_MODEL
 from gte_ray.config import Config
 from gte_ray.config.fields import Evaluation
 from gte_ray.errors import UsageError
 from gte_ray.recipes import finetuning
 from gte_ray.recipes.paper import gte_base, tiny
 
-PROFILES = ("laptop", "paper")
+PROFILES = ("laptop", "warm", "paper")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Setting:
     @property
     def is_paper(self) -> bool:
         return self.profile == "paper"
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether rows start from a language model of the laptop's size."""
+        return self.profile == "warm"
 
 
 @dataclass(frozen=True)
@@ -87,13 +93,16 @@ class Ablation:
 def baseline(profile: str, store: str) -> Config:
     """Return the config that all rows of all ablations derive from, so that they share its run.
 
-    `laptop` is the tiny recipe with 100 steps and the recipe's number of warm-up steps; `paper` is BERT-base
-    as in section 5. Both are scored five times. Raises UsageError for an unknown profile.
+    `laptop` is the tiny recipe with 100 steps and the recipe's number of warm-up steps; `warm` is the same from a
+    language model in place of random weights; `paper` is BERT-base as in section 5. All are scored five times. Raises
+    UsageError for an unknown profile.
     """
     if profile not in PROFILES:
         raise UsageError(f"--profile is {profile!r}; allowed are {', '.join(PROFILES)}")
-    config = tiny(store) if profile == "laptop" else gte_base(store)
-    steps = 100 if profile == "laptop" else config.training.steps
+    config = gte_base(store) if profile == "paper" else tiny(store)
+    steps = config.training.steps if profile == "paper" else 100
+    if profile == "warm":
+        config = replace(config, model=replace(config.model, base=WARM_MODEL))
     warmup = config.training.warmup * config.training.steps / steps
     return replace(
         config,

@@ -16,6 +16,8 @@ BUILTIN_STORE = "data/builtin"
 """Where the built-in corpus is prepared when no store is named."""
 HARD_STORE = "data/builtin-hard"
 """Where the built-in corpus with hard negatives is written when no store is named for fine-tuning."""
+WARM_MODEL = "data/builtin-warm"
+"""Where the language model of the built-in corpus is written when no other place is named."""
 
 Arguments = TypeVar("Arguments")
 

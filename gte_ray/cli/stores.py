@@ -1,11 +1,12 @@
-"""The default stores of commands, which are made from the built-in corpus when first needed."""
+"""The default stores and the default start of commands, which are made from the built-in corpus when first needed."""
 
 from dataclasses import replace
 
 from rich.console import Console
 
-from gte_ray.cli.flags import BUILTIN_STORE, HARD_STORE
+from gte_ray.cli.flags import BUILTIN_STORE, HARD_STORE, WARM_MODEL
 from gte_ray.config import Config
+from gte_ray.recipes import WARM_BATCH, WARM_RATE, WARM_STEPS, recipe, warming
 from gte_ray.runtime.cluster import start_ray
 
 
@@ -49,3 +50,27 @@ def ensure_hard_store(store: str, config: Config, console: Console, verbose: boo
         source = open_store(storage.absolute(BUILTIN_STORE))
         mine(source, HARD_STORE, BM25, Window(), Pool(), report=progress.report)
     return True
+
+
+def ensure_warm_model(config: Config, console: Console) -> None:
+    """Makes a language model of the built-in corpus, whose store is there, if `config` starts from it and it is not."""
+    from gte_ray.runtime import storage
+
+    if config.model.base != WARM_MODEL or storage.exists(storage.join(WARM_MODEL, "modules.json")):
+        return
+    tiny = recipe("tiny", BUILTIN_STORE)
+    make_warm_model(warming(tiny, WARM_STEPS, WARM_BATCH, WARM_RATE, tiny.seed), WARM_MODEL, console)
+
+
+def make_warm_model(config: Config, to: str, console: Console) -> None:
+    """Trains it, with a line now and then."""
+    from gte_ray.runs.warm import warm_up  # the import takes seconds
+
+    steps = config.training.steps
+    console.print(f"training a language model of {config.data.store}: {steps:,} steps", soft_wrap=True)
+
+    def report(step: int, loss: float) -> None:
+        if (step + 1) % max(steps // 10, 1) == 0:
+            console.print(f"step {step + 1:,}/{steps:,}  loss of hidden tokens {loss:.3f}", highlight=False)
+
+    warm_up(config, to, report)

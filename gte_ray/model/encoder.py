@@ -97,7 +97,8 @@ class Encoder(nn.Module):
             vectors_nD = layer(vectors_nD)
         return F.normalize(vectors_nD, dim=-1) if self.normalize else vectors_nD
 
-    def _pool_packed(self, batch: MicroBatch) -> Tensor:
+    def states(self, batch: MicroBatch) -> Tensor:
+        """Return (T, width of the backbone) float32 states of all tokens, for an encoder that packs texts."""
         layout = packed_layout(batch.lengths, self.device)
         starts = np.cumsum(batch.lengths) - batch.lengths
         first = self.pad_id + 1 if self.abilities.after_padding_id else 0
@@ -107,7 +108,10 @@ class Encoder(nn.Module):
             position_ids=self._tensor(positions_T)[None],
             layout=layout,
         )
-        return pool_packed(states.last_hidden_state[0].float(), batch.lengths, self.pooling)
+        return states.last_hidden_state[0].float()
+
+    def _pool_packed(self, batch: MicroBatch) -> Tensor:
+        return pool_packed(self.states(batch), batch.lengths, self.pooling)
 
     def _pool_padded(self, batch: MicroBatch) -> Tensor:
         real_nL = np.arange(batch.lengths[0]) < batch.lengths[:, None]

@@ -88,6 +88,16 @@ def finetuning(
     return _for_adapters(config, lora_rank)
 
 
+WARM_STEPS, WARM_BATCH, WARM_RATE = 300, 256, 2e-3
+"""Of masked language modelling before pre-training, where there are no published weights of that size; ours."""
+
+
+def warming(config: Config, steps: int, batch: int, rate: float, seed: int) -> Config:
+    """`config` from random weights, with the numbers of a warm-up as a language model."""
+    training = replace(config.training, steps=steps, global_batch=batch, learning_rate=rate, warmup=0.1)
+    return replace(config, model=replace(config.model, base="scratch"), training=training, seed=seed)
+
+
 def _named(name: str) -> Recipe:
     if name not in RECIPES:
         raise UsageError(

@@ -8,6 +8,7 @@ import pytest
 from gte_ray.ablation.command import load, names
 from gte_ray.ablation.study import Comparison, Setting, baseline
 from gte_ray.ablation.trials import plan_trials, to_run
+from gte_ray.cli.flags import WARM_MODEL
 from gte_ray.errors import UsageError
 from gte_ray.recipes.paper import gte_base
 
@@ -188,11 +189,29 @@ def test_table_8_is_one_run_scored_at_five_steps(tiny_store):
     assert {trial.fingerprint for trial in trials} == {trials[0].run.fingerprint}
 
 
-@pytest.mark.parametrize("profile", ["laptop", "paper"])
+PROFILES = {"laptop": LAPTOP, "warm": replace(LAPTOP, profile="warm"), "paper": PAPER}
+
+
+def test_a_warm_start_has_the_rows_of_both_starts():
+    base = baseline("warm", "store")
+    rows = {row.name: row for row in load("loss", FOLDER)[1].rows(base, PROFILES["warm"])}
+    assert rows["vanilla"].config.model.base == rows["improved"].config.model.base == WARM_MODEL
+    for name in ("vanilla", "improved"):
+        cold = rows[f"{name}, from random weights"].config
+        assert cold.model.base == "scratch"
+        assert replace(cold, model=rows[name].config.model) == rows[name].config
+        assert rows[f"{name}, fine-tuning"].first == base
+    with pytest.raises(UsageError, match=r"one size alone for --profile warm; allowed are laptop and paper"):
+        load("model_size", FOLDER)[1].rows(base, PROFILES["warm"])
+
+
+@pytest.mark.parametrize("profile", PROFILES)
 def test_all_ablations_share_the_baseline(profile):
     base = baseline(profile, "store")
-    setting = LAPTOP if profile == "laptop" else PAPER
+    setting = PROFILES[profile]
     for name in ALL:
+        if (name, profile) == ("model_size", "warm"):
+            continue
         rows = load(name, FOLDER)[1].rows(base, setting)
         shared = [row for row in rows if flat(row.config) == flat(base)]
         pretraining = [row for row in rows if row.config.data.store == base.data.store]
@@ -223,7 +242,7 @@ def test_seeds_count_up_and_repeat_every_row(tiny_store):
 
 
 def test_unknown_profile():
-    with pytest.raises(UsageError, match="--profile is 'desk'; allowed are laptop, paper"):
+    with pytest.raises(UsageError, match="--profile is 'desk'; allowed are laptop, warm, paper"):
         baseline("desk", "store")
 
 
