@@ -148,7 +148,7 @@ class TrainingConfig:
     max_grad_norm: FromZero = 1.0
     """Global gradient norm above which gradients are scaled down; 0 for no clipping."""
     precision: Precision = "fp16"
-    """Number format of the forward and backward pass; fp16 and bf16 need a GPU."""
+    """Number format of the forward and backward pass. fp16 needs a GPU, and bf16 a processor that has it, or it is slow."""
     planned_steps: Annotated[int, Ge(0)] = 0
     """Steps that the batches, and the learning rate up to lowered-at, are planned for; 0 for those of the run. Of a run whose
     steps were lowered, which sets it."""

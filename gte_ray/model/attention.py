@@ -93,7 +93,10 @@ def packed_attention(
         )  # fmt: skip
         assert isinstance(attended, Tensor)  # a tuple only if auxiliary outputs are requested
         return attended[None], None
-    return _by_length((q_THE, k_THE, v_THE), layout.groups, reach, dropout, scaling)[None], None
+    # On CPUs, torch's attention is slower in bf16 than in float32, above all its backward pass.
+    states = tuple(x.float() for x in (q_THE, k_THE, v_THE))
+    attended = _by_length(states, layout.groups, reach, dropout, scaling)
+    return attended.to(query.dtype)[None], None
 
 
 def _by_length(

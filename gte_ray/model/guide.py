@@ -16,11 +16,11 @@ from gte_ray.model.transfer import to_device
 
 
 class GuideModel:
-    """An embedding model for the texts of a step, on `device`; in half precision where the run is."""
+    """An embedding model for the texts of a step, on `device`; in half precision on a GPU where the run is."""
 
     def __init__(self, config: Config, device: torch.device):
         """Raises RunError if the model cannot be loaded."""
-        half = config.training.precision != "fp32"
+        half = device.type == "cuda" and config.training.precision != "fp32"
         self._encoder = load_model(config.objective.guide, str(device), half).encoder.requires_grad_(False)
         self._budget = config.hardware.micro_batch_tokens
 

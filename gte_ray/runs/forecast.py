@@ -5,7 +5,7 @@ Memory follows from sizes and is close. Time assumes a stated share of the devic
 
 import time
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
@@ -200,15 +200,15 @@ def _speed(config: Config) -> tuple[float, str]:
 
     threads = torch.get_num_threads()
     torch.set_num_threads(config.hardware.threads)
-    rate = _matrix_rate()
+    rate = _matrix_rate(torch.bfloat16 if config.training.precision == "bf16" else torch.float32)
     torch.set_num_threads(threads)
     return 0.4 * rate, f"this CPU at 40% of the {rate / 1e9:,.0f} GFLOP/s of its matrix product"
 
 
-def _matrix_rate(size: int = 768, repeats: int = 12) -> float:
+def _matrix_rate(dtype: Any, size: int = 768, repeats: int = 12) -> float:
     import torch
 
-    a, b = torch.rand(size, size), torch.rand(size, size)
+    a, b = torch.rand(size, size).to(dtype), torch.rand(size, size).to(dtype)
     a @ b
     begun = time.perf_counter()
     for _ in range(repeats):

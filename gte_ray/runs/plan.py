@@ -133,8 +133,19 @@ def warnings(run: Run) -> list[str]:
             "the job's copy of the working directory is deleted with the cluster, and what is written there with "
             f"it; give an absolute --{' and --'.join(lost)}"
         )
-    messages += guide_warnings(run.config)
+    messages += guide_warnings(run.config) + _slow_formats(run.config)
     return messages + base_warnings(run.config, run.base, run.store.manifest.tokenizer is not None)
+
+
+def _slow_formats(config: Config) -> list[str]:
+    """A warning if the format of numbers is one that this processor has not."""
+    if config.hardware.gpu or config.training.precision != "bf16":
+        return []
+    import torch
+
+    if any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name):
+        return []
+    return ["--precision bf16: this processor has no such numbers, so that it is slower than with fp32"]
 
 
 def resolve_tokenizer(run: Run) -> TextTokenizer:

@@ -93,7 +93,11 @@ def test_recipes_of_neighbours_have_what_they_publish():
         ("data", {"max_length": 2}, "--max-length is 2"),
         ("training", {"global_batch": 1}, "--global-batch is 1"),
         ("training", {"steps": 0}, "--steps is 0"),
-        ("training", {"precision": "fp16"}, "--precision is 'fp16'"),
+        (
+            "training",
+            {"precision": "fp16"},
+            "--precision is 'fp16'; allowed is fp32 or bf16 where there is no GPU",
+        ),
         ("hardware", {"zero_stage": 2}, "--zero-stage is 2.*reduce gradients at each backward"),
         ("hardware", {"zero_stage": 3}, "--zero-stage is 3"),
         (

@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForMaskedLM, MPNetConfig, MPNetModel
 from gte_ray.config import ModelConfig
 from gte_ray.data.batch import TokenLists
 from gte_ray.errors import RunError
-from gte_ray.model.attention import PACKED
+from gte_ray.model.attention import PACKED, packed_attention, packed_layout
 from gte_ray.model.encoder import Encoder
 from gte_ray.model.load import build_encoder
 from gte_ray.model.microbatch import join, micro_batches
@@ -61,6 +61,22 @@ def test_any_micro_batch_gives_the_embeddings_of_single_texts(encoder, lengths, 
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, one_by_one(encoder, tokens), rtol=0, atol=2e-6)
     torch.testing.assert_close(found.norm(dim=1), torch.ones(len(lengths)))
+
+
+def test_attention_of_packed_texts_is_computed_in_float32_on_a_cpu():
+    """From states in bf16, whose own attention in torch is slower there, above all backwards."""
+    lengths, random = np.array([5, 3, 3]), torch.Generator().manual_seed(0)
+    layout = packed_layout(lengths, torch.device("cpu"))
+    states = [torch.randn(1, 2, 11, 4, generator=random).bfloat16().requires_grad_() for _ in range(3)]
+    whole = [x.detach().float().requires_grad_() for x in states]
+    module = torch.nn.Identity()
+    (found, _), (expected, _) = (packed_attention(module, *x, None, layout=layout) for x in (states, whole))
+    assert found.dtype == torch.bfloat16 and torch.equal(found, expected.bfloat16())
+    weights = torch.randn(found.shape, generator=random).bfloat16()
+    gradients = torch.autograd.grad((found * weights).float().sum(), states)
+    wanted = torch.autograd.grad((expected * weights.float()).sum(), whole)
+    for a, b in zip(gradients, wanted, strict=True):
+        assert torch.equal(a, b.bfloat16())
 
 
 def test_packed_and_padded_have_the_same_gradients(encoder):

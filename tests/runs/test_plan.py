@@ -127,6 +127,19 @@ def test_other_weights_are_told_from_other_settings(run, tmp_path):
         open_run(replace(run, fingerprint="0" * 16), fresh=False)
 
 
+@pytest.mark.parametrize("has", [True, False])
+def test_a_format_that_the_processor_has_not_is_told(run, has, monkeypatch):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx2": True, "avx512_bf16": has})
+    config = validate(replace(run.config, training=replace(run.config.training, precision="bf16")))
+    told = [line for line in warnings(replace(run, config=config)) if "bf16" in line]
+    assert told == (
+        []
+        if has
+        else ["--precision bf16: this processor has no such numbers, so that it is slower than with fp32"]
+    )
+    assert not [line for line in warnings(run) if "bf16" in line]
+
+
 @pytest.mark.parametrize("absolute", [False, True])
 def test_a_job_that_writes_into_its_own_folder_is_told(run, tmp_path, monkeypatch, absolute):
     folder = tmp_path / "_ray_pkg_0123"
