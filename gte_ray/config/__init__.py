@@ -124,6 +124,7 @@ class Config:
             ("training", "lowered_at", 0),
             ("model", "prompt_query", None),
             ("model", "prompt_document", None),
+            ("model", "pool_prompts", None),
         )
         for section, name, value in off:
             if identity[section][name] == value:

@@ -79,6 +79,9 @@ class ModelConfig:
     """Text in front of queries, tokenised with them; if not given, what the base model's folder says."""
     prompt_document: str | None = None
     """Text in front of documents, hard negatives included; if not given, what the base model's folder says."""
+    pool_prompts: bool | None = None
+    """Whether the tokens of prompts are pooled with those of their texts; if not given, what the base model's folder says
+    (include_prompt), and yes where it says nothing."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class TokenLists:
     """(T,) int32, token ids of all texts."""
     offsets: np.ndarray
     """(n + 1,) int64: text i is values[offsets[i]:offsets[i + 1]]."""
+    skipped: np.ndarray | None = None
+    """(n,) int64, the first tokens of each text that are not pooled, those of its prompt; None for none."""
 
     @property
     def lengths(self) -> np.ndarray:
@@ -41,7 +43,8 @@ class TokenLists:
     def cut(self, first: int, last: int) -> "TokenLists":
         """Texts first <= i < last, in the same memory."""
         offsets = self.offsets[first : last + 1]
-        return TokenLists(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+        skipped = None if self.skipped is None else self.skipped[first:last]
+        return TokenLists(self.values[offsets[0] : offsets[-1]], offsets - offsets[0], skipped)
 
 
 def no_texts() -> TokenLists:
@@ -157,6 +160,10 @@ def to_table(batches: Sequence[PairBatch]) -> pa.Table:
         values = np.concatenate([text.values for text in texts]).astype(np.int32, copy=False)
         lists = pa.LargeListArray.from_arrays(pa.array(inner, pa.int64()), pa.array(values, pa.int32()))
         columns[name] = pa.LargeListArray.from_arrays(_offsets([len(text) for text in texts]), lists)
+        skipped = [np.zeros(len(text), np.int64) if text.skipped is None else text.skipped for text in texts]
+        columns[f"{name}_skipped"] = pa.LargeListArray.from_arrays(
+            _offsets([len(text) for text in texts]), pa.array(np.concatenate(skipped))
+        )
     for name in NUMBERS:
         numbers = [getattr(batch, name) for batch in batches]
         columns[name] = pa.LargeListArray.from_arrays(
@@ -176,7 +183,8 @@ def from_table(row: pa.Table) -> PairBatch:
         lists = row.column(name).combine_chunks().flatten()
         offsets = lists.offsets.to_numpy()
         values = lists.values.to_numpy()[offsets[0] : offsets[-1]]
-        return TokenLists(values, offsets - offsets[0])
+        skipped = row.column(f"{name}_skipped").combine_chunks().flatten().to_numpy()
+        return TokenLists(values, offsets - offsets[0], skipped if skipped.any() else None)
 
     fields: dict[str, Any] = {name: tokens(name) for name in TEXTS}
     fields |= {name: row.column(name).combine_chunks().flatten().to_numpy() for name in NUMBERS}

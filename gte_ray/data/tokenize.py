@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
@@ -134,8 +135,15 @@ class TextTokenizer:
         return TokenLists(values, offsets)
 
     def encode(self, texts: Sequence[str] | pa.Array, max_length: int, prompt: str = "") -> TokenLists:
-        """Ids of each text with `prompt` prepended and special tokens around it, at most `max_length`."""
-        return self.with_specials(self.content_ids(texts, max_length, prompt), max_length)
+        """Ids of each text with `prompt` prepended and special tokens around it, at most `max_length`.
+
+        Where prompts are not pooled, those of the prompt by itself are skipped, as sentence-transformers counts them.
+        """
+        lists = self.with_specials(self.content_ids(texts, max_length, prompt), max_length)
+        if self.prompts.pooled or not prompt:
+            return lists
+        taken = len(self.prefix) + int(self.content_ids([prompt], max_length).lengths[0])
+        return replace(lists, skipped=np.minimum(taken, lists.lengths - 1))
 
     def save(self, folder: str) -> None:
         """Writes the tokenizer as a transformers folder."""

@@ -104,6 +104,7 @@ def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, max_length:
             "pooling_mode_max_tokens": False,
             "pooling_mode_mean_sqrt_len_tokens": False,
             **({"pooling_mode_lasttoken": True} if encoder.pooling == "last" else {}),
+            **({} if tokenizer.prompts.pooled else {"include_prompt": False}),
         },
     )
     for index, layer in enumerate(encoder.dense, 2):

@@ -111,14 +111,14 @@ class Encoder(nn.Module):
         return states.last_hidden_state[0].float()
 
     def _pool_packed(self, batch: MicroBatch) -> Tensor:
-        return pool_packed(self.states(batch), batch.lengths, self.pooling)
+        return pool_packed(self.states(batch), batch.lengths, self.pooling, batch.skipped)
 
     def _pool_padded(self, batch: MicroBatch) -> Tensor:
         real_nL = np.arange(batch.lengths[0]) < batch.lengths[:, None]
         ids_nL = np.full(real_nL.shape, self.pad_id, np.int64)
         ids_nL[real_nL] = batch.values
         states = self.backbone(input_ids=self._tensor(ids_nL), attention_mask=self._tensor(real_nL))
-        return pool_padded(states.last_hidden_state.float(), batch.lengths, self.pooling)
+        return pool_padded(states.last_hidden_state.float(), batch.lengths, self.pooling, batch.skipped)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return to_device(array.astype(np.int64), self.device)

@@ -19,7 +19,7 @@ from gte_ray.model.encoder import Encoder
 from gte_ray.model.lora import add_adapters
 from gte_ray.model.probe import check_texts, same_when_packed, unit
 from gte_ray.pretrained.files import model_folder
-from gte_ray.pretrained.prompts import AS_THE_MODEL, GivenPrompts, Prompts, lacking
+from gte_ray.pretrained.prompts import AS_THE_MODEL, GivenPrompts, Prompts, given_to, lacking
 from gte_ray.pretrained.settings import Settings, read_settings
 from gte_ray.runtime import storage
 
@@ -136,11 +136,6 @@ def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, max_length:
     return wrap(backbone, pad_id, pooling if config.pooling == "base" else config.pooling, dense)
 
 
-def given_prompts(config: ModelConfig) -> GivenPrompts:
-    """The prompts that a run has in place of its base model's."""
-    return GivenPrompts(config.prompt_query, config.prompt_document)
-
-
 def wrap(backbone: Any, pad_id: int, pooling: Pooling, dense: Iterable[Dense] = ()) -> Encoder:
     """Wrap a backbone in an encoder, packed if the backbone supports it.
 
@@ -188,7 +183,7 @@ def check_base(config: ModelConfig, max_length: int, dimensions: Sequence[int] =
     `check_model` does.
     """
     with model_folder(config.base, weights=False):  # for the error message if there is no model
-        tokenizer = load_tokenizer(config.base).with_prompts(given_prompts(config))
+        tokenizer = load_tokenizer(config.base).with_prompts(given_to(config))
     encoder = build_encoder(config, tokenizer.largest_id + 1, tokenizer.pad_id, max_length, seed=0)
     check_texts(encoder.eval(), tokenizer, max_length, config.base)
     if encoder.pooling == "last" and not tokenizer.suffix:

@@ -23,6 +23,8 @@ class MicroBatch:
     """(T,) int32, the concatenated token ids of all texts."""
     lengths: np.ndarray
     """(n,) int64, descending."""
+    skipped: np.ndarray | None = None
+    """(n,) int64, the first tokens of each text that are not pooled; None for none."""
 
     @property
     def tokens(self) -> int:
@@ -39,7 +41,12 @@ def join(*parts: TokenLists) -> TokenLists:
     """Concatenate the texts of all `parts`."""
     lengths = np.concatenate([part.lengths for part in parts])
     offsets = np.concatenate(([0], np.cumsum(lengths)))
-    return TokenLists(np.concatenate([part.values for part in parts]), offsets)
+    skipped = None
+    if any(part.skipped is not None for part in parts):
+        skipped = np.concatenate(
+            [np.zeros(len(part), np.int64) if part.skipped is None else part.skipped for part in parts]
+        )
+    return TokenLists(np.concatenate([part.values for part in parts]), offsets, skipped)
 
 
 def micro_batches(tokens: TokenLists, budget: int, packed: bool) -> list[MicroBatch]:
@@ -73,4 +80,5 @@ def _take(tokens: TokenLists, rows: np.ndarray) -> MicroBatch:
     lengths = tokens.lengths[rows]
     ends = np.cumsum(lengths)
     shifts = np.repeat(tokens.offsets[rows] - (ends - lengths), lengths)
-    return MicroBatch(rows, tokens.values[shifts + np.arange(len(shifts))], lengths)
+    skipped = None if tokens.skipped is None else tokens.skipped[rows]
+    return MicroBatch(rows, tokens.values[shifts + np.arange(len(shifts))], lengths, skipped)

@@ -10,21 +10,38 @@ from torch import Tensor
 from gte_ray.config import Pooling
 
 
-def pool_packed(h_TD: Tensor, lengths: np.ndarray, pooling: Pooling) -> Tensor:
-    """Return (n, D) from the concatenated states of texts with these `lengths`."""
-    lengths_n = torch.from_numpy(lengths).to(h_TD.device)
-    if pooling == "mean":
+def pool_packed(
+    h_TD: Tensor, lengths: np.ndarray, pooling: Pooling, skipped: np.ndarray | None = None
+) -> Tensor:
+    """Return (n, D) from the concatenated states of texts with these `lengths`.
+
+    The first `skipped` (n,) tokens of the texts do not count: `cls` is then the state behind them.
+    """
+    device = h_TD.device
+    first = np.zeros(len(lengths), np.int64) if skipped is None else skipped
+    lengths_n = torch.from_numpy(lengths).to(device)
+    if pooling == "mean" and skipped is None:
         return torch.segment_reduce(h_TD, "mean", lengths=lengths_n, axis=0)
-    ends_n = lengths_n.cumsum(0)
-    return h_TD[ends_n - lengths_n if pooling == "cls" else ends_n - 1]
+    starts = np.cumsum(lengths) - lengths
+    if pooling == "mean":
+        within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
+        kept = torch.from_numpy(np.nonzero(within >= np.repeat(first, lengths))[0]).to(device)
+        return torch.segment_reduce(
+            h_TD[kept], "mean", lengths=torch.from_numpy(lengths - first).to(device), axis=0
+        )
+    return h_TD[torch.from_numpy(starts + (first if pooling == "cls" else lengths - 1)).to(device)]
 
 
-def pool_padded(h_nLD: Tensor, lengths: np.ndarray, pooling: Pooling) -> Tensor:
-    """Return (n, D) from the states of texts with these `lengths`, each padded on the right."""
-    if pooling == "cls":
-        return h_nLD[:, 0]
-    lengths_n = torch.from_numpy(lengths).to(h_nLD.device)
-    if pooling == "last":
-        return h_nLD[torch.arange(len(lengths), device=h_nLD.device), lengths_n - 1]
-    real_nL1 = (torch.arange(h_nLD.shape[1], device=h_nLD.device) < lengths_n[:, None])[..., None]
-    return (h_nLD * real_nL1).sum(1) / lengths_n[:, None]
+def pool_padded(
+    h_nLD: Tensor, lengths: np.ndarray, pooling: Pooling, skipped: np.ndarray | None = None
+) -> Tensor:
+    """Return (n, D) from the states of texts with these `lengths`, each padded on the right; `skipped` as above."""
+    device = h_nLD.device
+    first_n = torch.from_numpy(np.zeros(len(lengths), np.int64) if skipped is None else skipped).to(device)
+    lengths_n = torch.from_numpy(lengths).to(device)
+    if pooling != "mean":
+        place_n = first_n if pooling == "cls" else lengths_n - 1
+        return h_nLD[torch.arange(len(lengths), device=device), place_n]
+    place_L = torch.arange(h_nLD.shape[1], device=device)
+    counts_nL1 = ((place_L >= first_n[:, None]) & (place_L < lengths_n[:, None]))[..., None]
+    return (h_nLD * counts_nL1).sum(1) / (lengths_n - first_n)[:, None]

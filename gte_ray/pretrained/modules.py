@@ -50,7 +50,6 @@ class Modules:
     """Whether the prompt's tokens are pooled with the text's."""
     dense: tuple[DenseSettings, ...]
     normalize: bool
-    pooling_path: str
 
 
 def read_modules(reader: SettingsFiles) -> Modules:
@@ -71,7 +70,7 @@ def read_modules(reader: SettingsFiles) -> Modules:
         _check_normalize(reader, paths[-1])
     pooling, include_prompt = _pooling(reader, paths[1])
     dense = tuple(_dense(reader, path) for path in paths[2 : 2 + len(after)])
-    return Modules(paths[0], pooling, include_prompt, dense, names[-1] == "Normalize", paths[1])
+    return Modules(paths[0], pooling, include_prompt, dense, names[-1] == "Normalize")
 
 
 def _pooling(reader: SettingsFiles, path: str) -> tuple[Pooling, bool]:
@@ -86,7 +85,7 @@ def _pooling(reader: SettingsFiles, path: str) -> tuple[Pooling, bool]:
     if not isinstance(mode, str) or mode not in POOLINGS:
         shown = mode if isinstance(mode, str) else "+".join(map(str, mode))
         raise reader.refusal(file, "pooling_mode", shown, ", ".join(POOLINGS))
-    return POOLINGS[mode], settings.get("include_prompt", True)
+    return POOLINGS[mode], bool(settings.get("include_prompt", True))
 
 
 def _check_normalize(reader: SettingsFiles, path: str) -> None:

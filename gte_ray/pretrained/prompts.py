@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gte_ray.config import ModelConfig
+
 DOCUMENT_NAMES = ("document", "passage", "corpus")
 """Names of the prompt for documents; the first one present is used."""
 
@@ -25,13 +27,20 @@ class GivenPrompts:
 
     query: str | None = None
     document: str | None = None
+    pooled: bool | None = None
+    """As in `Prompts`."""
 
     def __bool__(self) -> bool:
-        return self.query is not None or self.document is not None
+        return self != GivenPrompts()
 
     def in_words(self) -> str:
         sides = (("query", self.query), ("document", self.document))
         return ", ".join(f"{side} prompt {json.dumps(text)}" for side, text in sides if text is not None)
+
+
+def given_to(model: ModelConfig) -> GivenPrompts:
+    """What a run's config gives in place of its base model's."""
+    return GivenPrompts(model.prompt_query, model.prompt_document, model.pool_prompts)
 
 
 AS_THE_MODEL = GivenPrompts()
@@ -52,6 +61,8 @@ class Prompts:
     """Name of `default`."""
     named: Mapping[str, str] = field(default_factory=dict)
     """All prompts of the folder, by name."""
+    pooled: bool = True
+    """Whether their tokens, and the special ones in front of them, are pooled with those of the text."""
 
     def __bool__(self) -> bool:
         return bool(self.query or self.document)
@@ -80,15 +91,22 @@ class Prompts:
         query = self.query if given.query is None else given.query
         document = self.document if given.document is None else given.document
         named = {name: text for name, text in self.named.items() if name not in DOCUMENT_NAMES}
+        if given.query is None and given.document is None:
+            return replace(self, pooled=bool(given.pooled))
         return replace(
-            self, query=query, document=document, named={**named, "query": query, "document": document}
+            self,
+            query=query,
+            document=document,
+            named={**named, "query": query, "document": document},
+            pooled=self.pooled if given.pooled is None else given.pooled,
         )
 
     def in_words(self) -> str:
         sides = (("queries", self.query), ("documents", self.document))
-        return " and ".join(
+        words = " and ".join(
             f"{json.dumps(text) if text else 'nothing'} before {side}" for side, text in sides
         )
+        return words if self.pooled or not self else f"{words}, which are not pooled"
 
     def to_folder(self) -> dict[str, Any]:
         """`prompts` and `default_prompt_name` with which sentence-transformers prepends the same prompts.

@@ -6,7 +6,7 @@ config_sentence_transformers.json. A folder without them is a bare transformers 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -60,10 +60,6 @@ def read_settings(folder: Path, name: str) -> Settings:
     prompts, notes = _prompts(reader)
     modules = read_modules(reader)
     transformer = _transformer(reader, modules.transformer)
-    if not modules.include_prompt and any(prompts.named.values()):
-        raise reader.refusal(
-            f"{modules.pooling_path}/config.json", "include_prompt", False, "true where there are prompts"
-        )
     return Settings(
         transformer=modules.transformer,
         pooling=modules.pooling,
@@ -71,7 +67,7 @@ def read_settings(folder: Path, name: str) -> Settings:
         normalize=modules.normalize,
         lower_case=bool(transformer.get("do_lower_case")),
         max_length=transformer.get("max_seq_length"),
-        prompts=prompts,
+        prompts=replace(prompts, pooled=modules.include_prompt),
         notes=notes,
     )
 

@@ -6,7 +6,7 @@ from typing import Literal
 from gte_ray.config import Config, Pooling
 from gte_ray.pretrained.files import ModelNotFound, model_folder
 from gte_ray.pretrained.identity import identity
-from gte_ray.pretrained.prompts import GivenPrompts, Prompts, lacking
+from gte_ray.pretrained.prompts import Prompts, given_to, lacking
 from gte_ray.pretrained.settings import Settings, read_settings
 
 
@@ -60,7 +60,7 @@ def base_warnings(config: Config, base: Settings | None, stored_ids: bool) -> li
     """Warnings about the base model and its prompts. `stored_ids` is whether the store has token ids."""
     name, pooling = config.model.base, config.model.pooling
     own = base.prompts if base is not None else Prompts()
-    prompts = own.given(GivenPrompts(config.model.prompt_query, config.model.prompt_document))
+    prompts = own.given(given_to(config.model))
     messages = list(base.notes) if base is not None else []
     if base is not None and pooling != base.pooling:
         messages.append(f"--pooling {pooling}: {name} was made with {base.pooling} pooling")

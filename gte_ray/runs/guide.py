@@ -20,7 +20,9 @@ def guide_reader(config: Config, tokenizer: TextTokenizer) -> TokenReader | None
     guide = load_model(name)
     reader = TokenReader(guide.tokenizer, min(guide.max_length, longest))
     same = reader.max_length == longest and guide.tokenizer.fingerprint == tokenizer.fingerprint
-    prompts = [(of.prompts.query, of.prompts.document) for of in (guide.tokenizer, tokenizer)]
+    prompts = [
+        (of.prompts.query, of.prompts.document, of.prompts.pooled) for of in (guide.tokenizer, tokenizer)
+    ]
     return None if same and prompts[0] == prompts[1] else reader
 
 

@@ -14,7 +14,7 @@ from gte_ray.data.store import Store, open_store
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
 from gte_ray.pretrained.identity import identity
-from gte_ray.pretrained.prompts import GivenPrompts
+from gte_ray.pretrained.prompts import given_to
 from gte_ray.pretrained.settings import Settings
 from gte_ray.runs.base import base_settings, base_warnings, resolve_pooling
 from gte_ray.runs.guide import guide_reader, guide_warnings
@@ -157,7 +157,7 @@ def resolve_tokenizer(run: Run) -> TextTokenizer:
         tokenizer = run.store.load_tokenizer()
     else:
         tokenizer = train_vocabulary(run.store, model.vocab_size)
-    return tokenizer.with_prompts(GivenPrompts(model.prompt_query, model.prompt_document))
+    return tokenizer.with_prompts(given_to(model))
 
 
 def make_stream(run: Run, tokenizer: TextTokenizer) -> StreamConfig:

@@ -20,7 +20,10 @@ ALL = [
     "dropout",
     "duplicates",
     "loss",
+    "margin",
+    "matryoshka",
     "model_size",
+    "prompts",
     "stages",
     "steps",
     "temperature",
@@ -67,6 +70,17 @@ EXPECTED = {
         ("improved", {"steps": 30_000}, 57.8),
         ("vanilla, fine-tuning", SECOND | {"directions": ("q2d",)}, 61.8),
         ("improved, fine-tuning", SECOND, 62.4),
+    ],
+    "margin": [
+        ("none", {}, None), *((name, {"false_negative_margin": float(name)}, None) for name in ("0.2", "0.1", "0.01")),
+    ],
+    "matryoshka": [
+        ("whole", {}, None), ("1, 1/2", {"dimensions": (768, 384)}, None),
+        ("1, 1/2, 1/4, 1/8", {"dimensions": (768, 384, 192, 96)}, None),
+    ],
+    "prompts": [
+        ("none", {}, None), ("query alone", {"prompt_query": "query: "}, None),
+        ("both", {"prompt_query": "query: ", "prompt_document": "passage: "}, None),
     ],
     "stages": [("PT", {}, 59.0), ("FT", SECOND, 57.8), ("Full", SECOND, 62.4)],
     "model_size": [

@@ -12,7 +12,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from gte_ray.config import ModelConfig
 from gte_ray.errors import RunError
 from gte_ray.model.load import check_base, check_fit, check_model, load_model
-from tests.model.folders import POOLING, PROMPTS, TRANSFORMER, assert_same, bare_folder, edit, refusal
+from tests.model.folders import POOLING, PROMPTS, TRANSFORMER, bare_folder, edit, refusal
 
 REFUSED = [
     (POOLING, {"pooling_mode": "max"}, 'pooling_mode = "max"; allowed is mean, cls, lasttoken'),
@@ -37,13 +37,6 @@ def test_settings_that_are_not_followed_are_refused_by_name(own, file, values, s
     sentence = refusal(own, built=file != "tokenizer_config.json")
     assert said in sentence
     assert file in sentence or file == "tokenizer_config.json"
-
-
-def test_prompts_that_are_not_pooled_are_refused(own):
-    edit(own, POOLING, include_prompt=False)
-    assert_same(own)  # there are none
-    edit(own, PROMPTS, prompts={"query": "river "})
-    assert "include_prompt = false; allowed is true where there are prompts" in refusal(own)
 
 
 def test_modules_that_are_not_followed_are_refused_by_name(own, tmp_path):

@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
 
 from gte_ray.config import Config
+from gte_ray.data.batch import from_table, to_table
 from gte_ray.data.read import read_batch
 from gte_ray.data.store import open_store
 from gte_ray.errors import RunError
@@ -83,6 +84,37 @@ def test_what_is_trained_is_what_is_exported(tiny_store, base, tmp_path):
     assert scores == again
     second = plan_run(config_of(tiny_store, folder, tmp_path))
     assert (second.config.model.pooling, second.base.prompts.query) == ("cls", PROMPTS["query"])
+
+
+@pytest.mark.parametrize("asked", [None, True])
+def test_prompts_that_are_not_pooled_are_trained_and_exported_so(asked, tiny_store, base, tmp_path):
+    folder = edit(copy(base, tmp_path / "base"), "1_Pooling/config.json", include_prompt=False)
+    run = plan_run(config_of(tiny_store, folder, tmp_path, pooling="mean", pool_prompts=asked))
+    stream, store = make_stream(run, resolve_tokenizer(run)), open_store(tiny_store)
+    tokenizer = stream.tokenizer
+    batch = from_table(to_table([read_batch(stream, store, run.plan[0])]))
+    taken = {
+        side: 1 + len(tokenizer.content_ids([PROMPTS[side]], 20).values) for side in ("query", "document")
+    }
+    if asked:
+        assert batch.queries.skipped is None and batch.documents.skipped is None
+    else:
+        assert set(batch.queries.skipped.tolist()) == {taken["query"]}
+        assert set(batch.documents.cut(3, 9).skipped.tolist()) == {taken["document"]}
+        assert any("which are not pooled" in line for line in warnings(run))
+    encoder = build_encoder(run.config.model, tokenizer.vocab_size, tokenizer.pad_id, 20, run.config.seed)
+    engine = Engine(encoder, run.config, torch.device("cpu"))
+    train_step(engine, batch, run.config)
+    exported = str(tmp_path / "model")
+    export_model(engine.encoder, tokenizer, exported, ModelCard("m", run.config, run.fingerprint, "make", ()))
+    after, theirs = (
+        embedders(engine.encoder, tokenizer, run.config),
+        SentenceTransformer(exported, device="cpu"),
+    )
+    assert np.abs(theirs.encode_query(TEXTS) - after.queries(TEXTS)).max() <= 1e-5
+    assert np.abs(theirs.encode_document(TEXTS) - load_model(exported).documents(TEXTS, 64)).max() <= 1e-5
+    plain = plan_run(replace(run.config, model=replace(run.config.model, pool_prompts=True)))
+    assert (plain.fingerprint == run.fingerprint) == bool(asked)
 
 
 def before_vectors(base: str, texts: list[str]) -> np.ndarray:
