@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from gte_ray.ablation.study import Ablation, Row, Setting, more_is_better
 from gte_ray.config import Config
-from gte_ray.errors import UsageError
 from gte_ray.recipes.paper import gte_base, gte_large, gte_small
 from gte_ray.runs.shape import model_shape
 
@@ -26,10 +25,6 @@ def rows(base: Config, setting: Setting) -> list[Row]:
             Row(name, _sized(base, make(base.data.store)), paper, x)
             for name, (make, x, paper) in PAPER.items()
         ]
-    if setting.is_warm:
-        raise UsageError(
-            "there is a language model of one size alone for --profile warm; allowed are laptop and paper"
-        )
     laptop = []
     for width, rate in WIDTHS.items():
         model = replace(base.model, hidden_size=width, heads=width // 64, intermediate_size=4 * width)
@@ -54,4 +49,5 @@ ABLATION = Ablation(
     axis="parameters, million",
     logarithmic=True,
     curves=True,
+    profiles=("laptop", "paper"),  # there is a language model of one size alone
 )

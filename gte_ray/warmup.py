@@ -1,13 +1,13 @@
 """python -m gte_ray.warmup: a small encoder that is a language model, to start a small embedding model from."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import tyro
 
 from gte_ray.cli.console import plain_console, run_command
 from gte_ray.cli.flags import BUILTIN_STORE, WARM_MODEL
 from gte_ray.cli.stores import ensure_store, make_warm_model
-from gte_ray.config import Config
+from gte_ray.config import validate
 from gte_ray.errors import UsageError
 from gte_ray.recipes import WARM_BATCH, WARM_RATE, WARM_STEPS, recipe, warming
 
@@ -44,17 +44,8 @@ def main() -> None:
     console, config = plain_console(), recipe("tiny", arguments.store)
     ensure_store(config, console, verbose=False)
     config = warming(config, arguments.steps, arguments.batch, arguments.learning_rate, arguments.seed)
-    make_warm_model(_with_ids_of_store(config), arguments.to, console)
+    make_warm_model(validate(config), arguments.to, console)
     console.print(f"model   {arguments.to}", soft_wrap=True, highlight=False)
-
-
-def _with_ids_of_store(config: Config) -> Config:
-    """With texts no longer than the token ids of the store."""
-    from gte_ray.data.store import open_store
-
-    stored = open_store(config.data.store).manifest.tokenizer
-    longest = config.data.max_length if stored is None else min(stored.max_length, config.data.max_length)
-    return replace(config, data=replace(config.data, max_length=longest))
 
 
 if __name__ == "__main__":

@@ -191,6 +191,7 @@ def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here, m
     ]
     write_benchmark(workplace / "bench")
     more = [*hard, *SMALL, "--global-batch", "8", "--steps", "6", "--name", "second", "--eval", "bench@4"]
+    more += ["--guide", "runs/run/model"]
     with monkeypatch.context() as patch:
         patch.setattr(finishing, "score_in_task", fail_to_score)
         code, out, err = here("finetune", *more)
@@ -207,6 +208,7 @@ def test_mining_and_finetuning_go_on_from_the_model(workplace, finished, here, m
     config = json.loads((workplace / "runs/second/config.json").read_text())["config"]
     assert config["training"]["learning_rate"] == pytest.approx(2e-4)  # a tenth of the recipe's
     assert config["data"]["alpha"] == 1.0
+    assert config["objective"]["guide"] == str(workplace / "runs/run/model")
     check_the_teacher_s_loss(workplace)
     first, second = (
         json.loads((workplace / f"runs/{name}/results.json").read_text())["scores"]

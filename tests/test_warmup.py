@@ -67,8 +67,10 @@ def test_the_command_says_what_it_does_and_what_is_allowed(here, workplace):
         assert code == 2 and f"{flag} is {value}; allowed is {allowed}" in err
     (workplace / "full").mkdir()
     (workplace / "full" / "thesis.txt").write_text("mine")
-    code, _, err = here("warmup", "--store", "store", "--to", "full", "--steps", "1", "--batch", "8")
-    assert code == 1 and "holds something else than a model" in err
+    code, out, err = here("warmup", "--store", "store", "--to", "full", "--steps", "1", "--batch", "8")
+    assert code == 1 and "holds something else than a model" in err and "loss" not in out  # before any work
+    code, _, err = here("warmup", "--store", "store", "--seed", "-1")
+    assert (code == 2 and "--seed -1" in err) or "--seed is -1" in err
 
 
 def test_the_warm_profile_is_the_laptops_from_that_model():

@@ -19,6 +19,7 @@ from gte_ray.cli.flags import BUILTIN_STORE, HARD_STORE, WARM_MODEL, FlatConfig,
 from gte_ray.cli.progress import clock
 from gte_ray.config import Config
 from gte_ray.errors import RunError, UsageError
+from gte_ray.recipes import for_adapters
 from gte_ray.runtime.cluster import Interruption, start_ray, until_interrupted
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class _ProfileFlags:
     profile: str = "laptop"
     store: str = ""
     list: bool = False
+    recipe: str = ""
+    lora_rank: int | None = None
 
 
 def main(folder: Path) -> None:
@@ -129,7 +132,7 @@ def _defaults(first: _ProfileFlags) -> Config:
             raise UsageError("--profile paper needs --store: the built-in corpus is too small for it")
         else:
             store = BUILTIN_STORE
-    return baseline(first.profile, store)
+    return for_adapters(baseline(first.profile, store), first.lora_rank)
 
 
 def _list(folder: Path, arguments: Arguments, console: Console) -> None:
@@ -139,6 +142,8 @@ def _list(folder: Path, arguments: Arguments, console: Console) -> None:
     sizes = []
     for name in names(folder):
         _, ablation = load(name, folder)
+        if arguments.profile not in ablation.profiles:
+            continue
         sizes.append(_size(name, ablation, arguments))
         table.add_row(name, ablation.title, ablation.question, *sizes[-1])
     console.print(table)
@@ -184,6 +189,10 @@ def _run(name: str, ablation: Ablation, arguments: Arguments, console: Console) 
 
     config = arguments.config
     metrics = parse_metrics(arguments.metric, arguments.metric_length)
+    if arguments.profile not in ablation.profiles:
+        raise UsageError(
+            f"--profile is {arguments.profile!r}; allowed for {name} are {', '.join(ablation.profiles)}"
+        )
     if config.model.base == WARM_MODEL and config.data.store != BUILTIN_STORE:
         raise UsageError(
             f"--profile {arguments.profile} on a store of one's own needs --model: a folder that "

@@ -88,6 +88,8 @@ class Ablation:
     """Whether to plot the training losses of all rows too (Figure 4)."""
     finetunes: bool = False
     """Whether some rows fine-tune, so that a store with hard negatives is needed."""
+    profiles: Sequence[str] = PROFILES
+    """Those for which it has rows."""
 
 
 def baseline(profile: str, store: str) -> Config:

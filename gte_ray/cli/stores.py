@@ -73,4 +73,13 @@ def make_warm_model(config: Config, to: str, console: Console) -> None:
         if (step + 1) % max(steps // 10, 1) == 0:
             console.print(f"step {step + 1:,}/{steps:,}  loss of hidden tokens {loss:.3f}", highlight=False)
 
-    warm_up(config, to, report)
+    warm_up(_with_ids_of_store(config), to, report)
+
+
+def _with_ids_of_store(config: Config) -> Config:
+    """With texts no longer than the token ids of the store."""
+    from gte_ray.data.store import open_store
+
+    stored = open_store(config.data.store).manifest.tokenizer
+    longest = config.data.max_length if stored is None else min(stored.max_length, config.data.max_length)
+    return replace(config, data=replace(config.data, max_length=longest))

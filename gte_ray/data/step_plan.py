@@ -1,7 +1,8 @@
-"""The step plan: which pairs make up global batch t, as a pure function of sizes, alpha, batch and seed.
+"""The step plan: which pairs make up global batch t, as a pure function of sizes, exponents, batch and seed.
 
 The plan does not depend on workers, files or Ray. Each step draws one source by eq. 4; with alpha = 1 each
-source has exactly its share of the steps, in random order, so that one epoch sees each pair once. The k-th draw
+source has exactly its share of the steps, in random order, so that one epoch sees each pair once (unless parts of a split
+source have another exponent, see `mixture.py`). The k-th draw
 of a source takes the next `global_batch` rows of its endless sequence, in which epoch e visits runs of rows in a
 permutation seeded by (seed, source, e). Rows of a store are in hash order, so a run is itself a random sample.
 

@@ -49,12 +49,16 @@ class Store:
         raise RunError(f"{self.uri}: there is no source {name!r}; there are {names}")
 
     def chosen(self, names: Sequence[str]) -> list[SourceInfo]:
-        """The sources of these names, or all for none; the name of one that was split is that of all of its parts.
+        """The sources of these names, or all for none; that of one that was split stands for all of its parts.
 
         Raises RunError for a name that there is not.
         """
         infos = self.manifest.sources
-        parts = ([info for info in infos if info.split_of == name] or [self.source(name)] for name in names)
+        whole = {info.name for info in infos}
+        parts = (
+            [info for info in infos if info.split_of == name and name not in whole] or [self.source(name)]
+            for name in names
+        )
         return list({info.name: info for info in chain(*parts)}.values()) if names else list(infos)
 
     def read_rows(self, source: str, start: int, stop: int, columns: Sequence[str]) -> pa.Table:

@@ -136,14 +136,12 @@ class TextTokenizer:
 
     def encode(self, texts: Sequence[str] | pa.Array, max_length: int, prompt: str = "") -> TokenLists:
         """Ids of each text with `prompt` prepended and special tokens around it, at most `max_length`.
-
-        Where prompts are not pooled, those of the prompt by itself are skipped, as sentence-transformers counts them.
-        """
+        Of prompts that are not pooled, those of the prompt by itself are skipped, as in sentence-transformers."""
         lists = self.with_specials(self.content_ids(texts, max_length, prompt), max_length)
-        if self.prompts.pooled or not prompt:
-            return lists
-        taken = len(self.prefix) + int(self.content_ids([prompt], max_length).lengths[0])
-        return replace(lists, skipped=np.minimum(taken, lists.lengths - 1))
+        if prompt and not self.prompts.pooled:
+            taken = len(self.prefix) + int(self.content_ids([prompt], max_length).lengths[0])
+            lists = replace(lists, skipped=np.minimum(taken, lists.lengths - 1))
+        return lists
 
     def save(self, folder: str) -> None:
         """Writes the tokenizer as a transformers folder."""

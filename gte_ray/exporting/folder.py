@@ -64,11 +64,8 @@ def write_model(
                 storage.delete(folder)  # with files that the new one may lack
             storage.upload(local, folder)
         return
+    check_place(folder)
     target = Path(folder).absolute()
-    if target.exists() and not (target / "modules.json").is_file() and not _is_empty(target):
-        raise RunError(
-            f"{folder}: holds something else than a model, which would be lost; allowed is another place"
-        )
     aside = target.with_name(f".{target.name}.tmp{os.getpid()}")
     try:
         shutil.rmtree(aside, ignore_errors=True)
@@ -80,6 +77,15 @@ def write_model(
         raise RunError(f"{folder}: the model could not be written there ({error})") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_place(folder: str) -> None:
+    """Raise RunError if a model in the local `folder` would replace something else than a model."""
+    target = Path(folder).absolute()
+    if target.exists() and not (target / "modules.json").is_file() and not _is_empty(target):
+        raise RunError(
+            f"{folder}: holds something else than a model, which would be lost; allowed is another place"
+        )
 
 
 def _write(encoder: Encoder, tokenizer: TextTokenizer, folder: Path, max_length: int) -> None:

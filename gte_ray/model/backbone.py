@@ -113,13 +113,12 @@ def _load(
     return model
 
 
-def count_parameters(shape: Any, name: str) -> int:
-    """Return the number of parameters of a backbone with this config, without its weights; RunError if it is none."""
+def empty_backbone(folder: Path, name: str) -> Any:
+    """Return the backbone in `folder` without weights. Raises RunError if it is none."""
+    shape = _shape(folder, name)
     model_class = _class_of(shape, name)
     with torch.device("meta"):
-        model = model_class(shape)
-    pooler = sum(p.numel() for key, p in model.named_parameters() if key.startswith("pooler."))
-    return sum(p.numel() for p in model.parameters()) - pooler
+        return model_class(shape)
 
 
 def positions(backbone: Any) -> int | None:

@@ -92,7 +92,8 @@ class _Gather(torch.autograd.Function):
             part.contiguous().view(x.dtype).reshape(rows.total, *x.shape[1:])
             for part, x in zip(parts, local, strict=True)
         )
-        ctx.mark_non_differentiable(*(x for x in gathered if not x.is_floating_point()))
+        wanted = zip(gathered, ctx.needs_input_grad[1:], strict=True)
+        ctx.mark_non_differentiable(*(x for x, needed in wanted if not needed))
         return gathered
 
     @staticmethod

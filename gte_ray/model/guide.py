@@ -14,15 +14,20 @@ from gte_ray.model.load import load_model
 from gte_ray.model.microbatch import join
 from gte_ray.model.transfer import to_device
 
+HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
 
 class GuideModel:
     """An embedding model for the texts of a step, on `device`; in half precision on a GPU where the run is."""
 
     def __init__(self, config: Config, device: torch.device):
         """Raises RunError if the model cannot be loaded."""
-        half = device.type == "cuda" and config.training.precision != "fp32"
-        self._encoder = load_model(config.objective.guide, str(device), half).encoder.requires_grad_(False)
-        self._budget = config.hardware.micro_batch_tokens
+        half = HALF.get(config.training.precision) if device.type == "cuda" else None
+        encoder = (
+            load_model(config.objective.guide, str(device)).encoder.requires_grad_(False).to(device, half)
+        )
+        encoder.choose_attention(device, half is not None)
+        self._encoder, self._budget = encoder, config.hardware.micro_batch_tokens
 
     @torch.no_grad()
     def __call__(self, batch: PairBatch) -> Tensor:

@@ -12,7 +12,7 @@ from gte_ray.config import ModelConfig, Pooling, check_dimensions
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
 from gte_ray.model.abilities import abilities
-from gte_ray.model.backbone import counts_from_the_left, load_backbone, positions, scratch
+from gte_ray.model.backbone import counts_from_the_left, empty_backbone, load_backbone, positions, scratch
 from gte_ray.model.dense import Dense, load_dense
 from gte_ray.model.dropout import Dropout
 from gte_ray.model.encoder import Encoder
@@ -174,6 +174,22 @@ def check_model(
     Reads all weights: nothing less shows that they are complete.
     """
     return load_model(name, max_length=max_length, dimensions=dimensions, prompts=prompts).notes
+
+
+def check_guide(name: str, max_length: int) -> None:
+    """Raise RunError if the model cannot be loaded, or cannot read texts that are cut at `max_length` tokens."""
+    guide = load_model(name)
+    check_texts(guide.encoder, guide.tokenizer, min(guide.max_length, max_length), name)
+
+
+def longest_text(name: str) -> int:
+    """Return the number of tokens at which a model cuts texts, without its weights."""
+    with model_folder(name, weights=False) as folder:
+        settings = read_settings(folder, name)
+        backbone = (
+            empty_backbone(folder / settings.transformer, name) if settings.max_length is None else None
+        )
+        return _longest(folder / settings.transformer, settings, backbone, name)[0]
 
 
 def check_base(config: ModelConfig, max_length: int, dimensions: Sequence[int] = ()) -> None:

@@ -49,14 +49,15 @@ class MaskedLanguage(nn.Module):
     def hide(self, batch: MicroBatch, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return (k,) places of chosen tokens, and (T,) int32 tokens with what stands in these places.
 
-        At least one is chosen, and none of the special tokens around a text.
+        At least one is chosen if there is any beside the special tokens around a text.
         """
         starts = np.cumsum(batch.lengths) - batch.lengths
         within = np.arange(batch.tokens) - np.repeat(starts, batch.lengths)
         before, after = len(self.tokenizer.prefix), len(self.tokenizer.suffix)
         content = (within >= before) & (within < np.repeat(batch.lengths, batch.lengths) - after)
-        drawn = np.where(content, random.random(batch.tokens), 2.0)
-        places = np.nonzero(drawn < max(self.share, drawn.min() + 1e-12))[0]
+        candidates = np.nonzero(content)[0]
+        drawn = random.random(len(candidates))
+        places = candidates[drawn <= max(self.share, drawn.min(initial=1.0))]
         how, values = random.random(len(places)), batch.values.copy()
         values[places[how < HIDDEN]] = self.mask_id
         others = places[(how >= HIDDEN) & (how < HIDDEN + RANDOM)]

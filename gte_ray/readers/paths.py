@@ -136,7 +136,7 @@ class Template:
 
 
 def _filtered(value: Any, name: str, mark: str) -> Any:
-    """A part of each text; other values stay as they are, so that they are dropped and counted."""
+    """A part of each text, or its language; other values stay, so that they are dropped and counted, or have none."""
     if isinstance(value, list):
         return [_filtered(item, name, mark) for item in value]
     if name in FUNCTIONS:

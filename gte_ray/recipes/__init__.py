@@ -15,7 +15,7 @@ class Recipe:
     config: Callable[[str], Config]
     """From a store to the whole config; its docstring says where the numbers are from."""
     parameters: float
-    """In millions, as published."""
+    """In millions, as published; of `tiny` those of its sizes."""
     continued: bool = False
     """Whether it goes on from an embedding model, at a rate for that."""
 
@@ -30,7 +30,7 @@ RECIPES = {
     "gte-qwen2-1.5b": Recipe(lineage.gte_qwen2, 1_543, True),
     "qwen3-embedding-0.6b": Recipe(lineage.qwen3_06b, 596, True),
     "qwen3-embedding-4b": Recipe(lineage.qwen3_4b, 4_022, True),
-    "qwen3-embedding-8b": Recipe(lineage.qwen3_8b, 7_568, True),
+    "qwen3-embedding-8b": Recipe(lineage.qwen3_8b, 7_567, True),
     "nomic-embed": Recipe(lineage.nomic_embed, 137),
     "arctic-embed-m": Recipe(lineage.arctic_embed, 109),
     "embeddinggemma-300m": Recipe(lineage.embeddinggemma, 308, True),
@@ -50,7 +50,7 @@ def recipe(name: str, store: str, lora_rank: int | None = None) -> Config:
 
     With `lora_rank`, it is for adapters of that rank, or for all weights if it is 0.
     """
-    return _for_adapters(_named(name).config(store), lora_rank)
+    return for_adapters(_named(name).config(store), lora_rank)
 
 
 def finetuning(
@@ -76,7 +76,9 @@ def finetuning(
     config = replace(
         pretraining,
         # Exactly proportional: one epoch then sees each pair once, up to a batch of each source.
-        data=replace(pretraining.data, alpha=1.0, group_size=group_size, max_length=max_length),
+        data=replace(
+            pretraining.data, alpha=1.0, split_alpha=None, group_size=group_size, max_length=max_length
+        ),
         model=replace(pretraining.model, base=model),
         training=replace(
             pretraining.training,
@@ -85,7 +87,7 @@ def finetuning(
             learning_rate=rate if found.continued else rate / 10,
         ),
     )
-    return _for_adapters(config, lora_rank)
+    return for_adapters(config, lora_rank)
 
 
 WARM_STEPS, WARM_BATCH, WARM_RATE = 300, 256, 2e-3
@@ -106,7 +108,7 @@ def _named(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def _for_adapters(config: Config, rank: int | None) -> Config:
+def for_adapters(config: Config, rank: int | None) -> Config:
     """With the config's own rank if none is given, and with a rate for adapters if there are any."""
     rank = config.model.lora_rank if rank is None else rank
     rate = ADAPTERS_RATE if rank > 0 else config.training.learning_rate

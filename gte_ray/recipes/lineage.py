@@ -24,8 +24,8 @@ def gte_modernbert(store: str) -> Config:
 def gte_multilingual(store: str) -> Config:
     """gte-multilingual-base (2407.19669): its encoder of 8,192 positions with XLM-R's vocabulary, cls, Matryoshka.
 
-    From its published weights, as its encoder before them has no native format. Languages are sampled by 0.5 within a
-    source (`split_by`), the exponent of GTE; dimensions, a tenth of gte-base's rate, batch and steps are ours.
+    From its published weights, as its encoder before them has no native format; without its sparse head. What else there is
+    is ours: languages sampled within a source (`split_by`) by 0.5, dimensions, a tenth of gte-base's rate, batch, steps.
     """
     model = ModelConfig(base="alibaba-nlp-community/gte-multilingual-base", vocab_size=250_048, pooling="cls")
     config = paper("gte-multilingual", store, model, learning_rate=2e-5, workers=4)
@@ -98,9 +98,8 @@ def nomic_embed(store: str) -> Config:
 
 
 def arctic_embed(store: str) -> Config:
-    """arctic-embed-m-v1.5 (ArcticTraining): queries to documents, temperature 0.02, cls, first 256 dimensions by half.
-
-    Warm-up of 500 steps, constant, 1,000 of decay, clipping at 10, as published; steps, batch and rate are gte-base's.
+    """arctic-embed (the pre-training scripts of ArcticTraining) on BERT-base: queries to documents, temperature 0.02, cls, first
+    256 dimensions by half, warm-up and decay of 2,000 steps each, clipping at 10; steps, batch and rate are gte-base's.
     """
     model = ModelConfig(
         base="google-bert/bert-base-uncased",
@@ -117,7 +116,7 @@ def arctic_embed(store: str) -> Config:
             dimensions=(768, 256),
             dimension_weights=(0.5, 0.5),
         ),
-        training=replace(config.training, schedule="wsd", warmup=0.01, cooldown=0.02, max_grad_norm=10.0),
+        training=replace(config.training, schedule="wsd", warmup=0.04, cooldown=0.04, max_grad_norm=10.0),
     )
 
 

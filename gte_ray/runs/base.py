@@ -31,9 +31,9 @@ def check_base(config: Config) -> None:
 
         check_base(config.model, config.data.max_length, config.objective.dimensions)
     if config.objective.guide:
-        from gte_ray.model.load import check_model
+        from gte_ray.model.load import check_guide
 
-        check_model(config.objective.guide)
+        check_guide(config.objective.guide, config.data.max_length)
 
 
 def resolve_pooling(

@@ -4,7 +4,7 @@ Memory follows from sizes and is close. Time assumes a stated share of the devic
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,7 +70,12 @@ def forecast(config: Config, store: Store, plan: StepPlan) -> Forecast:
     query, document = plan.source_steps() @ by_source / plan.steps
     lengths = TextLengths(float(query), float(document), source)
     guide = loaded_shape(config.objective.guide) if config.objective.guide else None
-    return forecast_of(config, model_shape(config), lengths, guide)
+    found = forecast_of(config, model_shape(config), lengths, guide)
+    if config.objective.guide and guide is None:
+        return replace(
+            found, assumption=f"{found.assumption}; without the guide, which cannot be reached from here"
+        )
+    return found
 
 
 def forecast_of(config: Config, shape: Shape, lengths: TextLengths, guide: Shape | None = None) -> Forecast:
@@ -85,7 +90,7 @@ def forecast_of(config: Config, shape: Shape, lengths: TextLengths, guide: Shape
         tokens=tokens,
         state_bytes=_state_bytes(config, shape) + _guide_bytes(config, guide),
         activation_bytes=_activation_bytes(config, shape, tokens / steps),
-        loss_bytes=_loss_bytes(config, shape),
+        loss_bytes=_loss_bytes(config, shape, guide),
         seconds=(_flops(config, shape, tokens, steps) + _guide_flops(guide, tokens))
         / (flops_per_second * config.hardware.workers.most),
         assumption=assumption,
@@ -94,7 +99,8 @@ def forecast_of(config: Config, shape: Shape, lengths: TextLengths, guide: Shape
 
 def _guide_bytes(config: Config, guide: Shape | None) -> float:
     """Weights of a guide, which has neither gradients nor optimizer state."""
-    return 0.0 if guide is None else guide.parameters * (4 if config.training.precision == "fp32" else 2)
+    half = config.hardware.gpu and config.training.precision != "fp32"
+    return 0.0 if guide is None else guide.parameters * (2 if half else 4)
 
 
 def _guide_flops(guide: Shape | None, tokens: float) -> float:
@@ -152,12 +158,16 @@ def _activation_bytes(config: Config, shape: Shape, step_tokens: float) -> float
     return per_token * (kept + current)
 
 
-def _loss_bytes(config: Config, shape: Shape) -> float:
+def _loss_bytes(config: Config, shape: Shape, guide: Shape | None) -> float:
     batch = config.training.global_batch
     documents = batch * config.data.group_size
     embeddings = (batch + documents) * shape.hidden_size * 4 * 2 * _levels(config)  # with their gradients
     rows = min(config.hardware.loss_tile, batch / config.hardware.workers.most)
-    return embeddings + 4 * rows * _loss_columns(config)
+    tiles = 4 * rows * _loss_columns(config)
+    if guide is not None:  # its vectors, without gradients, and a tile of its similarities
+        embeddings += (batch + documents) * guide.hidden_size * 4
+        tiles *= 2
+    return embeddings + tiles
 
 
 def _levels(config: Config) -> float:

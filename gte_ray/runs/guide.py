@@ -2,7 +2,7 @@
 
 from gte_ray.config import Config
 from gte_ray.data.token_reader import TokenReader
-from gte_ray.data.tokenize import TextTokenizer
+from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.pretrained.prompts import lacking
 from gte_ray.runs.base import base_settings
 
@@ -15,13 +15,12 @@ def guide_reader(config: Config, tokenizer: TextTokenizer) -> TokenReader | None
     name, longest = config.objective.guide, config.data.max_length
     if not name:
         return None
-    from gte_ray.model.load import load_model  # the import takes seconds
+    from gte_ray.model.load import longest_text  # the import takes seconds
 
-    guide = load_model(name)
-    reader = TokenReader(guide.tokenizer, min(guide.max_length, longest))
-    same = reader.max_length == longest and guide.tokenizer.fingerprint == tokenizer.fingerprint
+    reader = TokenReader(load_tokenizer(name), min(longest_text(name), longest))
+    same = reader.max_length == longest and reader.tokenizer.fingerprint == tokenizer.fingerprint
     prompts = [
-        (of.prompts.query, of.prompts.document, of.prompts.pooled) for of in (guide.tokenizer, tokenizer)
+        (of.prompts.query, of.prompts.document, of.prompts.pooled) for of in (reader.tokenizer, tokenizer)
     ]
     return None if same and prompts[0] == prompts[1] else reader
 

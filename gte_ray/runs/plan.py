@@ -1,6 +1,7 @@
 """A run before its first step: combines and checks its config, store, plan, tokenizer and folder."""
 
 import dataclasses
+import json
 import os
 from dataclasses import dataclass
 from typing import Literal
@@ -58,8 +59,9 @@ def plan_run(
     storage.check_reachable(config.run.output)
     store = open_store(config.data.store)
     plan = plan_steps(config, store)
+    config, grouping = _resolved_sources(config, store, plan)
     store = Store(storage.absolute(store.uri), store.manifest)  # for processes in other working directories
-    contents = store.fingerprint
+    contents = store.fingerprint + grouping
     if config.model.base == "scratch" and store.manifest.tokenizer is not None:
         contents += store.manifest.tokenizer.fingerprint
     if config.objective.guide:
@@ -80,6 +82,21 @@ def plan_run(
         run=dataclasses.replace(config.run, name=name, output=storage.absolute(config.run.output)),
     )
     return Run(config, store, plan, fingerprint, storage.join(config.run.output, name), base)
+
+
+def _resolved_sources(config: Config, store: Store, plan: StepPlan) -> tuple[Config, str]:
+    """`config` with the names of parts for those of split sources, and what the plan depends on beside its fields.
+
+    That is which sources are parts of one, where parts have an exponent of their own; it is dropped where none is.
+    """
+    data = config.data
+    if data.sources:
+        data = dataclasses.replace(data, sources=tuple(info.name for info in store.chosen(data.sources)))
+    parts = [(source.name, source.split_of) for source in plan.sources if source.split_of]
+    if not parts:
+        data = dataclasses.replace(data, split_alpha=None)
+    grouping = json.dumps(parts) if data.split_alpha is not None else ""
+    return dataclasses.replace(config, data=data), grouping
 
 
 def plan_steps(config: Config, store: Store) -> StepPlan:

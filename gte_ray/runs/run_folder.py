@@ -13,7 +13,7 @@ from gte_ray.runtime import storage
 from gte_ray.runtime.uri import without_password
 
 CONFIG_FILE = "config.json"
-OTHERWISE = "the store's pairs or tokenizer, the base model's weights or the version of gte_ray differ"
+OTHERWISE = "the store's pairs or tokenizer, the weights of the base model or the guide, or the version of gte_ray differ"
 """What a fingerprint covers besides the settings."""
 
 

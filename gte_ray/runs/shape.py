@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 
 from gte_ray.config import Config
+from gte_ray.pretrained.files import ModelNotFound, model_folder
+from gte_ray.pretrained.settings import read_settings
 from gte_ray.recipes import RECIPES
 
 POSITIONS = 512
@@ -21,11 +23,14 @@ class Shape:
     """False if the base model could not be reached and these are the recipe's sizes."""
     total: int | None = None
     """All parameters, where they are known; None for those of a BERT of these sizes."""
+    embedded: int | None = None
+    """Those of the embeddings of tokens; None for as wide ones as the layers are."""
 
     @property
     def layer_parameters(self) -> int:
         if self.total is not None:
-            return max(self.total - self.vocab_size * self.hidden_size, 0)
+            embedded = self.vocab_size * self.hidden_size if self.embedded is None else self.embedded
+            return max(self.total - embedded, 0)
         h, i = self.hidden_size, self.intermediate_size
         return self.layers * (4 * h * h + 2 * h * i + 9 * h + i)
 
@@ -56,14 +61,20 @@ def model_shape(config: Config) -> Shape:
 
 def loaded_shape(name: str) -> Shape | None:
     """The sizes of a model; None if it cannot be reached. Raises RunError for a kind that is no text encoder."""
-    import transformers
-
-    from gte_ray.model.backbone import count_parameters  # the import takes seconds
+    from gte_ray.model.backbone import empty_backbone  # the import takes seconds
 
     try:
-        loaded = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError):
+        with model_folder(name, weights=False) as folder:
+            backbone = empty_backbone(folder / read_settings(folder, name).transformer, name)
+    except ModelNotFound:
         return None
-    intermediate = getattr(loaded, "intermediate_size", 4 * loaded.hidden_size)
-    sizes = (loaded.hidden_size, loaded.num_hidden_layers, intermediate, loaded.vocab_size)
-    return Shape(*sizes, total=count_parameters(loaded, name))
+    config, embeddings = backbone.config, backbone.get_input_embeddings().weight
+    unused = sum(p.numel() for key, p in backbone.named_parameters() if key.startswith("pooler."))
+    return Shape(
+        hidden_size=config.hidden_size,
+        layers=config.num_hidden_layers,
+        intermediate_size=getattr(config, "intermediate_size", 4 * config.hidden_size),
+        vocab_size=len(embeddings),
+        total=sum(p.numel() for p in backbone.parameters()) - unused,
+        embedded=embeddings.numel(),
+    )

@@ -1,6 +1,6 @@
 """A small encoder that is a language model already, so that what follows begins where the paper's begins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +8,11 @@ import torch
 
 from gte_ray.config import Config
 from gte_ray.data.read import read_batch
-from gte_ray.exporting.folder import write_model
+from gte_ray.exporting.folder import check_place, write_model
 from gte_ray.exporting.sections import CARD_FILE
 from gte_ray.model.load import build_encoder
 from gte_ray.model.masked_language import MaskedLanguage
-from gte_ray.model.microbatch import join
+from gte_ray.model.microbatch import MicroBatch, join
 from gte_ray.runs.plan import make_stream, plan_run, resolve_tokenizer
 from gte_ray.train.optimizer import adamw, learning_rate
 
@@ -26,6 +26,8 @@ def warm_up(config: Config, to: str, report: Callable[[int, float], None]) -> st
     Each step has both texts of a batch of the step plan, so that one seed and store give one model. `report` gets each
     step with its loss, the mean over hidden tokens. In this process, on CPUs. Raises RunError in one sentence.
     """
+    if "://" not in to:
+        check_place(to)
     run = plan_run(config)
     stream = make_stream(run, resolve_tokenizer(run))
     tokenizer = stream.tokenizer
@@ -40,21 +42,13 @@ def warm_up(config: Config, to: str, report: Callable[[int, float], None]) -> st
         parts = encoder.micro_batches(
             join(batch.queries, batch.documents), config.hardware.micro_batch_tokens
         )
-        random = np.random.Generator(np.random.Philox(key=[config.seed, step]))
-        total, hidden = 0.0, 0
-        for part in parts:
-            loss, count = model(part, random)
-            loss.backward()
-            total, hidden = total + loss.item(), hidden + count
-        for parameter in model.parameters():
-            if parameter.grad is not None:
-                parameter.grad /= hidden
+        loss = _backward(model, parts, np.random.default_rng([config.seed, step]))
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.training.max_grad_norm)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config.training)
         optimizer.step()
         optimizer.zero_grad()
-        report(step, total / hidden)
+        report(step, loss)
 
     def finish(folder: Path) -> None:
         text = (
@@ -65,3 +59,16 @@ def warm_up(config: Config, to: str, report: Callable[[int, float], None]) -> st
 
     write_model(encoder, tokenizer, to, config.data.max_length, finish)
     return to
+
+
+def _backward(model: MaskedLanguage, parts: Sequence[MicroBatch], random: np.random.Generator) -> float:
+    """Returns the mean loss over the hidden tokens of all parts, whose gradient it leaves."""
+    total, hidden = 0.0, 0
+    for part in parts:
+        loss, count = model(part, random)
+        loss.backward()
+        total, hidden = total + loss.item(), hidden + count
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            parameter.grad /= max(hidden, 1)
+    return total / max(hidden, 1)

@@ -70,7 +70,7 @@ def train_step(
     guided = guide(batch) if guide else None
     contrast = _contrast(embeddings.requires_grad_(), batch, (rows, negative_rows), guided)
     result = build_objective(config)(contrast)
-    sums = _sums(result, batch, parts, encoder)
+    sums = _sums(result, batch, parts, encoder, guided)
     (gradient,) = torch.autograd.grad(result.loss, embeddings)
 
     # Backpropagate from the embeddings to the weights, by micro-batch, with the same dropout as before.
@@ -79,9 +79,9 @@ def train_step(
         engine.backward((output * gradient[_index(part, engine.device)]).sum())
         del output  # frees its graph
 
-    totals = _named(sums)  # waits for the device, which has all of the second pass to do by now
-    if not math.isfinite(totals["loss"]):
-        raise TrainingDiverged("loss", batch.step, batch.source)
+    totals = _finite(
+        sums, batch, config
+    )  # waits for the device, which has all of the second pass to do by now
     info = engine.step(rate := learning_rate(batch.step, config.training))
     if info.overflow and info.loss_scale <= 1:  # no fp16, or nothing left to lower
         raise TrainingDiverged("gradient", batch.step, batch.source)
@@ -147,8 +147,10 @@ def _contrast(
     return Contrast(queries, documents, candidates, rows.offset, teacher, guide)
 
 
-def _sums(result: Loss, batch: PairBatch, parts: list[MicroBatch], encoder: Encoder) -> Tensor:
-    """Sum `Loss` and the counts of COUNTS over ranks in one reduction; (10,) float64."""
+def _sums(
+    result: Loss, batch: PairBatch, parts: list[MicroBatch], encoder: Encoder, guided: Tensor | None
+) -> Tensor:
+    """Sum `Loss`, the counts of COUNTS and those of a guide's numbers that are none over ranks; (11,) float64."""
     counts = [
         sum(part.tokens for part in parts),
         sum(encoder.computed_tokens(part) for part in parts),
@@ -156,10 +158,18 @@ def _sums(result: Loss, batch: PairBatch, parts: list[MicroBatch], encoder: Enco
         batch.digest,
     ]
     shares = torch.stack([share.detach().double() for share in result])
-    return sum_over_ranks(torch.cat([shares, shares.new_tensor(counts)]))
+    unknown = shares.new_zeros(1) if guided is None else (~guided.isfinite()).sum()[None]
+    return sum_over_ranks(torch.cat([shares, shares.new_tensor(counts), unknown]))
 
 
-def _named(sums: Tensor) -> dict[str, Any]:
-    """Return `_sums` by the fields of `StepMetrics`."""
-    values = dict(zip(Loss._fields + COUNTS, sums.tolist(), strict=True))
+def _finite(sums: Tensor, batch: PairBatch, config: Config) -> dict[str, Any]:
+    """Return `_sums` by the fields of `StepMetrics`; raise, on all ranks, if the loss or the guide is not finite."""
+    values = dict(zip((*Loss._fields, *COUNTS, "unknown"), sums.tolist(), strict=True))
+    if values.pop("unknown"):
+        raise RunError(
+            f"the guide {config.objective.guide} gives vectors that are not finite in {config.training.precision} "
+            f"(step {batch.step}, source {batch.source}); allowed is another --precision, or another guide"
+        )
+    if not math.isfinite(values["loss"]):
+        raise TrainingDiverged("loss", batch.step, batch.source)
     return values | {name: round(values[name]) for name in COUNTS}

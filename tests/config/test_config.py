@@ -78,9 +78,11 @@ def test_recipes_of_neighbours_have_what_they_publish():
     assert nomic.training.warmup * nomic.training.steps == pytest.approx(700)
     assert arctic.objective.levels == ((768, 0.5), (256, 0.5))
     assert arctic.training.schedule == "wsd" and arctic.training.max_grad_norm == 10
-    assert arctic.training.steps * arctic.training.warmup == pytest.approx(500)
-    assert arctic.training.steps * arctic.training.cooldown == pytest.approx(1_000)
+    assert arctic.training.steps * arctic.training.warmup == pytest.approx(2_000)
+    assert arctic.training.steps * arctic.training.cooldown == pytest.approx(2_000)
     assert [k for k, _ in gemma.objective.levels] == [768, 512, 256, 128]
+    second = finetuning("gte-multilingual", "s", "m", 10_000)
+    assert (second.data.alpha, second.data.split_alpha) == (1.0, None)  # each pair once
     assert (mgte.model.pooling, mgte.data.split_alpha, mgte.model.vocab_size) == ("cls", 0.5, 250_048)
 
 

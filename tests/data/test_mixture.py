@@ -1,6 +1,9 @@
 """Shares of sources and of the parts of those that are split, from eq. 4 alone."""
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from gte_ray.data.prepare_store import prepare
 from gte_ray.data.step_plan import StepPlan
 from gte_ray.data.store import open_store
 from gte_ray.errors import RunError
+from gte_ray.evaluation.lookup import read_corpus
 from gte_ray.readers.reading import Reading
 from gte_ray.readers.spec import SourceSpec
 from gte_ray.recipes import recipe
@@ -87,12 +91,46 @@ def test_a_source_is_split_by_language_and_trained_by_it(ray_local, tmp_path):
     stream = make_stream(run, resolve_tokenizer(run))
     assert np.array_equal(stream.plan().source_steps(), run.plan.source_steps())
     # The name of the whole is that of all parts.
+    opened = open_store(store.uri)
     of_web = plan_run(replace(config, data=replace(config.data, sources=("web",))))
     assert {source.name for source in of_web.plan.sources} == {"web.de", "web.en", "web.fr"}
-    opened = open_store(store.uri)
+    assert (
+        replace(of_web, store=run.store).fingerprint == named(run, ["web.fr", "web.de", "web.en"]).fingerprint
+    )
+    assert named(run, ["qa"]).fingerprint == named(run, ["qa"], split_alpha=None).fingerprint  # of no effect
+    assert (
+        read_corpus(opened, ["web"], 200).documents
+        == read_corpus(opened, ["web.de", "web.en", "web.fr"], 200).documents
+    )
     assert [info.name for info in opened.chosen(["web.en", "web"])] == ["web.en", "web.de", "web.fr"]
     with pytest.raises(RunError, match="there is no source 'wiki'; there are web"):
         opened.chosen(["wiki"])
+
+
+def named(run, sources: list[str], **data):
+    """The same run on these sources."""
+    return plan_run(replace(run.config, data=replace(run.config.data, sources=tuple(sources), **data)))
+
+
+def test_which_sources_are_parts_of_one_makes_another_run(tiny_store, tmp_path):
+    """Where their exponent is their own: the same pairs under the same names are drawn otherwise."""
+    opened = open_store(tiny_store)
+    infos = opened.manifest.sources
+    whole = str(tmp_path / "split")
+    shutil.copytree(tiny_store, whole)
+    parts = [replace(info, split_of="both" if info.name != "small" else "") for info in infos]
+    manifest = replace(opened.manifest, sources=tuple(parts))
+    Path(whole, "manifest.json").write_text(json.dumps(manifest.to_dict()))
+    runs = []
+    for store in (tiny_store, whole):
+        for split_alpha in (None, 0.0):
+            config = recipe("tiny", store)
+            data = replace(config.data, split_alpha=split_alpha, max_length=20)
+            runs.append(plan_run(replace(config, data=data, run=replace(config.run, output=str(tmp_path)))))
+    plain, unsplit, parted, drawn = (run.fingerprint for run in runs)
+    assert plain == unsplit == parted != drawn
+    assert [run.config.data.split_alpha for run in runs] == [None, None, None, 0.0]
+    assert not np.array_equal(runs[3].plan.probabilities, runs[2].plan.probabilities)
 
 
 def test_the_exponent_makes_another_run():

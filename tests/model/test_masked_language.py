@@ -50,6 +50,10 @@ def test_one_token_is_hidden_at_least(tokenizer):
     for seed in range(20):
         places, _ = model.hide(batch_of(tokenizer, ["stone"]), np.random.default_rng(seed))
         assert places.tolist() == [1]
+    nothing = batch_of(tokenizer, ["", " "])
+    assert len(model.hide(nothing, np.random.default_rng(0))[0]) == 0
+    loss, count = model(nothing, np.random.default_rng(0))
+    assert (loss.item(), count) == (0.0, 0)
 
 
 def test_the_loss_is_that_of_the_padded_backbone_and_a_tied_head(tokenizer):

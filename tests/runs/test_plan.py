@@ -113,7 +113,7 @@ def test_a_name_is_that_of_a_folder_in_the_output(name):
 def test_other_weights_are_told_from_other_settings(run, tmp_path):
     open_run(run, fresh=False)
     with pytest.raises(
-        UsageError, match=r"other settings \(the store's pairs or tokenizer, the base model's"
+        UsageError, match=r"other settings \(the store's pairs or tokenizer, the weights of the base model"
     ):
         open_run(replace(run, fingerprint="0" * 16), fresh=False)
     path = tmp_path / "run/config.json"

@@ -13,7 +13,7 @@ from gte_ray.data.read import read_batch, read_shards
 from gte_ray.data.store import open_store
 from gte_ray.errors import RunError
 from gte_ray.model.guide import load_guide
-from gte_ray.model.load import load_model
+from gte_ray.model.load import load_model, longest_text
 from gte_ray.recipes.paper import tiny as recipe
 from gte_ray.runs.base import check_base
 from gte_ray.runs.forecast import forecast
@@ -34,6 +34,7 @@ from tests.train.runs import (
 )
 
 STEPS = 4
+HASHED = ["query", "query_hash", "document", "document_hash"]
 PROMPTS = {"query": "river stone ", "document": "cloud "}
 
 
@@ -137,16 +138,18 @@ def test_batches_have_the_texts_in_the_guides_tokens(retokenize, tiny_store, gui
         assert np.array_equal(getattr(batch, name).values, getattr(without, name).values)
         assert len(getattr(without, f"guide_{name}")) == 0
     assert np.array_equal(batch.negative_hashes, without.negative_hashes)
-    rows = store.read_rows(batch.source, 0, store.source(batch.source).rows, ["query", "query_hash"])
-    text_of = dict(zip(rows["query_hash"].to_pylist(), rows["query"].to_pylist(), strict=True))
+    rows = store.read_rows(batch.source, 0, store.source(batch.source).rows, HASHED)
     tokenizer = load_model(guide).tokenizer
-    for ids, hash_ in zip(texts_of(batch.guide_queries), batch.query_hashes.tolist(), strict=True):
-        assert ids.tolist() == tokenizer.encode([text_of[hash_]], 20, PROMPTS["query"]).values.tolist()
-    for number, pair in enumerate(batch.negative_owners):  # random documents stand for negatives
-        same = batch.document_hashes == batch.negative_hashes[number]
-        if same.any():
-            expected = texts_of(batch.guide_documents)[int(same.argmax())]
-            assert texts_of(batch.guide_negatives)[number].tolist() == expected.tolist(), pair
+    # The store has no hard negatives, so random documents stand for them.
+    for name, side in (("queries", "query"), ("documents", "document"), ("negatives", "document")):
+        text_of = dict(zip(rows[f"{side}_hash"].to_pylist(), rows[side].to_pylist(), strict=True))
+        hashes = getattr(
+            batch, {"queries": "query_hashes", "documents": "document_hashes"}.get(name, "negative_hashes")
+        )
+        found = texts_of(getattr(batch, f"guide_{name}"))
+        assert len(found) == len(hashes) >= 16
+        for ids, hash_ in zip(found, hashes.tolist(), strict=True):
+            assert ids.tolist() == tokenizer.encode([text_of[hash_]], 20, PROMPTS[side]).values.tolist()
     cut = read_shards(stream, store, run.plan[1], range(1, 3), 3)
     whole = [from_table(to_table([shard])) for shard in cut]
     sizes = [len(shard.guide_negatives) for shard in whole]
@@ -188,3 +191,28 @@ def test_the_forecast_counts_the_guide(tiny_store, guide, tmp_path):
     more = (found.state_bytes - without.state_bytes) / 2
     assert weights <= more <= weights + 512 * 24  # as if it had the positions of BERT
     assert found.seconds > without.seconds
+
+
+def test_a_guide_whose_numbers_are_none_ends_the_run(guide, tmp_path):
+    config = guided(tiny(), guide)
+    engine, model = Engine(encoder_of(config), config, CPU), load_guide(config, CPU)
+    model._encoder.backbone.get_input_embeddings().weight.data[10] = float("nan")
+    before = {name: p.detach().clone() for name, p in engine.encoder.named_parameters()}
+    with pytest.raises(
+        RunError, match=r"the guide .* gives vectors that are not finite in fp32 \(step 0, source source\)"
+    ):
+        train_step(engine, pairs(0), config, model)
+    assert all(torch.equal(p, before[name]) for name, p in engine.encoder.named_parameters())
+
+
+def test_a_prompt_that_leaves_no_room_at_the_length_of_the_run_is_told(tiny_store, guide, tmp_path):
+    config = config_of(tiny_store, guide, tmp_path)
+    check_base(config)
+    short = replace(config, data=replace(config.data, max_length=4))
+    with pytest.raises(RunError, match="max_length is 4, and its prompt 'river stone ' would leave no token"):
+        check_base(short)
+
+
+def test_the_length_of_a_guide_that_names_none_is_that_of_its_positions(tmp_path):
+    bare = bare_folder(tmp_path / "bare")
+    assert longest_text(bare) == load_model(bare).max_length == 40
