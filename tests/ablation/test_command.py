@@ -210,7 +210,7 @@ def test_a_tracking_server_that_is_away_is_told_before_training(workplace, here)
         (["nope"], "there is no ablation 'nope'; there are alpha, batch_size, datasets"),
         ([], "one ablation is needed"),
         (["alpha", "loss"], "one ablation is needed"),
-        (["alpha", "--profile", "desk"], "--profile is 'desk'; allowed are laptop, paper"),
+        (["alpha", "--profile", "desk"], "--profile is 'desk'; allowed are laptop, warm, paper"),
         (["alpha", "--profile", "paper"], "--profile paper needs --store"),
         (["alpha", "--seeds", "0"], "--seeds is 0; allowed is at least 1"),
         (["alpha", "--metric-length", "-1"], "--metric-length is -1; allowed is a number of tokens"),

@@ -19,13 +19,13 @@ def slowed(train: Callable[[], Any], slow: Path) -> Any:
     """What a worker runs."""
     import gte_ray.train.loop as loop
 
-    def train_step(engine: Any, batch: Any, config: Any) -> Any:
+    def train_step(engine: Any, batch: Any, *more: Any) -> Any:
         begun = time.monotonic()
         while (
             batch.step >= SLOW_FROM and slow.exists() and time.monotonic() < begun + float(slow.read_text())
         ):
             time.sleep(0.05)
-        return step(engine, batch, config)
+        return step(engine, batch, *more)
 
     step, loop.train_step = loop.train_step, train_step
     return train()
