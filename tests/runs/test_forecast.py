@@ -4,15 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from transformers import CLIPConfig
 
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.read import read_batch
 from gte_ray.data.store import open_store
+from gte_ray.errors import RunError
+from gte_ray.model.backbone import load_backbone
 from gte_ray.readers.spec import SourceSpec
 from gte_ray.recipes.paper import tiny
 from gte_ray.runs.forecast import forecast
 from gte_ray.runs.plan import make_stream, plan_run, resolve_tokenizer
+from gte_ray.runs.shape import loaded_shape
 from tests.data.conftest import make_pairs, write_lines
+from tests.model.folders import SIZES, bare_folder
 
 
 def planned(store: str, max_length: int):
@@ -46,3 +51,32 @@ def test_without_ids_lengths_come_from_characters(ray_local, tmp_path):
     characters = np.array([len(text) for column in texts.columns for text in column.to_pylist()])
     assert found.tokens_per_text == pytest.approx((characters / 4.5 + 2).mean(), rel=0.02)
     assert found.lengths == "characters, 4.5 to a token as in English"
+
+
+FUNNEL = {
+    "vocab_size": 300,
+    "block_sizes": [1, 1, 1],
+    "d_model": 24,
+    "n_head": 2,
+    "d_head": 12,
+    "d_inner": 32,
+}
+
+
+@pytest.mark.parametrize("kind", ["bert", "albert", "electra", "modernbert", "qwen3", "funnel"])
+def test_parameters_are_those_of_the_model_itself(kind, tmp_path):
+    """With gated layers, fewer heads of keys, layers that share weights and narrow embeddings, whatever it is."""
+    sizes = {**SIZES, "embedding_size": 8} if kind in ("albert", "electra") else SIZES
+    folder = bare_folder(tmp_path / "bare", kind, **(FUNNEL if kind == "funnel" else sizes))
+    found, backbone = loaded_shape(folder), load_backbone(tmp_path / "bare", folder)
+    table = backbone.get_input_embeddings().weight
+    assert found.parameters == sum(p.numel() for p in backbone.parameters())
+    assert found.layer_parameters == found.parameters - table.numel() > 0
+    assert (found.hidden_size, found.vocab_size) == (backbone.config.hidden_size, len(table))
+
+
+def test_what_is_no_text_encoder_has_no_forecast(tmp_path):
+    CLIPConfig().save_pretrained(tmp_path)
+    with pytest.raises(RunError, match=r"clip has no sizes of a text encoder"):
+        loaded_shape(str(tmp_path))
+    assert loaded_shape("nobody/nothing") is None
