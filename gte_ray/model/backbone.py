@@ -163,10 +163,7 @@ def _class_of(shape: Any, name: str) -> Any:
                 f"{name}: {shape.model_type} is no text encoder; allowed are encoders, decoders alone, "
                 f"and of encoder-decoders {', '.join(name for name, kind in BACKBONES.items() if kind.encoder)}"
             )
-        mapped = MODEL_MAPPING[type(shape)]
-        model_class = (
-            mapped[0] if isinstance(mapped, tuple) else mapped
-        )  # the first of several is the whole one
+        model_class = MODEL_MAPPING[type(shape)]
     parameters = inspect.signature(model_class.forward).parameters
     if "input_ids" not in parameters:
         raise RunError(f"{name}: {shape.model_type} does not take the tokens of texts")

@@ -53,21 +53,11 @@ def test_without_ids_lengths_come_from_characters(ray_local, tmp_path):
     assert found.lengths == "characters, 4.5 to a token as in English"
 
 
-FUNNEL = {
-    "vocab_size": 300,
-    "block_sizes": [1, 1, 1],
-    "d_model": 24,
-    "n_head": 2,
-    "d_head": 12,
-    "d_inner": 32,
-}
-
-
-@pytest.mark.parametrize("kind", ["bert", "albert", "electra", "modernbert", "qwen3", "funnel"])
+@pytest.mark.parametrize("kind", ["bert", "albert", "electra", "modernbert", "qwen3"])
 def test_parameters_are_those_of_the_model_itself(kind, tmp_path):
     """With gated layers, fewer heads of keys, layers that share weights and narrow embeddings, whatever it is."""
     sizes = {**SIZES, "embedding_size": 8} if kind in ("albert", "electra") else SIZES
-    folder = bare_folder(tmp_path / "bare", kind, **(FUNNEL if kind == "funnel" else sizes))
+    folder = bare_folder(tmp_path / "bare", kind, **sizes)
     found, backbone = loaded_shape(folder), load_backbone(tmp_path / "bare", folder)
     table = backbone.get_input_embeddings().weight
     assert found.parameters == sum(p.numel() for p in backbone.parameters())
