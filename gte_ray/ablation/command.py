@@ -126,12 +126,10 @@ def _known(folder: Path) -> str:
 def _defaults(first: _ProfileFlags) -> Config:
     store = first.store
     if not store:
-        if first.list or first.words[:1] == ("report",):
-            store = "STORE"
-        elif first.profile == "paper":
+        reads_none = first.list or first.words[:1] == ("report",)
+        if first.profile == "paper" and not reads_none:
             raise UsageError("--profile paper needs --store: the built-in corpus is too small for it")
-        else:
-            store = BUILTIN_STORE
+        store = "STORE" if first.profile == "paper" else BUILTIN_STORE
     return for_adapters(baseline(first.profile, store), first.lora_rank)
 
 

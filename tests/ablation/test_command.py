@@ -18,6 +18,7 @@ from sentence_transformers import SentenceTransformer
 
 from gte_ray.ablation.command import main
 from gte_ray.cli.console import run_command
+from gte_ray.cli.flags import BUILTIN_STORE
 from tests.beir import CORPUS, QUERIES, write_benchmark
 from tests.commands import HANGS
 
@@ -236,9 +237,14 @@ def test_bad_input_is_one_sentence(arguments, message, tmp_path, tiny_store, mon
     assert not list(tmp_path.glob("*.db"))
 
 
-def test_the_list_names_all_with_their_trials(tiny_store, monkeypatch, capsys):
+@pytest.mark.parametrize("builtin", [False, True])
+def test_the_list_names_all_with_their_trials(builtin, tiny_store, tmp_path, monkeypatch, capsys):
+    """Of the built-in corpus too, once it is there."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setattr(sys, "argv", ["run.py", "--list", "--store", tiny_store])
+    if builtin:
+        shutil.copytree(tiny_store, BUILTIN_STORE)
+    monkeypatch.setattr(sys, "argv", ["run.py", "--list", *([] if builtin else ["--store", tiny_store])])
     main(RUN.parent)
     lines = capsys.readouterr().out.splitlines()
     (alpha,) = [line for line in lines if line.strip().startswith("alpha")]
