@@ -20,8 +20,6 @@ from gte_ray.model.transfer import to_device
 PACKED = "gte_ray_packed"
 """Name that registers `packed_attention` with transformers. It has no mask function, so no mask is built."""
 
-HALF = (torch.bfloat16, torch.float16)
-
 
 @dataclass(frozen=True)
 class PackedLayout:
@@ -96,7 +94,7 @@ def packed_attention(
         assert isinstance(attended, Tensor)  # a tuple only if auxiliary outputs are requested
         return attended[None], None
     # On CPUs, torch's attention is slower in bf16 than in float32, above all its backward pass.
-    states = tuple(x.float() if x.dtype in HALF else x for x in (q_THE, k_THE, v_THE))
+    states = tuple(x.float() if x.element_size() < 4 else x for x in (q_THE, k_THE, v_THE))
     attended = _by_length(states, layout.groups, reach, dropout, scaling)
     return attended.to(query.dtype)[None], None
 

@@ -121,6 +121,14 @@ def empty_backbone(folder: Path, name: str) -> Any:
         return model_class(shape)
 
 
+def token_table(backbone: Any, name: str) -> Any:
+    """Return the (V, E) embeddings of tokens. Raises RunError for a backbone that has none, as of sounds or images."""
+    try:
+        return backbone.get_input_embeddings().weight
+    except (NotImplementedError, AttributeError) as error:  # which one depends on transformers' class
+        raise RunError(f"{name}: {backbone.config.model_type} has no table of tokens") from error
+
+
 def positions(backbone: Any) -> int | None:
     """Return the most tokens a text may have, special tokens included; None if there is no limit."""
     limit = getattr(backbone.config, "max_position_embeddings", None)

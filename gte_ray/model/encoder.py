@@ -25,6 +25,8 @@ from gte_ray.model.microbatch import MicroBatch, micro_batches
 from gte_ray.model.pooling import pool_packed, pool_padded
 from gte_ray.model.transfer import to_device
 
+CPU = torch.device("cpu")
+
 
 class Encoder(nn.Module):
     """Maps micro-batches to unit vectors.
@@ -132,14 +134,14 @@ class Encoder(nn.Module):
         return batch.tokens if self.packed else batch.padded_tokens
 
     @torch.no_grad()
-    def encode(self, tokens: TokenLists, budget_tokens: int) -> Tensor:
-        """Return (n, D) float32 on the CPU in the order of `tokens`, computed without gradient or dropout."""
+    def encode(self, tokens: TokenLists, budget_tokens: int, to: torch.device = CPU) -> Tensor:
+        """Return (n, D) float32 on the device `to` in the order of `tokens`, computed without gradient or dropout."""
         was_training = self.training
         self.eval()
         try:
-            embeddings_nD = torch.empty(len(tokens), self.dimensions)
+            embeddings_nD = torch.empty(len(tokens), self.dimensions, device=to)
             for batch in self.micro_batches(tokens, budget_tokens):
-                embeddings_nD[torch.from_numpy(batch.rows)] = self(batch).cpu()
+                embeddings_nD[to_device(batch.rows, to)] = self(batch).to(to)
             return embeddings_nD
         finally:
             self.train(was_training)

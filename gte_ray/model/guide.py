@@ -12,7 +12,6 @@ from gte_ray.config import Config
 from gte_ray.data.batch import PairBatch
 from gte_ray.model.load import load_model
 from gte_ray.model.microbatch import join
-from gte_ray.model.transfer import to_device
 
 HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -29,14 +28,10 @@ class GuideModel:
         encoder.choose_attention(device, half is not None)
         self._encoder, self._budget = encoder, config.hardware.micro_batch_tokens
 
-    @torch.no_grad()
     def __call__(self, batch: PairBatch) -> Tensor:
         """Return (texts, G) unit vectors on the device: of queries, documents and hard negatives, in this order."""
-        texts, encoder = join(*batch.for_guide), self._encoder
-        vectors = torch.empty(len(texts), encoder.dimensions, device=encoder.device)
-        for part in encoder.micro_batches(texts, self._budget):
-            vectors[to_device(part.rows, encoder.device)] = encoder(part)
-        return F.normalize(vectors, dim=-1)
+        texts = join(*batch.for_guide)
+        return F.normalize(self._encoder.encode(texts, self._budget, self._encoder.device), dim=-1)
 
 
 def load_guide(config: Config, device: torch.device) -> GuideModel | None:

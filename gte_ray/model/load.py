@@ -12,7 +12,14 @@ from gte_ray.config import ModelConfig, Pooling, check_dimensions
 from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
 from gte_ray.model.abilities import abilities
-from gte_ray.model.backbone import counts_from_the_left, empty_backbone, load_backbone, positions, scratch
+from gte_ray.model.backbone import (
+    counts_from_the_left,
+    empty_backbone,
+    load_backbone,
+    positions,
+    scratch,
+    token_table,
+)
 from gte_ray.model.dense import Dense, load_dense
 from gte_ray.model.dropout import Dropout
 from gte_ray.model.encoder import Encoder
@@ -152,10 +159,7 @@ def check_fit(name: str, backbone: Any, vocab_size: int, max_length: int) -> Non
     most = positions(backbone)
     if most is not None and max_length > most:
         raise RunError(f"max_length is {max_length}, but the model {name!r} has {most} positions for tokens")
-    try:
-        embedded = len(backbone.get_input_embeddings().weight)
-    except NotImplementedError as error:  # what transformers raises for a backbone of sounds or images
-        raise RunError(f"{name}: {backbone.config.model_type} has no table of tokens") from error
+    embedded = len(token_table(backbone, name))
     if vocab_size > embedded:
         raise RunError(
             f"the tokenizer has {vocab_size} entries, but the model {name!r} knows {embedded}: "

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gte_ray.config import Pooling
+from gte_ray.model.transfer import to_device
 
 
 def pool_packed(
@@ -19,17 +20,13 @@ def pool_packed(
     """
     device = h_TD.device
     first = np.zeros(len(lengths), np.int64) if skipped is None else skipped
-    lengths_n = torch.from_numpy(lengths).to(device)
-    if pooling == "mean" and skipped is None:
-        return torch.segment_reduce(h_TD, "mean", lengths=lengths_n, axis=0)
     starts = np.cumsum(lengths) - lengths
-    if pooling == "mean":
+    if pooling != "mean":
+        return h_TD[to_device(starts + (first if pooling == "cls" else lengths - 1), device)]
+    if skipped is not None:
         within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
-        kept = torch.from_numpy(np.nonzero(within >= np.repeat(first, lengths))[0]).to(device)
-        return torch.segment_reduce(
-            h_TD[kept], "mean", lengths=torch.from_numpy(lengths - first).to(device), axis=0
-        )
-    return h_TD[torch.from_numpy(starts + (first if pooling == "cls" else lengths - 1)).to(device)]
+        h_TD = h_TD[to_device(np.nonzero(within >= np.repeat(first, lengths))[0], device)]
+    return torch.segment_reduce(h_TD, "mean", lengths=to_device(lengths - first, device), axis=0)
 
 
 def pool_padded(
@@ -37,8 +34,8 @@ def pool_padded(
 ) -> Tensor:
     """Return (n, D) from the states of texts with these `lengths`, each padded on the right; `skipped` as above."""
     device = h_nLD.device
-    first_n = torch.from_numpy(np.zeros(len(lengths), np.int64) if skipped is None else skipped).to(device)
-    lengths_n = torch.from_numpy(lengths).to(device)
+    first_n = to_device(np.zeros(len(lengths), np.int64) if skipped is None else skipped, device)
+    lengths_n = to_device(lengths, device)
     if pooling != "mean":
         place_n = first_n if pooling == "cls" else lengths_n - 1
         return h_nLD[torch.arange(len(lengths), device=device), place_n]

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 from gte_ray.config import Config
-from gte_ray.errors import RunError
 from gte_ray.pretrained.files import ModelNotFound, model_folder
 from gte_ray.pretrained.settings import read_settings
 from gte_ray.recipes import RECIPES
@@ -62,27 +61,18 @@ def model_shape(config: Config) -> Shape:
 
 def loaded_shape(name: str) -> Shape | None:
     """The sizes of a model; None if it cannot be reached. Raises RunError for a kind that is no text encoder."""
-    from gte_ray.model.backbone import empty_backbone  # the import takes seconds
+    from gte_ray.model.backbone import empty_backbone, token_table  # the import takes seconds
 
     try:
         with model_folder(name, weights=False) as folder:
             backbone = empty_backbone(folder / read_settings(folder, name).transformer, name)
     except ModelNotFound:
         return None
-    config = backbone.config
-    try:
-        embeddings, sizes = (
-            backbone.get_input_embeddings().weight,
-            (config.hidden_size, config.num_hidden_layers),
-        )
-    except (
-        AttributeError,
-        NotImplementedError,
-    ) as error:  # of models of images, and of several kinds at once
-        raise RunError(f"{name}: {config.model_type} has no sizes of a text encoder") from error
+    config, embeddings = backbone.config, token_table(backbone, name)
     unused = sum(p.numel() for key, p in backbone.named_parameters() if key.startswith("pooler."))
     return Shape(
-        *sizes,
+        hidden_size=config.hidden_size,
+        layers=config.num_hidden_layers,
         intermediate_size=getattr(config, "intermediate_size", 4 * config.hidden_size),
         vocab_size=len(embeddings),
         total=sum(p.numel() for p in backbone.parameters()) - unused,

@@ -3,8 +3,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from sentence_transformers.sentence_transformer.losses import GISTEmbedLoss
-from torch import Tensor
 
 from gte_ray.config import from_dict
 from gte_ray.errors import UsageError
@@ -13,61 +11,40 @@ from gte_ray.model.loss import JointLoss
 from gte_ray.model.objective import build_objective
 from gte_ray.model.reference import reference_loss
 from gte_ray.recipes import recipe
-from tests.model.test_loss import SUBSETS, candidates_of, contrast_of, distinct, unit
+from tests.model.gist import gist
+from tests.model.test_loss import (
+    SUBSETS,
+    assert_same,
+    candidates_of,
+    contrast_of,
+    distinct,
+    rows_of_a_rank,
+    unit,
+)
 
 MARGIN = 0.1
-
-
-class Given(torch.nn.Module):
-    """An embedding model whose vectors are its input."""
-
-    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        return features
-
-
-def gist(columns: list[Tensor], temperature: float, positives: bool) -> Tensor:
-    """The loss of sentence-transformers with the model as its own guide."""
-    loss = GISTEmbedLoss.__new__(GISTEmbedLoss)
-    torch.nn.Module.__init__(loss)
-    loss.model = loss.guide = Given()
-    loss.temperature, loss.margin, loss.margin_strategy = temperature, -MARGIN, "absolute"
-    loss.similarity_fct, loss.cross_entropy_loss = (
-        torch.nn.CosineSimilarity(dim=-1),
-        torch.nn.CrossEntropyLoss(),
-    )
-    loss.must_retokenize = loss.gather_across_devices = False
-    loss.contrast_anchors, loss.contrast_positives = True, positives
-    return loss([{"sentence_embedding": column} for column in columns], None)
 
 
 @pytest.mark.parametrize("tile", [1, 4, 9])
 @pytest.mark.parametrize("negatives", [False, True])
 def test_equals_gist_embed_with_the_model_as_its_own_guide(negatives, tile):
     inputs = [(3 * unit(9, seed)).requires_grad_() for seed in range(2 + negatives)]
-    theirs = gist(inputs, 0.05, positives=not negatives)  # it has no sum of documents and hard negatives
+    theirs = gist(
+        inputs, inputs, MARGIN, positives=not negatives
+    )  # it has no sum of documents and hard negatives
     q, d, *extra = (F.normalize(x, dim=-1) for x in inputs)
     more = {"negative_hashes": distinct(9, 200), "negative_owners": distinct(9, 0)}
     contrast = contrast_of(candidates_of(q, d, **{"negatives": extra[0], **more} if negatives else {}))
     directions = ("q2d", "q2q") if negatives else ("q2d", "q2q", "d2d")
     found = JointLoss(0.05, directions, tile, margin=MARGIN)(contrast)
     assert found.masked_share > 0.1
-    assert found.loss.item() == pytest.approx(theirs.item(), rel=1e-12)
-    for a, b in zip(
-        torch.autograd.grad(found.loss, inputs), torch.autograd.grad(theirs, inputs), strict=True
-    ):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+    assert_same(found, theirs, inputs, rtol=1e-9)
 
 
 @pytest.mark.parametrize("directions", SUBSETS, ids="+".join)
 def test_equals_the_reference_on_the_rows_of_a_rank(directions):
-    inputs = [unit(n, seed).requires_grad_() for n, seed in ((7, 1), (7, 2), (5, 3))]
+    inputs, contrast = rows_of_a_rank()
     q, d, extra = inputs
-    more = {
-        "negatives": extra,
-        "negative_hashes": distinct(5, 200),
-        "negative_owners": torch.arange(5) % 3 + 1,
-    }
-    contrast = contrast_of(candidates_of(q, d, **more), 2, 6)
     rows = {"q": q[2:6].detach(), "d": d[2:6].detach()}
     columns = {"q": q.detach(), "d": torch.cat([d, extra]).detach()}
     threshold = (rows["q"] * rows["d"]).sum(1, keepdim=True) + MARGIN
@@ -75,12 +52,8 @@ def test_equals_the_reference_on_the_rows_of_a_rank(directions):
     assert above["q2d"].any() and not above["q2d"].all()
     expected = reference_loss(contrast, 0.1, directions, above)
     found = JointLoss(0.1, directions, 3, margin=MARGIN)(contrast)
-    assert found.loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert_same(found, expected, inputs)
     assert found.masked_share.item() == pytest.approx(above["q2d"].sum().item() / (7 * 11))
-    for a, b in zip(
-        torch.autograd.grad(found.loss, inputs), torch.autograd.grad(expected, inputs), strict=True
-    ):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
 def test_the_ranks_of_a_batch_add_up_and_accuracy_is_that_without_a_margin():

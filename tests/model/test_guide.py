@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from sentence_transformers.sentence_transformer.losses import GISTEmbedLoss
 from torch import Tensor
 
 from gte_ray.config import from_dict
@@ -16,35 +15,18 @@ from gte_ray.model.loss import JointLoss
 from gte_ray.model.objective import build_objective
 from gte_ray.model.reference import reference_loss
 from gte_ray.recipes import recipe
-from tests.model.test_loss import SUBSETS, candidates_of, contrast_of, distinct, unit
+from tests.model.gist import gist
+from tests.model.test_loss import (
+    SUBSETS,
+    assert_same,
+    candidates_of,
+    contrast_of,
+    distinct,
+    rows_of_a_rank,
+    unit,
+)
 
 Q2Q = ("q2d", "q2q", "d2d")
-
-
-class Given(torch.nn.Module):
-    """An embedding model whose vectors are a part of its input."""
-
-    def __init__(self, part: str):
-        super().__init__()
-        self.part = part
-
-    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"sentence_embedding": features[self.part]}
-
-
-def gist(columns: list[Tensor], guides: list[Tensor], margin: float, positives: bool) -> Tensor:
-    """The loss of sentence-transformers, whose margin has the other sign."""
-    loss = GISTEmbedLoss.__new__(GISTEmbedLoss)
-    torch.nn.Module.__init__(loss)
-    loss.model, loss.guide = Given("model"), Given("guide")
-    loss.temperature, loss.margin, loss.margin_strategy = 0.05, -margin, "absolute"
-    loss.similarity_fct, loss.cross_entropy_loss = (
-        torch.nn.CosineSimilarity(dim=-1),
-        torch.nn.CrossEntropyLoss(),
-    )
-    loss.must_retokenize = loss.gather_across_devices = False
-    loss.contrast_anchors, loss.contrast_positives = True, positives
-    return loss([{"model": x, "guide": g} for x, g in zip(columns, guides, strict=True)], None)
 
 
 def guided(contrast: Contrast, seed: int = 50) -> Contrast:
@@ -87,34 +69,21 @@ def test_equals_gist_embed(negatives, margin):
     theirs = gist(inputs, columns, margin, positives=not negatives)
     found = JointLoss(0.05, Q2Q[: 3 - negatives], 4, guide_margin=margin)(contrast)
     assert found.guide_share == found.masked_share > 0.1
-    assert found.loss.item() == pytest.approx(theirs.item(), rel=1e-12)
-    for a, b in zip(
-        torch.autograd.grad(found.loss, inputs), torch.autograd.grad(theirs, inputs), strict=True
-    ):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+    assert_same(found, theirs, inputs, rtol=1e-9)
 
 
 @pytest.mark.parametrize("margin", [-0.3, 0.1])
 @pytest.mark.parametrize("directions", SUBSETS, ids="+".join)
 def test_equals_the_reference_on_the_rows_of_a_rank(directions, margin):
     """With a margin below 0 the own document is above it too, and stays."""
-    inputs = [unit(n, seed).requires_grad_() for n, seed in ((7, 1), (7, 2), (5, 3))]
-    more = {
-        "negatives": inputs[2],
-        "negative_hashes": distinct(5, 200),
-        "negative_owners": torch.arange(5) % 3 + 1,
-    }
-    contrast = guided(contrast_of(candidates_of(*inputs[:2], **more), 2, 6))
+    inputs, contrast = rows_of_a_rank()
+    contrast = guided(contrast)
     flags = above(contrast, margin, directions)
     assert flags["q2d"].any() and not flags["q2d"].all()
     expected = reference_loss(contrast, 0.1, directions, flags)
     found = JointLoss(0.1, directions, 3, guide_margin=margin)(contrast)
-    assert found.loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert_same(found, expected, inputs)
     assert found.guide_share.item() == pytest.approx(flags["q2d"].sum().item() / (7 * 11))
-    for a, b in zip(
-        torch.autograd.grad(found.loss, inputs), torch.autograd.grad(expected, inputs), strict=True
-    ):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
 def test_each_reason_is_counted_once_and_the_dimensions_share_them():

@@ -46,6 +46,25 @@ def loss_of(
     return objective(contrast_of(candidates, start, stop))
 
 
+def rows_of_a_rank() -> tuple[list[Tensor], Contrast]:
+    """Queries, documents and hard negatives, and pairs 2 to 5 of 7 among them."""
+    inputs = [unit(n, seed).requires_grad_() for n, seed in ((7, 1), (7, 2), (5, 3))]
+    more = {
+        "negatives": inputs[2],
+        "negative_hashes": distinct(5, 200),
+        "negative_owners": torch.arange(5) % 3 + 1,
+    }
+    return inputs, contrast_of(candidates_of(*inputs[:2], **more), 2, 6)
+
+
+def assert_same(found: Loss, expected: Tensor, inputs: list[Tensor], rtol: float = 1e-10) -> None:
+    """The same loss, and the same gradients."""
+    assert found.loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    gradients = (torch.autograd.grad(loss, inputs) for loss in (found.loss, expected))
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=rtol, atol=1e-12)
+
+
 def formula(
     c: Candidates, i: int, temperature: float, directions, masked=frozenset(), masked_negatives=frozenset()
 ):

@@ -101,7 +101,7 @@ def test_an_adapter_is_told_from_a_model(own, tmp_path):
 
 
 def test_a_backbone_that_reads_no_tokens_is_refused():
-    """Of sounds: transformers raises NotImplementedError where it is asked for the table."""
+    """One of sounds."""
     narrow = {"conv_dim": (8,), "conv_stride": (5,), "conv_kernel": (10,), "num_feat_extract_layers": 1}
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     positions = {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
