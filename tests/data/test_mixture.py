@@ -114,23 +114,24 @@ def named(run, sources: list[str], **data):
 
 def test_which_sources_are_parts_of_one_makes_another_run(tiny_store, tmp_path):
     """Where their exponent is their own: the same pairs under the same names are drawn otherwise."""
-    opened = open_store(tiny_store)
-    infos = opened.manifest.sources
-    whole = str(tmp_path / "split")
-    shutil.copytree(tiny_store, whole)
-    parts = [replace(info, split_of="both" if info.name != "small" else "") for info in infos]
-    manifest = replace(opened.manifest, sources=tuple(parts))
-    Path(whole, "manifest.json").write_text(json.dumps(manifest.to_dict()))
+    opened, stores = open_store(tiny_store), [tiny_store]
+    for number, alone in enumerate(("small", "large")):  # the others are parts of one
+        infos = [replace(i, split_of="" if i.name == alone else "both") for i in opened.manifest.sources]
+        stores.append(str(tmp_path / f"store{number}"))
+        shutil.copytree(tiny_store, stores[-1])
+        manifest = replace(opened.manifest, sources=tuple(infos)).to_dict()
+        Path(stores[-1], "manifest.json").write_text(json.dumps(manifest))
     runs = []
-    for store in (tiny_store, whole):
+    for store in stores:
         for split_alpha in (None, 0.0):
             config = recipe("tiny", store)
             data = replace(config.data, split_alpha=split_alpha, max_length=20)
             runs.append(plan_run(replace(config, data=data, run=replace(config.run, output=str(tmp_path)))))
-    plain, unsplit, parted, drawn = (run.fingerprint for run in runs)
-    assert plain == unsplit == parted != drawn
-    assert [run.config.data.split_alpha for run in runs] == [None, None, None, 0.0]
-    assert not np.array_equal(runs[3].plan.probabilities, runs[2].plan.probabilities)
+    plain, unsplit, parted, drawn, parted_too, drawn_too = (run.fingerprint for run in runs)
+    assert plain == unsplit == parted == parted_too
+    assert len({plain, drawn, drawn_too}) == 3
+    assert [run.config.data.split_alpha for run in runs] == [None, None, None, 0.0, None, 0.0]
+    assert not np.array_equal(runs[3].plan.probabilities, runs[5].plan.probabilities)
 
 
 def test_the_exponent_makes_another_run():

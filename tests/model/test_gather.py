@@ -23,7 +23,8 @@ def gather_on_rank(rank: int):
     local = all_rows()[own].requires_grad_()
     rows, few = spread((len(local), rank // 2), torch.device("cpu"))
     hashes = torch.tensor([2**62 + rank] * COUNTS[rank], dtype=torch.int64)
-    everything, hashes, twice = gather(rows, local, hashes, 2 * local)
+    everything, hashes, twice, constant = gather(rows, local, hashes, 2 * local, local.detach())
+    assert everything.requires_grad and not constant.requires_grad  # as a guide's vectors, which need none
     (use(everything, rank) + use(twice, rank)).backward()
     total = sum_over_ranks(torch.tensor([1.0, rank]))
     assert few.counts == (0, 0, 1)
