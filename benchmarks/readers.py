@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 
 from gte_ray.data.benchmarks import gather, location, without_benchmarks
 from gte_ray.data.prepare_store import prepare
+from gte_ray.readers.chunks import read_pairs
 from gte_ray.readers.formats import Piece
 from gte_ray.readers.reading import Reading
-from gte_ray.readers.spec import SourceSpec, read_pairs
+from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime.cluster import start_ray
 
 ROWS = 100_000

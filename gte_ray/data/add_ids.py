@@ -10,7 +10,8 @@ from gte_ray.data.ids import COLUMNS, Report, Tokenization, with_ids
 from gte_ray.data.journal import read_records, scratch_folder, write_record
 from gte_ray.data.manifest import SOURCE_FILE, Manifest, Part, SourceInfo
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
-from gte_ray.data.store import NEGATIVE_SCORES, PAIR_SCORE, Store
+from gte_ray.data.store import Store
+from gte_ray.readers.values import NEGATIVE_SCORES, PAIR_SCORE
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import open_parquet, write_parquet
 from gte_ray.runtime.pool import run_grouped

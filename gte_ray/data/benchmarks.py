@@ -23,11 +23,11 @@ from gte_ray.data.ids import Report
 from gte_ray.data.units import Unit, cut
 from gte_ray.data.word_runs import normalised, word_runs
 from gte_ray.errors import RunError
+from gte_ray.readers.chunks import Chunk
 from gte_ray.readers.formats import Piece, read_items
 from gte_ray.readers.input_files import list_files
 from gte_ray.readers.paths import ROW
 from gte_ray.readers.reading import Reading
-from gte_ray.readers.spec import Chunk
 from gte_ray.readers.values import MOST_EXAMPLES, Dropped, Unused, keep_example, reason_to_drop
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import run_tasks

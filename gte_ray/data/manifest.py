@@ -8,6 +8,8 @@ from typing import Any
 from gte_ray.data.split import Split
 
 STORE_VERSION = 1
+ITS_FILES = "its files"
+"""The teacher of a source whose scores came with its pairs."""
 MANIFEST = "manifest.json"
 SOURCE_FILE = "source.json"
 """Record in the folder of a source, written once all its parts are complete."""
@@ -66,7 +68,7 @@ class SourceInfo:
     teacher: str = ""
     """What gave the scores in the columns `score` and `negative_scores`; empty if there are none."""
     input_pairs: str = ""
-    """Digest of the pairs as they were read, duplicates included, the seed and the held-out share."""
+    """Digest of the pairs and scores as they were read, duplicates included, the seed and the held-out share."""
     skipped_files: dict[str, int] = field(default_factory=dict)
     """Number of files of other formats that matched the pattern, by file name suffix."""
     unused: dict[str, int] = field(default_factory=dict)

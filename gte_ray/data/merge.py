@@ -19,10 +19,12 @@ from gte_ray.data.ids import Tokenization, with_ids
 from gte_ray.data.journal import write_record
 from gte_ray.data.manifest import Part
 from gte_ray.data.negatives import flat, list_array, unite_negatives
+from gte_ray.data.scores import alike, scores_of, with_scores
 from gte_ray.data.sort import HELD_OUT
 from gte_ray.data.sorted_run import RunFile, bounds, read_run
 from gte_ray.data.split import Split
 from gte_ray.data.step_plan import ROW_GROUP_ROWS
+from gte_ray.readers.values import NEGATIVE_SCORES, PAIR_SCORE
 from gte_ray.runtime import storage
 from gte_ray.runtime.parquet import write_parquet
 
@@ -64,6 +66,8 @@ class Merge:
     """(d,) uint64, ascending: hashes of the documents of all held-out pairs of the source."""
     tokenization: Tokenization | None
     """How token ids are made; None for none."""
+    scored: bool = False
+    """Whether a teacher's scores are there."""
 
     @property
     def jobs(self) -> int:
@@ -111,7 +115,7 @@ def merge_range(job: MergeJob, merges: Mapping[str, bytes]) -> Iterator[Merged]:
     merge: Merge = pickle.loads(merges[job.source])
     table, rows_read = read_range(merge.runs, job.part, merge.parts, merge.kept.below)
     rows = len(table)
-    table = _without_duplicates(table)
+    table = _without_duplicates(with_scores(table) if merge.scored else table)
     content = _content(table)
     trained, held_out = (
         side.drop_columns(["pair_hash"]) for side in merge.split.sides(table, merge.kept.rows)
@@ -165,7 +169,7 @@ def read_range(runs: Sequence[RunFile], part: int, parts: int, below: int = 2**6
     """
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         read = list(pool.map(partial(read_run, part=part, parts=parts), runs))
-    tables = [table for table in read if table is not None]
+    tables = alike([table for table in read if table is not None])
     table = pa.concat_tables(tables) if tables else _no_pairs()
     count = len(table)
     if below < 2**64 or any(run.cuts < parts for run in runs):
@@ -185,9 +189,13 @@ def _write_part(table: pa.Table, merge: Merge, name: str) -> Part:
 
 
 def _without_duplicates(table: pa.Table) -> pa.Table:
-    """Each pair once, in ascending order of (pair, query, document hash), with the negatives of all its rows."""
+    """Each pair once, in ascending order of (pair, query, document hash), with the negatives of all its rows.
+
+    Of several scores of one pair, or of one of its negatives, the highest stays.
+    """
     keys = [table.column(name).to_numpy() for name in ("document_hash", "query_hash", "pair_hash")]
-    order = np.lexsort(keys)
+    scored = PAIR_SCORE in table.column_names
+    order = np.lexsort([-scores_of(table.column(PAIR_SCORE)), *keys] if scored else keys)  # NaN comes last
     documents, queries = keys[0][order], keys[1][order]
     first = np.ones(len(order), dtype=bool)
     first[1:] = (queries[1:] != queries[:-1]) | (documents[1:] != documents[:-1])
@@ -196,19 +204,30 @@ def _without_duplicates(table: pa.Table) -> pa.Table:
     negatives = pa.concat_arrays(table.column("negatives").chunks or [pa.array([], NEGATIVES)])
     texts, offsets = flat(negatives)
     hashes, owners = text_hashes(texts), np.repeat(pair_of_row, np.diff(offsets))
-    places, offsets = unite_negatives(hashes, owners, queries[first], documents[first])
-    table = table.drop_columns(["negatives"]).take(order[first])
+    scores = _negative_scores(table) if scored else None
+    places, offsets = unite_negatives(hashes, owners, queries[first], documents[first], scores)
+    table = table.drop_columns(["negatives", *[NEGATIVE_SCORES] * scored]).take(order[first])
     table = table.append_column("negatives", list_array(offsets, texts.take(pa.array(places))))
-    return table.append_column("negative_hashes", list_array(offsets, pa.array(hashes[places])))
+    table = table.append_column("negative_hashes", list_array(offsets, pa.array(hashes[places])))
+    if scores is not None:
+        table = table.append_column(NEGATIVE_SCORES, list_array(offsets, pa.array(scores[places])))
+    return table
+
+
+def _negative_scores(table: pa.Table) -> np.ndarray:
+    """(m,) float32 of all negatives."""
+    return scores_of(flat(table.column(NEGATIVE_SCORES).combine_chunks())[0])
 
 
 def _content(table: pa.Table) -> str:
-    """A digest of the pairs, and of their negatives where there are any."""
+    """A digest of the pairs, and of their negatives and scores where there are any."""
     content = hashlib.sha256(table.column("pair_hash").to_numpy().tobytes())
     negatives = pa.concat_arrays(table.column("negative_hashes").chunks)
     hashes, offsets = flat(negatives)
     if len(hashes):
         content.update(offsets.tobytes() + hashes.to_numpy().tobytes())
+    if PAIR_SCORE in table.column_names:
+        content.update(scores_of(table.column(PAIR_SCORE)).tobytes() + _negative_scores(table).tobytes())
     return content.hexdigest()
 
 

@@ -23,16 +23,18 @@ def flat(lists: pa.ListArray) -> tuple[pa.Array, np.ndarray]:
 
 
 def unite_negatives(
-    hashes: np.ndarray, owners: np.ndarray, query_hashes: np.ndarray, document_hashes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    hashes: np.ndarray, owners: np.ndarray, query_hashes: np.ndarray, document_hashes: np.ndarray,
+    scores: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Assigns c candidate texts to their pairs as negatives.
 
     `hashes` (c,) are the hashes of the candidates, `owners` (c,) the indices of their pairs. `query_hashes`
-    and `document_hashes` (pairs,) are the hashes of the pairs' own texts. A pair keeps each text once, and
-    never its own query or document. Returns the (kept,) indices of the kept candidates, ordered by pair and
-    then by hash, and the (pairs + 1,) offsets of the pairs among them.
+    and `document_hashes` (pairs,) are the hashes of the pairs' own texts. A pair keeps each text once, that with
+    the highest of the (c,) `scores`, and never its own query or document. Returns the (kept,) indices of the kept
+    candidates, ordered by pair and then by hash, and the (pairs + 1,) offsets of the pairs among them.
     """
-    order = np.lexsort((hashes, owners))
+    keys = (hashes, owners) if scores is None else (-scores, hashes, owners)  # NaN comes last
+    order = np.lexsort(keys)
     owners, hashes = owners[order], hashes[order]
     kept = np.ones(len(order), dtype=bool)
     kept[1:] = (owners[1:] != owners[:-1]) | (hashes[1:] != hashes[:-1])

@@ -12,10 +12,12 @@ import pyarrow as pa
 from gte_ray.data.batch import PairBatch, no_scores
 from gte_ray.data.mixture import PlanSource
 from gte_ray.data.negatives import fill, flat, rotate
+from gte_ray.data.scores import scores_of
 from gte_ray.data.step_plan import Batch, Span, StepPlan
-from gte_ray.data.store import NEGATIVE_SCORES, PAIR_SCORE, Store, open_store
+from gte_ray.data.store import Store, open_store
 from gte_ray.data.token_reader import TokenReader
 from gte_ray.data.tokenize import TextTokenizer
+from gte_ray.readers.values import NEGATIVE_SCORES, PAIR_SCORE
 
 PAIRS_PER_STEP = 2_048
 """Pairs of a step that a task reads at least, if there are that many: two row groups of 1,024. Shards of less would
@@ -117,7 +119,7 @@ def read_batch(stream: StreamConfig, store: Store, batch: Batch) -> PairBatch:
         **texts,
     )
     if stream.teacher:
-        scores = _scores(rows.column(PAIR_SCORE)) if scored else _unknown(batch.rows)
+        scores = scores_of(rows.column(PAIR_SCORE)) if scored else _unknown(batch.rows)
         pairs = replace(pairs, document_scores=scores)
     return pairs if stream.group_size == 1 else _with_negatives(stream, store, batch, pairs)
 
@@ -152,7 +154,7 @@ def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: Pai
     }
     scores = _unknown(len(indices))
     if scored:
-        scores = _scores(flat(stored.column(NEGATIVE_SCORES))[0].take(indices))
+        scores = scores_of(flat(stored.column(NEGATIVE_SCORES))[0].take(indices))
     missing = k - np.bincount(own.owners, minlength=batch.rows)
     if missing.any():
         plan = cached_plan(stream)
@@ -176,10 +178,6 @@ def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: Pai
         negative_owners=owners[order],
         negative_scores=scores[order] if stream.teacher else no_scores(),
     )
-
-
-def _scores(column: pa.Array) -> np.ndarray:
-    return column.to_numpy(zero_copy_only=False).astype(np.float32)
 
 
 def _unknown(count: int) -> np.ndarray:

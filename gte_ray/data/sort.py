@@ -13,13 +13,14 @@ from gte_ray.data.benchmarks import without_benchmarks
 from gte_ray.data.hashing import pair_hashes, text_hashes
 from gte_ray.data.journal import write_record
 from gte_ray.data.negatives import flat
+from gte_ray.data.scores import alike, score_hashes, scores_of
 from gte_ray.data.sorted_run import RunFile, write_run
 from gte_ray.data.split import Split
 from gte_ray.data.units import Unit
 from gte_ray.errors import RunError
+from gte_ray.readers.chunks import read_pairs
 from gte_ray.readers.reading import Reading
-from gte_ray.readers.spec import read_pairs
-from gte_ray.readers.values import Examples, unite_examples
+from gte_ray.readers.values import NEGATIVE_SCORES, PAIR_SCORE, Examples, unite_examples
 from gte_ray.runtime import storage
 
 HELD_OUT = ".held_out"
@@ -50,9 +51,11 @@ class SortedRun:
     bytes: int
     """In memory."""
     checksum: int
-    """Sum of the hashes of the pairs and of their negatives modulo 2^64, whatever their order."""
+    """Sum of the hashes of the pairs, of their negatives and scores modulo 2^64, whatever their order."""
     group: str = ""
     """The value by which the source is split, that all pairs of the run have."""
+    scored: bool = False
+    """Whether a teacher's scores are there."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ def sort_unit(job: SortJob) -> Iterator[Sorted]:
             gathered.append(chunk.table)
             size += chunk.table.nbytes
         if gathered and (chunk is None or size > RUN_BYTES):
+            gathered = alike(gathered)
             for group, tables in _groups(gathered, job):
                 run = _write_run(tables, job, len(runs), group)
                 if run is not None:
@@ -207,9 +211,15 @@ def _write_run(tables: list[pa.Table], job: SortJob, number: int, group: str) ->
     aside = job.split.is_held_out(queries, min(len(pairs), job.limit or len(pairs)))
     storage.write_bytes(path + HELD_OUT, np.stack([queries[aside], documents[aside]]).tobytes())
     file = write_run(path, whole, pairs, np.lexsort((documents, queries, pairs)), cuts)
-    negatives, offsets = flat(whole["negatives"])
-    owners = np.repeat(pairs, np.diff(offsets))
-    checksum = pairs.sum(dtype=np.uint64) + pair_hashes(owners, text_hashes(negatives), 0).sum(
-        dtype=np.uint64
-    )
-    return SortedRun(file, len(pairs), size, int(checksum), group)
+    return SortedRun(file, len(pairs), size, _checksum(whole, pairs), group, PAIR_SCORE in whole)
+
+
+def _checksum(columns: dict[str, pa.Array], pairs: np.ndarray) -> int:
+    """Of the pairs with these (n,) hashes, of their negatives and scores; see `SortedRun`."""
+    negatives, offsets = flat(columns["negatives"])
+    owned = pair_hashes(np.repeat(pairs, np.diff(offsets)), text_hashes(negatives), 0)
+    hashes = [pairs, owned]
+    if PAIR_SCORE in columns:
+        hashes.append(score_hashes(scores_of(columns[PAIR_SCORE]), pairs))
+        hashes.append(score_hashes(scores_of(flat(columns[NEGATIVE_SCORES])[0]), owned))
+    return sum(int(part.sum(dtype=np.uint64)) for part in hashes) % 2**64

@@ -9,7 +9,7 @@ from gte_ray.data.benchmarks import IN_BENCHMARK
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import VOCABULARY_ROWS, vocabulary_texts
 from gte_ray.data.inputs import Input
-from gte_ray.data.manifest import SourceInfo
+from gte_ray.data.manifest import ITS_FILES, SourceInfo
 from gte_ray.data.merge import Kept, first_pairs
 from gte_ray.data.sort import Counts, SortedRun, SortedUnit
 from gte_ray.data.sorted_run import RunFile
@@ -64,6 +64,11 @@ class SortedSource:
     @property
     def runs(self) -> tuple[RunFile, ...]:
         return tuple(run.file for run in self._runs)
+
+    @property
+    def scored(self) -> bool:
+        """Whether a teacher's scores came with some pairs."""
+        return any(run.scored for run in self._runs)
 
     @property
     def dropped(self) -> Counter[str]:
@@ -130,6 +135,7 @@ class SortedSource:
             input_fingerprint=self.listed.fingerprint,
             skipped_files=self.listed.skipped,
             unused={name: count for name, count in unused.items() if name not in matched},
+            teacher=ITS_FILES if self.scored else "",
             lost_negatives=dict(_total(count.lost_negatives for count in counts)),
             settings=self.listed.settings,
         )

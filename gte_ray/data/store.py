@@ -20,9 +20,6 @@ from gte_ray.data.tokenize import TextTokenizer, load_tokenizer
 from gte_ray.errors import RunError
 from gte_ray.runtime import storage
 
-PAIR_SCORE, NEGATIVE_SCORES = "score", "negative_scores"
-"""Columns of a teacher's scores: float32 of the pair itself, and a list of them beside `negatives`."""
-
 
 @dataclass(frozen=True)
 class Store:

@@ -115,6 +115,7 @@ def _merge(uri: str, source: SortedSource, part: PartSize, tokenization: Tokeniz
         source.kept,
         held_out_documents(source.runs, source.split, source.kept),
         tokenization,
+        source.scored,
     )
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from gte_ray.data.finished import FinishedSources, of_input
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
-from gte_ray.data.manifest import SourceInfo
+from gte_ray.data.manifest import ITS_FILES, SourceInfo
 from gte_ray.data.rewrite import Plan, check_place, finish, refuse_same_place, rewrite_sources
 from gte_ray.data.store import Store
 from gte_ray.errors import RunError
@@ -83,11 +83,17 @@ def mine(
 
 
 def _refuse_scored(store: Store, sources: Sequence[SourceInfo]) -> None:
-    scored = [source.name for source in sources if source.teacher]
+    scored = [source for source in sources if source.teacher]
+    if any(source.teacher == ITS_FILES for source in scored):
+        remedy = (
+            "a store that was prepared without them: name query, document and negatives in a file of sources"
+        )
+    else:
+        remedy = "first and to score (`python -m gte_ray.score`) the store that comes of it"
     if scored:
         raise RunError(
-            f"{store.uri}: {', '.join(scored)} have scores of a teacher, which more negatives would lack; allowed is to mine "
-            "first and to score (`python -m gte_ray.score`) the store that comes of it"
+            f"{store.uri}: {', '.join(source.name for source in scored)} have scores of a teacher, which more negatives "
+            f"would lack; allowed is to mine {remedy}"
         )
 
 

@@ -26,12 +26,13 @@ from gte_ray.data.rewrite import (
     refuse_same_place,
     rewrite_sources,
 )
-from gte_ray.data.store import NEGATIVE_SCORES, PAIR_SCORE, Store
+from gte_ray.data.store import Store
 from gte_ray.mining.choose import below, check_relative_margin
 from gte_ray.mining.teacher import Scoring, give_scores, scores_of
 from gte_ray.pretrained.files import is_folder
 from gte_ray.pretrained.identity import identity
 from gte_ray.pretrained.prompts import AS_THE_MODEL, GivenPrompts
+from gte_ray.readers.values import NEGATIVE_SCORES, PAIR_SCORE
 from gte_ray.runtime import storage
 from gte_ray.runtime.pool import Pool
 

@@ -3,9 +3,11 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from gte_ray.errors import RunError
+from gte_ray.readers.values import UNSCORED, Scores, listed
 
 LIST_COLUMNS = (
     ("query", "pos"),
@@ -88,10 +90,38 @@ class Columns:
     """Column of the queries, or of the sets if `document` is empty."""
     document: str
     negatives: tuple[str, ...] = ()
+    scores: str = ""
+    """Column of a teacher's scores of the documents."""
+    negative_scores: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(name for name in (self.query, self.document, *self.negatives) if name)
+        texts = (self.query, self.document, *self.negatives)
+        return tuple(name for name in (*texts, self.scores, self.negative_scores) if name)
+
+    def scores_of(self, row: Mapping[str, Any]) -> Scores:
+        """The scores that a row has."""
+        if not self.scores and not self.negative_scores:
+            return UNSCORED
+        return Scores(listed(row.get(self.scores)), listed(row.get(self.negative_scores)))
+
+    def with_more(self, names: Sequence[str]) -> "Columns":
+        """With the columns of hard negatives and of scores that are among further `names`."""
+        if not self.document:
+            return self
+        more = tuple(name for name in names if is_negative(name))
+        return replace(self, negatives=self.negatives + more).with_scores(names)
+
+    def with_scores(self, names: Sequence[str]) -> "Columns":
+        """With the columns of scores that are among `names`: those of FlagEmbedding's layout."""
+        if _plain(self.document) != "pos":
+            return self
+        found = {_plain(name): name for name in names}
+        return replace(
+            self,
+            scores=self.scores or found.get("pos_scores", ""),
+            negative_scores=self.negative_scores or found.get("neg_scores", ""),
+        )
 
 
 def choose_columns(
@@ -117,7 +147,7 @@ def choose_columns(
         query, document = _known(names, rows, lists, where)
         _refuse_verdicts(names, query, document, where)
     negatives = tuple(name for name in negatives if name not in (query, document)) if document else ()
-    chosen = Columns(query, document, negatives)
+    chosen = Columns(query, document, negatives).with_scores(names)
     counts = Counter(name if given else _plain(name) for name in names)
     twice = [name for name in chosen.names if counts[name if given else _plain(name)] > 1]
     if twice:

@@ -8,15 +8,12 @@ from typing import Any, TypeVar
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.dataset_folder import WHOLE, Chosen
 from gte_ray.readers.paths import ROW, template
-from gte_ray.readers.reading import Reading
+from gte_ray.readers.reading import SHAPES, Reading
 from gte_ray.readers.values import NOT_A_PAIR, Dropped, Item, Unused
 
 Row = dict[str, Any]
 AnyRow = TypeVar("AnyRow")
 """A row, or its text."""
-
-SHAPES = ("query", "document", "negatives", "split_by")
-"""Settings that shape pairs, which the rows of a join do not become."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,8 @@ class Join:
 
     def these_rows(self, reading: Reading, where: str) -> Reading:
         """A `Reading` of the source's files, which `reading` reads, whose pairs are (row, key)."""
-        return replace(reading, query=ROW, document=self.on, negatives="", split_by="", where=where)
+        nothing: dict[str, Any] = dict.fromkeys(SHAPES, "")
+        return replace(reading, **nothing | {"query": ROW, "document": self.on, "where": where})
 
     def rank(self, row: Row) -> float:
         """What one of the other rows is worth among those of its key; less than all numbers if it has none."""

@@ -7,12 +7,11 @@ does not fit is dropped and counted; it never stops the reading.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 from gte_ray.errors import RunError
-from gte_ray.readers.columns import Columns, choose_columns, is_negative, is_verdict, shown
+from gte_ray.readers.columns import Columns, choose_columns, is_verdict, shown
 from gte_ray.readers.reading import Reading, Shaper, check_names
 from gte_ray.readers.values import (
     JUDGED,
@@ -24,6 +23,7 @@ from gte_ray.readers.values import (
     characters,
     list_pair,
     listed,
+    pairs_of,
     set_pairs,
     without_instruction,
 )
@@ -184,9 +184,7 @@ class RowReader:
         if len(self.rows) > MOST_UNUSED:
             self._count()
         new = [name for name in names if name not in self.columns.names]
-        if self.columns.document:
-            negatives = tuple(name for name in new if is_negative(name))
-            self.columns = replace(self.columns, negatives=self.columns.negatives + negatives)
+        self.columns = self.columns.with_more(new)
         if not self.given and any(map(is_verdict, new)):
             self.judged.add(names)
 
@@ -207,7 +205,8 @@ class RowReader:
         if columns.document == "positive_ctxs" and isinstance(query, str) and _SEPARATOR in query:
             query = query.split(_SEPARATOR, 1)[1].strip()
             self.unused[INSTRUCTION] += 1
-        return [Pair(query, text, negatives, self.layout) for text in self._texts(value, columns.document)]
+        texts = self._texts(value, columns.document)
+        return pairs_of(query, texts, negatives, self.layout, scores=columns.scores_of(value))
 
     def _instructed(self, query: list[Any], document: Any, value: dict[str, Any]) -> Sequence[Item]:
         """Pairs of a MEDI (Su et al., 2023) or MEDI 2 row. Texts are [instruction, text], or lists of it."""
@@ -220,7 +219,7 @@ class RowReader:
             return (NOT_A_PAIR.of(value),)
         self.unused[INSTRUCTION] += len(query) == 2
         layout = "{[instruction, query], [instruction, pos], [instruction, neg]}"
-        return [Pair(queries[0], text, negatives, layout) for text in documents]
+        return pairs_of(queries[0], documents, negatives, layout, scores=self.columns.scores_of(value))
 
     def _texts(self, value: dict[str, Any], name: str) -> list[Any]:
         """A column's texts: one, a list, or objects with a `text`, whose other fields count as unused."""

@@ -8,13 +8,15 @@ from typing import Any
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.columns import may_be_read, shown
 from gte_ray.readers.paths import Rows, Template, template
-from gte_ray.readers.values import NOT_A_PAIR, Dropped, Item, Pair, Unused, listed
+from gte_ray.readers.values import NOT_A_PAIR, Dropped, Item, Scores, Unused, listed, pairs_of
 from gte_ray.readers.where import Condition, condition
 
 OTHERWISE = Dropped("not as where says")
 WITHOUT_ROWS = Dropped("without rows where the path says")
 UNGROUPED = Dropped("without a value to split by")
 FORMATS = ("parquet", "json", "csv", "tsv", "xml", "warc")
+SHAPES = ("query", "document", "negatives", "split_by", "score", "negative_scores")
+"""Settings that shape pairs."""
 MOST_UNUSED = 1_000
 """Maximum number of unread columns of a file that are counted."""
 
@@ -29,6 +31,10 @@ class Reading:
     """The same of the documents. A list gives a pair for each."""
     negatives: str = ""
     """The same of the hard negatives: a text or a list."""
+    score: str = ""
+    """Column or path of a teacher's score of the pair, for distillation. Where documents are a list, of a list."""
+    negative_scores: str = ""
+    """The same of the hard negatives: a number for each of them."""
     rows: str = ""
     """Path to the rows inside each value of a file, or inside the one value that a JSON file is. Of an XML file the name of
     the elements that are rows."""
@@ -54,6 +60,10 @@ class Reading:
             )
         if self.negatives and not self.query:
             raise UsageError("negatives are named, but not query and document; name all of them")
+        if self.score and not self.query:
+            raise UsageError("score is named, but not query and document; name all of them")
+        if self.negative_scores and not (self.negatives and self.score):
+            raise UsageError("negative_scores are named, but not negatives and score; name all of them")
         if self.encoding:
             try:
                 "".encode(self.encoding)
@@ -91,7 +101,7 @@ class Reading:
     @property
     def shapes(self) -> bool:
         """Whether rows are changed: a field is more than the name of a column, or rows are filtered."""
-        return bool(self.where or self.negatives or self.rows or self.split_by) or any(
+        return bool(self.where or self.negatives or self.rows or self.split_by or self.score) or any(
             len(found.parts) > 1
             or len(found.paths[0].steps) > 1
             or not found.paths[0].column
@@ -109,8 +119,7 @@ class Reading:
         return [] if self.rows else [name for name in dict.fromkeys(wanted) if name]
 
     def _templates(self) -> list[Template]:
-        texts = (self.query, self.document, self.negatives, self.split_by)
-        return [template(text) for text in texts if text]
+        return [template(text) for name in SHAPES if (text := getattr(self, name))]
 
     def condition(self) -> Condition | None:
         return condition(self.where) if self.where else None
@@ -122,10 +131,8 @@ class Shaper:
     def __init__(self, reading: Reading):
         self.condition = reading.condition()
         self.rows = Rows(reading.rows) if reading.rows else None
-        self.fields = [
-            template(text) if text else None
-            for text in (reading.query, reading.document, reading.negatives, reading.split_by)
-        ]
+        texts = [getattr(reading, name) for name in SHAPES]
+        self.fields = [template(text) if text else None for text in texts]
         self.layout = f"{reading.query}, {reading.document}".replace("\n", " ")
         paths = [path for field in self.fields if field for path in field.paths]
         paths += self.condition.paths if self.condition else []
@@ -164,7 +171,7 @@ class Shaper:
 
     def pairs(self, values: Iterable[Any]) -> Iterator[Item]:
         """The pairs of each row: one for each document where that is a list."""
-        query, document, negatives, split_by = self.fields
+        query, document, negatives, split_by, *scored = self.fields
         assert query is not None and document is not None
         for value in values:
             if not isinstance(value, dict | list):
@@ -176,11 +183,12 @@ class Shaper:
                 documents = document.each(value)
                 candidates = listed(negatives.each(value)) if negatives else []
                 texts = documents if isinstance(documents, list) else [documents]
+                scores = Scores(*(listed(field.each(value)) if field else () for field in scored))
                 group = split_by(value) if split_by else ""
                 if not isinstance(group, str | int) or (split_by and not str(group).strip()):
                     yield UNGROUPED.of(value)
                     continue
-                yield from (Pair(query(value), text, candidates, self.layout, str(group)) for text in texts)
+                yield from pairs_of(query(value), texts, candidates, self.layout, str(group), scores)
                 if not texts:
                     yield NOT_A_PAIR.of(value)
 

@@ -35,8 +35,8 @@ from typing import Any
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.catalogue import catalogue
 from gte_ray.readers.dataset_folder import Chosen
-from gte_ray.readers.join import SHAPES, Join
-from gte_ray.readers.reading import Reading
+from gte_ray.readers.join import Join
+from gte_ray.readers.reading import SHAPES, Reading
 from gte_ray.readers.spec import SourceSpec
 from gte_ray.runtime import storage
 

@@ -1,11 +1,7 @@
-"""Sources as the user specifies them, and their files as tables of (query, document, negatives)."""
+"""Sources as the user specifies them."""
 
 import re
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-
-import pyarrow as pa
 
 from gte_ray.errors import UsageError
 from gte_ray.readers.dataset_folder import WHOLE, Chosen
@@ -14,7 +10,6 @@ from gte_ray.readers.input_files import list_files
 from gte_ray.readers.join import Join
 from gte_ray.readers.paths import template
 from gte_ray.readers.reading import Reading
-from gte_ray.readers.values import Dropped, Drops, Examples, Item, Unused, checked, reason_to_drop
 from gte_ray.runtime.storage import FileStamp
 
 PRE_TRAINING_TASKS = (
@@ -31,9 +26,6 @@ PRE_TRAINING_TASKS = (
 """The nine task types of Table 1."""
 TASKS = (*PRE_TRAINING_TASKS, "web-search", "open-qa", "nli", "fact-verification", "paraphrase")
 """All task types: those of Table 1, then those of fine-tuning alone (Table 12)."""
-
-CHUNK_CHARACTERS = 32 * 2**20
-"""Characters of text that a reader gathers into one table."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _SOURCE = re.compile(
@@ -128,21 +120,6 @@ class SourceSpec:
         ]
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Some of a source's pairs, and what was dropped while reading them."""
-
-    table: pa.Table
-    """query, document (large_string), negatives (list of large_string), group (string) if the source is split."""
-    dropped: dict[str, int]
-    layout: str
-    unused: dict[str, int]
-    """Number of rows with each of the columns that are not read."""
-    lost_negatives: dict[str, int]
-    """Number of the pairs' hard negatives that are not texts, by reason."""
-    examples: Examples
-
-
 def parse_source(text: str) -> SourceSpec:
     """Parses `NAME=GLOB:TASK` or `NAME=GLOB:TASK:QUERY,DOCUMENT`. Raises UsageError for anything else."""
     match = _SOURCE.fullmatch(text)
@@ -160,61 +137,3 @@ def parse_source(text: str) -> SourceSpec:
 def check_file(uri: str, reading: Reading) -> None:
     """Raises RunError for what shows at the start: a cut-off Parquet file, missing or ambiguous columns."""
     next(read_items(Piece(uri), reading), None)
-
-
-def read_pairs(piece: Piece, reading: Reading) -> Iterator[Chunk]:
-    """Yields the pairs of a piece in chunks of bounded size. Raises RunError, with the file's name, if unreadable."""
-    items = read_items(piece, reading)
-    full = True
-    while full:
-        chunk, full = _chunk(items)
-        yield chunk
-
-
-def _chunk(items: Iterator[Item]) -> tuple[Chunk, bool]:
-    """The next chunk, and whether it is full, so that more may follow."""
-    queries: list[str] = []
-    documents: list[str] = []
-    negatives: list[list[str]] = []
-    groups: list[str] = []
-    drops = Drops()
-    unused: Counter[str] = Counter()
-    lost: Counter[str] = Counter()
-    layouts: set[str] = set()
-    size = 0
-    for item in items:
-        if isinstance(item, Unused):
-            unused.update(item.columns)
-            continue
-        item = checked(item)
-        if isinstance(item, Dropped):
-            drops.add(item)
-            continue
-        query, document, candidates, layout, group = item
-        queries.append(query)
-        documents.append(document)
-        negatives.append([text for text in candidates if not reason_to_drop(text)])
-        if len(negatives[-1]) < len(candidates):
-            lost.update(reason for reason in map(reason_to_drop, candidates) if reason not in ("", "null"))
-        layouts.add(layout)
-        groups.append(group)
-        size += len(query) + len(document) + sum(map(len, negatives[-1]))
-        if size > CHUNK_CHARACTERS:
-            break
-    table = _table(queries, documents, negatives)
-    if any(groups):
-        table = table.append_column("group", pa.array(groups, pa.string()))
-    chunk = Chunk(
-        table, dict(drops.counts), "; ".join(sorted(layouts)), dict(unused), dict(lost), drops.examples
-    )
-    return chunk, size > CHUNK_CHARACTERS
-
-
-def _table(queries: list[str], documents: list[str], negatives: list[list[str]]) -> pa.Table:
-    return pa.table(
-        {
-            "query": pa.array(queries, pa.large_string()),
-            "document": pa.array(documents, pa.large_string()),
-            "negatives": pa.array(negatives, pa.list_(pa.large_string())),
-        }
-    )

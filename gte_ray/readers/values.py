@@ -1,6 +1,7 @@
 """Values of a row: pairs in lists, texts after instructions, and values that are not texts."""
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +24,10 @@ class Pair(NamedTuple):
     layout: str
     group: str = ""
     """The value by which its source is split."""
+    score: Any = None
+    """A teacher's score of the pair; None for none."""
+    negative_scores: Sequence[Any] = ()
+    """The same of each hard negative; empty for none."""
 
 
 class Dropped(NamedTuple):
@@ -46,12 +51,17 @@ class Unused(NamedTuple):
 Item = Pair | Dropped | Unused
 Examples = dict[str, list[str]]
 """The first rows that are dropped, shortened, by reason."""
+PAIR_SCORE, NEGATIVE_SCORES = "score", "negative_scores"
+"""Columns of a teacher's scores in tables of pairs: float32 of the pair itself, and a list of them beside `negatives`."""
+LARGEST_SCORE = 3.4e38
+"""Of a teacher: of float32."""
 MOST_EXAMPLES = 3
 EXAMPLE_CHARACTERS = 200
 NOT_A_PAIR = Dropped("not a pair")
 NOT_JSON = Dropped("not json")
 JUDGED = Dropped("with a label or score")
 NAME_TWICE = Dropped("a name twice")
+OTHER_SCORES = Dropped("with scores that are not one number for each text")
 
 
 def list_pair(value: list[Any]) -> Item:
@@ -71,6 +81,30 @@ def set_pairs(texts: Any) -> Sequence[Item]:
     if not isinstance(texts, list) or len(texts) < 2:
         return (NOT_A_PAIR.of({"set": texts}),)
     return [Pair(query, document, (), "{set}") for query, document in pairwise(texts)]
+
+
+class Scores(NamedTuple):
+    """A teacher's scores of a row's documents and negatives, one for each; empty for none."""
+
+    documents: Sequence[Any] = ()
+    negatives: Sequence[Any] = ()
+
+
+UNSCORED = Scores()
+
+
+def pairs_of(
+    query: Any, documents: Sequence[Any], negatives: Sequence[Any], layout: str,
+    group: str = "", scores: Scores = UNSCORED,
+) -> Sequence[Item]:  # fmt: skip
+    """A pair for each document, each with all negatives."""
+    if len(scores.documents) not in (0, len(documents)) or len(scores.negatives) not in (0, len(negatives)):
+        shown = {"documents": len(documents), "negatives": len(negatives)}
+        return (OTHER_SCORES.of(shown | {f"scores of {name}": x for name, x in scores._asdict().items()}),)
+    return [
+        Pair(query, text, negatives, layout, group, score, scores.negatives)
+        for text, score in zip(documents, scores.documents or [None] * len(documents), strict=True)
+    ]
 
 
 def listed(value: Any) -> list[Any]:
@@ -107,7 +141,25 @@ def checked(item: Pair | Dropped) -> Pair | Dropped:
     if isinstance(item, Dropped):
         return item
     reason = reason_to_drop(item.query) or reason_to_drop(item.document)
-    return Dropped(reason, {"query": item.query, "document": item.document}) if reason else item
+    if reason:
+        return Dropped(reason, {"query": item.query, "document": item.document})
+    if item.score is None and not item.negative_scores:
+        return item
+    numbers = [number(score) for score in (item.score, *item.negative_scores)]
+    if None in numbers:
+        return OTHER_SCORES.of({"score": item.score, "negative scores": item.negative_scores})
+    return item._replace(score=numbers[0], negative_scores=numbers[1:])
+
+
+def number(score: Any) -> float | None:
+    """A teacher's score, NaN for null; None for what is no number that float32 has."""
+    if score is None:
+        return math.nan
+    try:
+        value = float(score)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return value if abs(value) < LARGEST_SCORE and not isinstance(score, bool) else None
 
 
 def keep_example(examples: Examples, reason: str, row: Any) -> None:

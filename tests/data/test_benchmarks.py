@@ -14,7 +14,8 @@ from gte_ray.data.benchmarks import WORDS, HashSet, Known, without_benchmarks
 from gte_ray.data.prepare_store import prepare
 from gte_ray.data.store import open_store
 from gte_ray.errors import RunError, UsageError
-from gte_ray.readers.spec import Chunk, SourceSpec
+from gte_ray.readers.chunks import Chunk
+from gte_ray.readers.spec import SourceSpec
 from tests.data.conftest import make_pairs, write_lines
 from tests.data.preparing import files, pairs_of, rows_of
 

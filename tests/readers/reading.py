@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from gte_ray.errors import RunError
+from gte_ray.readers.chunks import read_pairs
 from gte_ray.readers.formats import Piece
 from gte_ray.readers.reading import Reading
-from gte_ray.readers.spec import check_file, read_pairs
+from gte_ray.readers.spec import check_file
 
 
 class Read(NamedTuple):

@@ -7,10 +7,11 @@ import pytest
 from huggingface_hub import HfFileSystem, constants
 
 from gte_ray.errors import RunError, UsageError
+from gte_ray.readers.chunks import read_pairs
 from gte_ray.readers.dataset_folder import Chosen
 from gte_ray.readers.formats import Piece
 from gte_ray.readers.source_file import read_source_file
-from gte_ray.readers.spec import SourceSpec, read_pairs
+from gte_ray.readers.spec import SourceSpec
 from tests.hub import Hub
 
 CONFIGS = """---

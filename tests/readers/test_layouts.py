@@ -126,11 +126,18 @@ def test_rows_that_may_say_that_they_are_no_pair_are_refused_or_named(name, kind
 
 
 def test_scores_that_are_no_verdict_are_told_and_not_refused(tmp_path):
-    row = {"query": "q", "pos": ["d"], "neg": ["n"], "pos_scores": [1.0], "language_score": 0.9, "type": "x"}
+    row = {
+        "query": "q",
+        "pos": ["d"],
+        "neg": ["n"],
+        "positive_scores": [1.0],
+        "language_score": 0.9,
+        "type": "x",
+    }
     (tmp_path / "file.jsonl").write_bytes(json_lines(row))
     found = read(tmp_path / "file.jsonl")
     assert found.pairs == [("q", "d", ["n"])]
-    assert found.unused == {"pos_scores": 1, "language_score": 1, "type": 1}
+    assert found.unused == {"positive_scores": 1, "language_score": 1, "type": 1}
 
 
 def test_a_number_after_a_pair_in_a_list_may_be_a_label(tmp_path):

@@ -3,9 +3,10 @@
 import pytest
 
 from gte_ray.errors import RunError, UsageError
+from gte_ray.readers.chunks import read_pairs
 from gte_ray.readers.formats import Piece
 from gte_ray.readers.reading import Reading
-from gte_ray.readers.spec import TASKS, SourceSpec, check_file, parse_source, read_pairs
+from gte_ray.readers.spec import TASKS, SourceSpec, check_file, parse_source
 from tests.readers.reading import json_lines, parquet, read
 
 LAYOUTS = {
@@ -123,7 +124,7 @@ def test_a_document_of_10_mb_and_chunks_of_bounded_size(tmp_path, monkeypatch):
     path = tmp_path / "file.jsonl"
     path.write_bytes(json_lines(["q", "x" * 10_000_000], ["r", "d"], ["", "d"]))
     assert [len(d) for _, d, _ in read(path)[0]] == [10_000_000, 1]
-    monkeypatch.setattr("gte_ray.readers.spec.CHUNK_CHARACTERS", 1_000)
+    monkeypatch.setattr("gte_ray.readers.chunks.CHUNK_CHARACTERS", 1_000)
     chunks = list(read_pairs(Piece(str(path)), Reading()))
     assert [len(chunk.table) for chunk in chunks] == [1, 1]
     assert chunks[1].dropped == {"empty": 1}
