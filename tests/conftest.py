@@ -25,6 +25,8 @@ os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 import pytest
 
+from tests import fork_server
+
 if TYPE_CHECKING:
     from tests.bucket import Bucket
 
@@ -41,20 +43,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.path not in cluster, 0 if item.path in long else 1 / tests[item.path]))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Starts the server of Ray's workers if there will be some."""
+    if any(item.get_closest_marker("processes") for item in session.items):
+        fork_server.start()
+
+
 @pytest.fixture(scope="session")
 def ray_local():
     """A local Ray of four logical CPUs for all tests of the session."""
     import ray
 
     if not ray.is_initialized():
-        ray.init(
-            address="local",
-            num_cpus=4,
-            object_store_memory=512 * 2**20,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "executable", os.environ[fork_server.EXECUTABLE])
+            ray.init(
+                address="local",
+                num_cpus=4,
+                object_store_memory=512 * 2**20,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
     yield
     ray.shutdown()
 

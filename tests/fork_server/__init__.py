@@ -1,0 +1,40 @@
+"""Ray's workers as forks of one process that has imported what they all import, torch above all.
+
+A worker spends four seconds of a core on imports, and the tests start two hundred of them. Ray starts a worker by the
+`sys.executable` of whoever started its node: here a script, which asks the server for a fork and stands in for it until it
+ends. All else that is started by that name is Python itself, and so is a worker whose environment would have let the
+libraries be imported otherwise.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+EXECUTABLE = "GTE_RAY_TESTS_PYTHON"
+"""Environment variable with the path of the script; `site/sitecustomize.py` makes it `sys.executable`."""
+_until_the_end: list[object] = []
+"""What must not be collected as garbage before this process ends."""
+
+
+def start() -> None:
+    """Starts the server, which ends with this process, and makes the processes use it that this one starts."""
+    temporary = tempfile.TemporaryDirectory(prefix="gte_ray-tests-")
+    folder = Path(temporary.name)
+    address, script = folder / "socket", folder / "python"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{HERE / "client.py"}" "{address}" "$@"\n')
+    script.chmod(0o755)
+    server = subprocess.Popen(
+        [sys.executable, str(HERE / "server.py"), str(address)], stdin=subprocess.PIPE, start_new_session=True
+    )
+    _until_the_end.extend((temporary, server))
+    while not address.exists():
+        if server.poll() is not None:
+            raise RuntimeError(f"the server of workers ended with code {server.returncode}")
+        time.sleep(0.01)
+    os.environ[EXECUTABLE] = str(script)
+    site = str(HERE / "site")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [site, os.environ.get("PYTHONPATH", "")]))
