@@ -9,11 +9,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
 
+from tests import fork_server
 from tests.commands import HANGS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -107,22 +108,21 @@ class Nodes:
 
     def processes(self, title: str) -> list[psutil.Process]:
         """Processes of the cluster whose command line has `title` in it."""
-        found = []
-        for file in sorted(self.folder.glob("*.pid")):
-            try:
-                for process in psutil.Process(int(file.read_text())).children(recursive=True):
-                    if title in " ".join(process.cmdline()):
-                        found.append(process)
-            except (psutil.Error, ValueError):
-                continue
-        return found
+        return [process for process, _ in self._processes(title)]
 
     def node_of(self, process: psutil.Process) -> int:
         """Number of the node that `process` is of."""
-        ancestors = {parent.pid for parent in process.parents()}
-        return next(
-            int(file.stem) for file in self.folder.glob("*.pid") if int(file.read_text()) in ancestors
-        )
+        return next(node for other, node in self._processes("") if other == process)
+
+    def _processes(self, title: str) -> Iterator[tuple[psutil.Process, int]]:
+        """The same as `processes`, and the number of the node of each."""
+        for file in sorted(self.folder.glob("*.pid")):
+            try:
+                for process in fork_server.descendants(psutil.Process(int(file.read_text()))):
+                    if title in " ".join(process.cmdline()):
+                        yield process, int(file.stem)
+            except (psutil.Error, ValueError):
+                continue
 
 
 def _free_ports(count: int) -> int:

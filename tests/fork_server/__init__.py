@@ -11,13 +11,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 HERE = Path(__file__).parent
 EXECUTABLE = "GTE_RAY_TESTS_PYTHON"
 """Environment variable with the path of the script; `site/sitecustomize.py` makes it `sys.executable`."""
 _until_the_end: list[object] = []
 """What must not be collected as garbage before this process ends."""
+
+
+def descendants(process: psutil.Process) -> Iterator[psutil.Process]:
+    """The processes that `process` started, they themselves, and so on; a fork in place of what stands in for it."""
+    for child in process.children():
+        name = child.name()
+        started = psutil.Process(int(name.removeprefix("fork "))) if name.startswith("fork ") else child
+        yield started
+        yield from descendants(started)
 
 
 def start() -> None:

@@ -28,8 +28,10 @@ def forked(address: str, arguments: list[str]) -> int | None:
         answer = connection.recv(4)
     except OSError:
         return None
-    if answer != b"fork":
+    if not answer:
         return None
+    with open("/proc/self/comm", "w") as name:  # for who looks for the fork among the children of a node
+        name.write(f"fork {int.from_bytes(answer, 'big')}")
     status = connection.recv(4)
     return int.from_bytes(status, "big") if status else 1
 

@@ -51,7 +51,7 @@ class Server:
     def run(self) -> None:
         while True:
             for key, _ in self.selector.select():
-                if key.fileobj in self.selector.get_map():  # an earlier one of these may have taken it out
+                if self.selector.get_map().get(key.fd) == key:  # an earlier one of these may have ended it
                     key.data()
 
     def accept(self) -> None:
@@ -65,10 +65,10 @@ class Server:
         folder, count, *texts = content.decode(errors="surrogateescape").split("\0")
         arguments, environment = texts[: int(count)], dict(t.split("=", 1) for t in texts[int(count) :])
         if _settings(environment) == self.settings:
-            client.sendall(b"fork")
             pid = os.fork()
             if pid == 0:
                 self.become(fds, folder, arguments, environment)
+            client.sendall(pid.to_bytes(4, "big"))
             self.watch(client, pid)
         else:
             client.close()
