@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -76,3 +77,14 @@ def test_who_kills_what_stands_in_kills_the_fork(tmp_path):
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_a_client_that_ends_too_early_is_no_matter(tmp_path):
+    address = str(Path(os.environ[EXECUTABLE]).with_name("socket"))
+    for sent in (b"", b"\0\0\0\0\0\0\0\7", b"\0\0\0\0\0\0\0\7abc"):
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(address)
+        if sent:
+            socket.send_fds(client, [sent], [0, 1, 2])
+        client.close()
+    assert told(worker(tmp_path / "bin", TELL), tmp_path)["forked"]

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -111,18 +112,18 @@ class Nodes:
         return [process for process, _ in self._processes(title)]
 
     def node_of(self, process: psutil.Process) -> int:
-        """Number of the node that `process` is of."""
-        return next(node for other, node in self._processes("") if other == process)
+        """Number of the node that `process` is of; 0 if it has ended."""
+        return next((node for other, node in self._processes("") if other == process), 0)
 
     def _processes(self, title: str) -> Iterator[tuple[psutil.Process, int]]:
         """The same as `processes`, and the number of the node of each."""
         for file in sorted(self.folder.glob("*.pid")):
-            try:
+            node = int(file.stem)
+            with suppress(psutil.Error, ValueError):
                 for process in fork_server.descendants(psutil.Process(int(file.read_text()))):
-                    if title in " ".join(process.cmdline()):
-                        yield process, int(file.stem)
-            except (psutil.Error, ValueError):
-                continue
+                    with suppress(psutil.Error):
+                        if title in " ".join(process.cmdline()):
+                            yield process, node
 
 
 def _free_ports(count: int) -> int:

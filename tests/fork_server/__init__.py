@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -24,12 +25,19 @@ _until_the_end: list[object] = []
 
 
 def descendants(process: psutil.Process) -> Iterator[psutil.Process]:
-    """The processes that `process` started, they themselves, and so on; a fork in place of what stands in for it."""
-    for child in process.children():
-        name = child.name()
-        started = psutil.Process(int(name.removeprefix("fork "))) if name.startswith("fork ") else child
-        yield started
-        yield from descendants(started)
+    """The processes that `process` started, they themselves, and so on; a fork in place of what stands in for it.
+
+    Without those that end meanwhile.
+    """
+    children: list[psutil.Process] = []
+    with suppress(psutil.Error):
+        children = process.children()
+    for child in children:
+        with suppress(psutil.Error):
+            name = child.name()
+            child = psutil.Process(int(name.removeprefix("fork "))) if name.startswith("fork ") else child
+            yield child
+            yield from descendants(child)
 
 
 def start() -> None:

@@ -46,24 +46,34 @@ class Server:
 
     def accept(self) -> None:
         client, _ = self.listener.accept()
-        head, fds, _, _ = socket.recv_fds(client, 8, 3)
-        content = b""
-        while len(content) < int.from_bytes(head, "big"):
-            if not (more := client.recv(2**16)):
-                break
-            content += more
-        folder, count, *texts = content.decode(errors="surrogateescape").split("\0")
-        arguments, environment = texts[: int(count)], dict(t.split("=", 1) for t in texts[int(count) :])
-        if _settings(environment) == self.settings:
-            pid = os.fork()
-            if pid == 0:
-                self.become(fds, folder, arguments, environment)
-            client.sendall(pid.to_bytes(4, "big"))
-            self.watch(client, pid)
-        else:
+        fds: list[int] = []
+        try:
+            head, fds, _, _ = socket.recv_fds(client, 8, 3)
+            content = b""
+            size = int.from_bytes(head, "big")
+            while len(content) < size and (more := client.recv(2**16)):
+                content += more
+            if not content or len(content) < size:
+                client.close()  # it was killed
+            else:
+                self.fork(client, fds, content.decode(errors="surrogateescape").split("\0"))
+        except OSError:
             client.close()
         for fd in fds:
             os.close(fd)
+
+    def fork(self, client: socket.socket, fds: list[int], texts: list[str]) -> None:
+        folder, count, *texts = texts
+        arguments, environment = texts[: int(count)], dict(t.split("=", 1) for t in texts[int(count) :])
+        if _settings(environment) != self.settings:
+            client.close()
+            return
+        pid = os.fork()
+        if pid == 0:
+            self.become(fds, folder, arguments, environment)
+        self.watch(client, pid)
+        with suppress(OSError):  # it was killed, and the fork will be
+            client.sendall(pid.to_bytes(4, "big"))
 
     def watch(self, client: socket.socket, pid: int) -> None:
         """Waits for the end of a fork, or of its client, with which it ends."""
