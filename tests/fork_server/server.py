@@ -24,7 +24,10 @@ PRELOADED = (
     "transformers.models.bert.tokenization_bert",
 )
 """Neither Ray, whose core reads its settings when it is imported, nor anything of ours or what we import in a way of our own."""
-READ_AT_IMPORT = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "OMP_", "MKL_", "OPENBLAS_", "TORCH_", "ARROW_")
+READ_AT_IMPORT = (
+    *("HF_ENDPOINT", "HF_HOME", "HF_HUB_", "HF_TOKEN", "HUGGINGFACE_", "TRANSFORMERS_"),
+    *("OMP_", "MKL_", "OPENBLAS_", "TORCH_", "ARROW_"),
+)
 """Beginnings of the names of settings that the preloaded libraries read when they are imported."""
 
 
