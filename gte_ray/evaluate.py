@@ -121,7 +121,7 @@ def _evaluate(arguments: Arguments, benchmark: "Benchmark | None") -> None:
         if result.error:
             console.print(f"{label}  {result.error}", style="yellow", soft_wrap=True)
         elif not cached:
-            console.print(f"{label}  {result.task}  {100 * result.scores['main']:.1f}", highlight=False)
+            console.print(f"{label}  {result.task}  {100 * result.scores['main']:.1f}")
 
     for note in benchmark.notes if benchmark is not None else ():
         console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)

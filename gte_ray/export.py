@@ -71,8 +71,8 @@ def main() -> None:
     chosen = Chosen(arguments.step, arguments.average, arguments.dimensions)
     made = export_checkpoint(arguments.run, arguments.to, chosen)
     steps = " and ".join(f"{number:,}" for number in made.steps)
-    console.print(f"after   {steps} of {made.all_steps:,} steps", highlight=False)
-    console.print(f"model   {made.folder}", soft_wrap=True, highlight=False)
+    console.print(f"after   {steps} of {made.all_steps:,} steps")
+    console.print(f"model   {made.folder}", soft_wrap=True)
     if arguments.quantize:
         _quantize(arguments, made, console)
     if arguments.onnx:
@@ -80,10 +80,10 @@ def main() -> None:
         from gte_ray.model.load import load_model
 
         written = write_onnx(load_model(made.folder), made.folder)
-        console.print(f"onnx    {written}", soft_wrap=True, highlight=False)
+        console.print(f"onnx    {written}", soft_wrap=True)
     if arguments.push:
         address = push(made.folder, arguments.push, arguments.private, f"After {steps} steps")
-        console.print(f"hub     {address}", soft_wrap=True, highlight=False)
+        console.print(f"hub     {address}", soft_wrap=True)
 
 
 def _quantize(arguments: Arguments, made: "CheckpointModel", console: Console) -> None:

@@ -33,7 +33,7 @@ def main() -> None:
     quiet_loggers()
     models = [storage.absolute_folder(model) for model in arguments.models]
     made = merge(models, Method(arguments.slerp, arguments.weights), storage.absolute(arguments.to))
-    plain_console().print(f"model   {made}", soft_wrap=True, highlight=False)
+    plain_console().print(f"model   {made}", soft_wrap=True)
 
 
 def _check(arguments: Arguments) -> None:

@@ -140,7 +140,7 @@ def _prepare(arguments: Arguments, sources: "Sequence[SourceSpec]") -> None:
                     remove=arguments.remove,
                     decontaminate=benchmarks,
                     report=progress.report,
-                    tell=partial(console.print, highlight=False, soft_wrap=True),
+                    tell=partial(console.print, soft_wrap=True),
                 )
     _show(store, console)
     for source in sources:
@@ -162,7 +162,7 @@ def _preview(sources: "Sequence[SourceSpec]", count: int) -> None:
         found = preview(source, count)
         console.print(preview_table(source, found))
         for note in preview_notes(found):
-            console.print(note, highlight=False)
+            console.print(note)
 
 
 def _verify(arguments: Arguments) -> None:

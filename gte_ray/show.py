@@ -50,7 +50,7 @@ def main() -> None:
         console.print(mixture_table(store, plan))
         console.print(paper_table(store, plan))
         for note in store_notes(store):
-            console.print(note, highlight=False, soft_wrap=True)
+            console.print(note, soft_wrap=True)
     else:
         console.print(batch_table(store, plan, arguments.step, arguments.pairs))
 

@@ -74,16 +74,16 @@ def _describe(entry: Entry, console: Console) -> None:
     console.print(f"to be had as {entry.get}", soft_wrap=True)
     if entry.note:
         console.print(entry.note, soft_wrap=True)
-    console.print(f"\nits files look like this (invented):\n{entry.sample}", soft_wrap=True, highlight=False)
-    console.print("and are read by\n", highlight=False)
-    console.print(as_toml(entry.name, dict(entry.settings)) + "\n", soft_wrap=True, highlight=False)
+    console.print(f"\nits files look like this (invented):\n{entry.sample}", soft_wrap=True)
+    console.print("and are read by\n")
+    console.print(as_toml(entry.name, dict(entry.settings)) + "\n", soft_wrap=True)
     with tempfile.TemporaryDirectory() as folder:
         path = write_sample(entry, folder)
         source = source_of(entry.name, {"files": str(path)}, entry.name)
         found = preview(source, count=10)
     console.print(preview_table(source, replace(found, file=path.name)))
     for note in preview_notes(found):
-        console.print(note, highlight=False, soft_wrap=True)
+        console.print(note, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def main() -> None:
     ensure_store(config, console, verbose=False)
     config = warming(config, arguments.steps, arguments.batch, arguments.learning_rate, arguments.seed)
     make_warm_model(validate(config), arguments.to, console)
-    console.print(f"model   {arguments.to}", soft_wrap=True, highlight=False)
+    console.print(f"model   {arguments.to}", soft_wrap=True)
 
 
 if __name__ == "__main__":

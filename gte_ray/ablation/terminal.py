@@ -42,7 +42,7 @@ class TrialsDisplay:
         last, now = progress.step == progress.steps, time.monotonic()
         if not self.console.is_terminal and (last or now - self.told.get(label, 0) > PLAIN_SECONDS):
             self.told[label] = now
-            self.console.print(f"{label}  step {progress.step}/{progress.steps}  {text}", highlight=False)
+            self.console.print(f"{label}  step {progress.step}/{progress.steps}  {text}")
 
 
 def console_table(report: Report) -> Table:

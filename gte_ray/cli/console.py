@@ -23,11 +23,11 @@ class _PlainConsole(Console):
 
 
 def plain_console(**options: Any) -> Console:
-    """A console that prints text literally: `[name]`, `:name:` and escape codes have no effect.
+    """A console that prints text literally: `[name]`, `:name:` and escape codes have no effect, numbers and paths no colour.
 
     All commands print through such a console. `options` are those of rich's `Console`.
     """
-    return _PlainConsole(markup=False, emoji=False, **options)
+    return _PlainConsole(markup=False, emoji=False, highlight=False, **options)
 
 
 def counted(count: int, noun: str) -> str:

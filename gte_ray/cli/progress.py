@@ -94,7 +94,7 @@ class TrainingProgress:
 
     def _plain(self) -> None:
         self.last_plain = time.monotonic()
-        self.console.print(f"step {self.done}/{self.steps}  {self._description()}", highlight=False)
+        self.console.print(f"step {self.done}/{self.steps}  {self._description()}")
 
     def _description(self) -> str:
         """The loss, and speed and time left once a step has been timed."""

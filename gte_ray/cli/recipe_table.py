@@ -28,7 +28,7 @@ def print_recipes(console: Console) -> None:
         base = recipe(name, "store").model.base
         start = "random weights" if base == "scratch" else base
         source = " ".join((inspect.getdoc(found.config) or "").split())
-        console.print(f"{name}, from {start}: {source}", highlight=False)
+        console.print(f"{name}, from {start}: {source}")
 
 
 def recipe_table(foreseen: Mapping[str, Forecast]) -> Table:

@@ -73,7 +73,7 @@ def print_store(console: Console, store: Store) -> None:
     """What the store has, and what a user should know of it."""
     console.print(store_table(store))
     for note in [*layout_notes(store), *store_notes(store)]:
-        console.print(note, highlight=False, soft_wrap=True)
+        console.print(note, soft_wrap=True)
 
 
 def store_table(store: Store) -> Table:

@@ -71,7 +71,7 @@ def make_warm_model(config: Config, to: str, console: Console) -> None:
 
     def report(step: int, loss: float) -> None:
         if (step + 1) % max(steps // 10, 1) == 0:
-            console.print(f"step {step + 1:,}/{steps:,}  loss of hidden tokens {loss:.3f}", highlight=False)
+            console.print(f"step {step + 1:,}/{steps:,}  loss of hidden tokens {loss:.3f}")
 
     warm_up(_with_ids_of_store(config), to, report)
 
