@@ -155,13 +155,16 @@ def preview_table(source: SourceSpec, preview: Preview) -> Table:
     )
     negatives = any(pair.negatives for pair in preview.pairs)
     split = any(pair.group for pair in preview.pairs)
+    scored = any(pair.score is not None for pair in preview.pairs)
     columns = (*[("source", 1)] * split, ("query", 1), ("document", 2), *[("negatives", 1)] * negatives)
+    columns += (("score", 1),) * scored
     for name, ratio in columns:
         table.add_column(name, ratio=ratio)
     for pair in preview.pairs:
         first = str(pair.negatives[0]) if pair.negatives else ""
         others = [Text(f"{len(pair.negatives)}: ") + _short(first) if first else Text("")] * negatives
         part = [group_name(source.name, pair.group)] * split
+        others += [Text("" if pair.score is None else f"{pair.score:g}")] * scored
         table.add_row(*part, _short(pair.query), _short(pair.document), *others)
     return table
 

@@ -72,7 +72,9 @@ def delimited_rows(text: io.TextIOWrapper, delimiter: str, reading: Reading, uri
         delimiter = head.pop(0)[4]
     if not head:
         return
-    if not reading.delimiter and not reading.columns:
+    if not reading.delimiter and reading.columns:
+        delimiter = _delimiter_of_columns(head, delimiter, len(reading.columns))
+    elif not reading.delimiter:
         delimiter = _delimiter(head[0], delimiter, reading.named)
     dialect = _dialect(head, reading.delimiter or delimiter, complete)
     counted = _Counted(chain(head, lines), read - len(head))
@@ -144,6 +146,16 @@ def _delimiter(header: str, usual: str, columns: tuple[str, str] | None) -> str:
         if set(columns) <= set(names) if columns else has_known(names):
             return delimiter
     return usual if usual in header or not others else max(others, key=header.count)
+
+
+def _delimiter_of_columns(head: list[str], usual: str, count: int) -> str:
+    """The delimiter that splits most of the first lines into `count` fields; `usual` if none does."""
+    others = [delimiter for delimiter in DELIMITERS if delimiter != usual]
+    for delimiter in [usual, *others]:
+        rows = _rows(Dialect(delimiter, quoted=delimiter != "\t", spaced=True), head, complete=False) or []
+        if 2 * sum(len(row) == count for row in rows) > len(rows):
+            return delimiter
+    return usual
 
 
 def _in_single_quotes(line: str) -> bool:

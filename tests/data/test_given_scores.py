@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gte_ray.cli.store_tables import store_notes
+from gte_ray.cli.store_tables import preview_table, store_notes
 from gte_ray.data import prepare_store as preparing
 from gte_ray.data.ids import Ids
 from gte_ray.data.mixture import PlanSource
@@ -17,6 +17,7 @@ from gte_ray.data.read import StreamConfig, read_batch
 from gte_ray.errors import RunError, UsageError
 from gte_ray.mining.choose import Window
 from gte_ray.mining.mine_store import mine
+from gte_ray.readers.preview import preview
 from gte_ray.readers.reading import Reading
 from gte_ray.readers.spec import SourceSpec
 from gte_ray.retrieval.bm25 import BM25
@@ -184,3 +185,11 @@ def test_a_row_whose_scores_are_too_few_is_dropped_and_shown(tmp_path):
 def test_scores_are_named_with_what_they_are_of(settings, sentence):
     with pytest.raises(UsageError, match=sentence):
         Reading(**settings)
+
+
+def test_a_preview_shows_the_scores(tmp_path):
+    path = write_lines(tmp_path / "file.jsonl", ROWS[:2])
+    source = SourceSpec("pairs", str(path), "others")
+    table = preview_table(source, preview(source, 3))
+    assert [column.header for column in table.columns] == ["query", "document", "negatives", "score"]
+    assert [str(cell) for cell in table.columns[3].cells] == ["1.5", "2.5", "2.5"]

@@ -6,7 +6,8 @@ import io
 import pytest
 
 from gte_ray.errors import RunError
-from tests.readers.reading import read
+from gte_ray.readers.reading import Reading
+from tests.readers.reading import read, read_as
 
 PAIRS = [
     ("what is, a river", "water; that | flows"),
@@ -126,3 +127,21 @@ def test_a_row_that_is_quoted_wrongly_changes_no_other_row(tmp_path, row):
     (tmp_path / "x.csv").write_text(f'question,answer\n"a ""b""",c\n{row}\n')
     with pytest.raises(RunError, match=r"x\.csv: line 3 cannot be read"):
         read(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_file_without_names_is_split_where_it_has_as_many_fields_as_names(delimiter, suffix, tmp_path):
+    rows = [(str(i), f"how, {i} are | you", f"fine; {i} thanks") for i in range(5)]
+    rows = [tuple(field.replace(delimiter, " ") for field in row) for row in rows]
+    text = "".join(delimiter.join(row) + "\n" for row in rows)
+    (tmp_path / f"file.{suffix}").write_text(text)
+    found = read_as(tmp_path / f"file.{suffix}", Reading("q", "a", columns=("id", "q", "a")))
+    assert found.pairs == [(q, a, []) for _, q, a in rows]
+    assert (found.dropped, found.unused) == ({}, {"id": 5})
+
+
+def test_a_delimiter_that_is_given_is_taken_whatever_the_lines(tmp_path):
+    (tmp_path / "file.csv").write_text("1;a;b\n2;c;d\n")
+    found = read_as(tmp_path / "file.csv", Reading("q", "a", columns=("id", "q", "a"), delimiter=","))
+    assert (found.pairs, found.dropped) == ([], {"not a pair": 2})
