@@ -145,12 +145,13 @@ def _prepare(arguments: Arguments, sources: "Sequence[SourceSpec]") -> None:
     _show(store, console)
     for source in sources:
         made = [info for info in store.manifest.sources if source.name in (info.name, info.split_of)]
-        if source.reading.negatives and not any(info.negatives for info in made):
-            console.print(
-                f"warning: {source.name}: no row has negatives by {source.reading.negatives!r}",
-                style="yellow",
-                soft_wrap=True,
-            )
+        reading = source.reading
+        none = [("negatives", reading.negatives)] if not any(info.negatives for info in made) else []
+        none += [("a score", reading.score)] if not any(info.teacher for info in made) else []
+        for what, path in none:
+            if path:
+                sentence = f"warning: {source.name}: no row has {what} by {path!r}"
+                console.print(sentence, style="yellow", soft_wrap=True)
 
 
 def _preview(sources: "Sequence[SourceSpec]", count: int) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,13 @@ from tests.commands import HANGS
 from tests.fork_server import EXECUTABLE
 
 pytestmark = pytest.mark.usefixtures("ray_local")  # with which the server is there
+
+
+@pytest.fixture(autouse=True)
+def forks_are_possible():
+    if os.environ[EXECUTABLE] == sys.executable:
+        pytest.skip("this system has no pidfd_open, so that workers are processes of their own")
+
 
 TELL = """
 import json, os, sys

@@ -12,7 +12,7 @@ import pyarrow as pa
 from gte_ray.data.batch import PairBatch, no_scores
 from gte_ray.data.mixture import PlanSource
 from gte_ray.data.negatives import fill, flat, rotate
-from gte_ray.data.scores import scores_of
+from gte_ray.data.scores import scores_of, unknown
 from gte_ray.data.step_plan import Batch, Span, StepPlan
 from gte_ray.data.store import Store, open_store
 from gte_ray.data.token_reader import TokenReader
@@ -119,7 +119,7 @@ def read_batch(stream: StreamConfig, store: Store, batch: Batch) -> PairBatch:
         **texts,
     )
     if stream.teacher:
-        scores = scores_of(rows.column(PAIR_SCORE)) if scored else _unknown(batch.rows)
+        scores = scores_of(rows.column(PAIR_SCORE)) if scored else unknown(batch.rows)
         pairs = replace(pairs, document_scores=scores)
     return pairs if stream.group_size == 1 else _with_negatives(stream, store, batch, pairs)
 
@@ -152,7 +152,7 @@ def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: Pai
     chosen |= {
         document: [flat(stored.column(negatives))[0].take(indices)] for document, negatives in columns.items()
     }
-    scores = _unknown(len(indices))
+    scores = unknown(len(indices))
     if scored:
         scores = scores_of(flat(stored.column(NEGATIVE_SCORES))[0].take(indices))
     missing = k - np.bincount(own.owners, minlength=batch.rows)
@@ -162,7 +162,7 @@ def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: Pai
         pool = _SourceRows(store, batch.source, spans, list(chosen))
         picks = fill(missing, pairs.document_hashes, pool.column("document_hash").to_numpy(), k)
         owners = np.concatenate([owners, picks.owners])
-        scores = np.concatenate([scores, _unknown(len(picks.owners))])
+        scores = np.concatenate([scores, unknown(len(picks.owners))])
         for name, lists in chosen.items():
             lists.append(pool.column(name).take(pa.array(picks.positions)))
     order = np.argsort(owners, kind="stable")
@@ -178,10 +178,6 @@ def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: Pai
         negative_owners=owners[order],
         negative_scores=scores[order] if stream.teacher else no_scores(),
     )
-
-
-def _unknown(count: int) -> np.ndarray:
-    return np.full(count, np.nan, np.float32)
 
 
 class _SourceRows:

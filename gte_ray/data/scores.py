@@ -14,13 +14,21 @@ from gte_ray.readers.values import NEGATIVE_SCORES, PAIR_SCORE
 
 
 def with_scores(table: pa.Table) -> pa.Table:
-    """`table` with both columns of scores; NaN where it had none."""
-    if PAIR_SCORE in table.column_names:
-        return table
-    negatives, offsets = flat(table.column("negatives").combine_chunks())
-    unknown = list_array(offsets, pa.array(_unknown(len(negatives))))
-    table = table.append_column(PAIR_SCORE, pa.array(_unknown(len(table))))
-    return table.append_column(NEGATIVE_SCORES, unknown)
+    """`table` with both columns of scores behind the others; NaN where it had none."""
+    if PAIR_SCORE not in table.column_names:
+        negatives, offsets = flat(table.column("negatives").combine_chunks())
+        table = table.append_column(PAIR_SCORE, pa.array(unknown(len(table))))
+        table = table.append_column(NEGATIVE_SCORES, list_array(offsets, pa.array(unknown(len(negatives)))))
+    others = [name for name in table.column_names if name not in (PAIR_SCORE, NEGATIVE_SCORES)]
+    return table.select([*others, PAIR_SCORE, NEGATIVE_SCORES])
+
+
+def drop_unknown(columns: dict[str, pa.Array]) -> None:
+    """Takes both columns of scores out of `columns` if no score in them is known."""
+    if PAIR_SCORE in columns:
+        scores = (scores_of(columns[PAIR_SCORE]), scores_of(flat(columns[NEGATIVE_SCORES])[0]))
+        if all(np.isnan(part).all() for part in scores):
+            del columns[PAIR_SCORE], columns[NEGATIVE_SCORES]
 
 
 def alike(tables: Sequence[pa.Table]) -> list[pa.Table]:
@@ -35,10 +43,11 @@ def scores_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def score_hashes(scores: np.ndarray, hashes: np.ndarray) -> np.ndarray:
-    """(n,) uint64, hashes of (n,) float32 `scores` with those of what is scored. All NaNs are the same."""
-    bits = np.where(np.isnan(scores), np.float32(np.nan), scores).astype(np.float32).view(np.uint32)
-    return pair_hashes(hashes, bits.astype(np.uint64), 0)
+    """Hashes of those of (n,) float32 `scores` that are known, with the (n,) hashes of what is scored."""
+    known = ~np.isnan(scores)
+    return pair_hashes(hashes[known], scores[known].view(np.uint32).astype(np.uint64), 0)
 
 
-def _unknown(count: int) -> np.ndarray:
+def unknown(count: int) -> np.ndarray:
+    """(count,) float32 of scores that there are not."""
     return np.full(count, np.nan, np.float32)

@@ -13,7 +13,7 @@ from gte_ray.data.benchmarks import without_benchmarks
 from gte_ray.data.hashing import pair_hashes, text_hashes
 from gte_ray.data.journal import write_record
 from gte_ray.data.negatives import flat
-from gte_ray.data.scores import alike, score_hashes, scores_of
+from gte_ray.data.scores import alike, drop_unknown, score_hashes, scores_of
 from gte_ray.data.sorted_run import RunFile, write_run
 from gte_ray.data.split import Split
 from gte_ray.data.units import Unit
@@ -194,6 +194,7 @@ def _write_run(tables: list[pa.Table], job: SortJob, number: int, group: str) ->
     tables.clear()
     # Column by column, so that no more than one of them is in memory twice.
     whole = {name: pa.concat_arrays(columns.pop(name)) for name in list(columns)}
+    drop_unknown(whole)
     queries, documents = (text_hashes(whole[name]) for name in ("query", "document"))
     pairs = pair_hashes(queries, documents, job.split.seed)
     if not len(pairs):

@@ -85,9 +85,7 @@ def mine(
 def _refuse_scored(store: Store, sources: Sequence[SourceInfo]) -> None:
     scored = [source for source in sources if source.teacher]
     if any(source.teacher == ITS_FILES for source in scored):
-        remedy = (
-            "a store that was prepared without them: name query, document and negatives in a file of sources"
-        )
+        remedy = "a store that was prepared without them: name query, document and negatives, and no score, in a file of sources"
     else:
         remedy = "first and to score (`python -m gte_ray.score`) the store that comes of it"
     if scored:

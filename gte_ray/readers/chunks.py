@@ -23,7 +23,7 @@ from gte_ray.readers.values import (
     reason_to_drop,
 )
 
-TEXTS = pa.schema(
+TEXT_SCHEMA = pa.schema(
     [
         ("query", pa.large_string()),
         ("document", pa.large_string()),
@@ -118,7 +118,7 @@ class _Rows:
         self.size += len(query) + len(document) + sum(map(len, negatives))
 
     def table(self) -> pa.Table:
-        table = pa.table([self.queries, self.documents, self.negatives], TEXTS)
+        table = pa.table([self.queries, self.documents, self.negatives], TEXT_SCHEMA)
         if any(self.groups):
             table = table.append_column("group", pa.array(self.groups, pa.string()))
         if self.scores:

@@ -65,6 +65,8 @@ KNOWN_COLUMNS = (
     ("sent0", "sent1"),
 )
 """(query, document) columns recognised without being named by the user, in any order."""
+SCORE_COLUMNS = ("pos_scores", "neg_scores")
+"""Columns of a teacher's scores beside `pos` and `neg`, in FlagEmbedding's layout."""
 SET_COLUMN = "set"
 """Column of lists of texts with the same meaning."""
 RIVAL_SHARE = 0.1
@@ -96,31 +98,40 @@ class Columns:
 
     @property
     def names(self) -> tuple[str, ...]:
-        texts = (self.query, self.document, *self.negatives)
-        return tuple(name for name in (*texts, self.scores, self.negative_scores) if name)
+        return tuple(name for name in (*self.texts, *self._scored) if name)
 
-    def scores_of(self, row: Mapping[str, Any]) -> Scores:
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns of queries, documents and negatives."""
+        return (self.query, self.document, *self.negatives)
+
+    @property
+    def _scored(self) -> tuple[str, str]:
+        """Those of scores; of negatives in several columns none is known to belong to one."""
+        return self.scores, self.negative_scores if len(self.negatives) == 1 else ""
+
+    def row_scores(self, row: Mapping[str, Any]) -> Scores:
         """The scores that a row has."""
-        if not self.scores and not self.negative_scores:
+        if not any(self._scored):
             return UNSCORED
-        return Scores(listed(row.get(self.scores)), listed(row.get(self.negative_scores)))
+        return Scores(*(listed(row.get(name)) if name else () for name in self._scored))
 
     def with_more(self, names: Sequence[str]) -> "Columns":
         """With the columns of hard negatives and of scores that are among further `names`."""
         if not self.document:
             return self
         more = tuple(name for name in names if is_negative(name))
-        return replace(self, negatives=self.negatives + more).with_scores(names)
+        return replace(self, negatives=self.negatives + more).with_score_columns(names)
 
-    def with_scores(self, names: Sequence[str]) -> "Columns":
+    def with_score_columns(self, names: Sequence[str]) -> "Columns":
         """With the columns of scores that are among `names`: those of FlagEmbedding's layout."""
         if _plain(self.document) != "pos":
             return self
         found = {_plain(name): name for name in names}
         return replace(
             self,
-            scores=self.scores or found.get("pos_scores", ""),
-            negative_scores=self.negative_scores or found.get("neg_scores", ""),
+            scores=self.scores or found.get(SCORE_COLUMNS[0], ""),
+            negative_scores=self.negative_scores or found.get(SCORE_COLUMNS[1], ""),
         )
 
 
@@ -147,7 +158,7 @@ def choose_columns(
         query, document = _known(names, rows, lists, where)
         _refuse_verdicts(names, query, document, where)
     negatives = tuple(name for name in negatives if name not in (query, document)) if document else ()
-    chosen = Columns(query, document, negatives).with_scores(names)
+    chosen = Columns(query, document, negatives).with_score_columns(names)
     counts = Counter(name if given else _plain(name) for name in names)
     twice = [name for name in chosen.names if counts[name if given else _plain(name)] > 1]
     if twice:
@@ -168,7 +179,7 @@ def is_verdict(name: str) -> bool:
 
 def may_be_read(name: str) -> bool:
     """Whether a column of this name may hold queries, documents or negatives by its name."""
-    known = {SET_COLUMN}.union(*LIST_COLUMNS, *KNOWN_COLUMNS)
+    known = {SET_COLUMN, *SCORE_COLUMNS}.union(*LIST_COLUMNS, *KNOWN_COLUMNS)
     return _plain(name) in known or is_negative(name)
 
 

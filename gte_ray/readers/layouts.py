@@ -18,7 +18,6 @@ from gte_ray.readers.values import (
     NOT_A_PAIR,
     Dropped,
     Item,
-    Pair,
     Unused,
     characters,
     list_pair,
@@ -145,7 +144,7 @@ class RowReader:
         """
         self.columns = choose_columns(names, rows or {tuple(names): 1}, self.given, lists, self.uri)
         self.lists = self.columns.document in lists
-        names = shown(self.columns.names[:3] if self.lists else self.columns.names[:2], quote="")
+        names = shown(filter(None, self.columns.texts[: 3 if self.lists else 2]), quote="")
         self.layout = f"{{{names}}}" if self.lists or not self.columns.document else names
         return self.columns
 
@@ -178,7 +177,7 @@ class RowReader:
     def _meet(self, names: tuple[str, ...]) -> None:
         """Handles rows with new columns.
 
-        Adds their hard negatives, and notes columns that may mark these rows as not a pair.
+        Adds their hard negatives and scores, and notes columns that may mark these rows as not a pair.
         """
         assert self.columns is not None
         if len(self.rows) > MOST_UNUSED:
@@ -199,14 +198,14 @@ class RowReader:
             return set_pairs(query)
         negatives = [text for name in columns.negatives for text in self._texts(value, name)]
         if not self.lists:
-            return (Pair(query, document, negatives, self.layout),)
+            return pairs_of(query, (document,), negatives, self.layout, scores=columns.row_scores(value))
         if not isinstance(document, list) or not document:
             return (NOT_A_PAIR.of(value),)
         if columns.document == "positive_ctxs" and isinstance(query, str) and _SEPARATOR in query:
             query = query.split(_SEPARATOR, 1)[1].strip()
             self.unused[INSTRUCTION] += 1
         texts = self._texts(value, columns.document)
-        return pairs_of(query, texts, negatives, self.layout, scores=columns.scores_of(value))
+        return pairs_of(query, texts, negatives, self.layout, scores=columns.row_scores(value))
 
     def _instructed(self, query: list[Any], document: Any, value: dict[str, Any]) -> Sequence[Item]:
         """Pairs of a MEDI (Su et al., 2023) or MEDI 2 row. Texts are [instruction, text], or lists of it."""
@@ -219,7 +218,7 @@ class RowReader:
             return (NOT_A_PAIR.of(value),)
         self.unused[INSTRUCTION] += len(query) == 2
         layout = "{[instruction, query], [instruction, pos], [instruction, neg]}"
-        return pairs_of(queries[0], documents, negatives, layout, scores=self.columns.scores_of(value))
+        return pairs_of(queries[0], documents, negatives, layout, scores=self.columns.row_scores(value))
 
     def _texts(self, value: dict[str, Any], name: str) -> list[Any]:
         """A column's texts: one, a list, or objects with a `text`, whose other fields count as unused."""

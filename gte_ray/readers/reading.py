@@ -8,7 +8,7 @@ from typing import Any
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.columns import may_be_read, shown
 from gte_ray.readers.paths import Rows, Template, template
-from gte_ray.readers.values import NOT_A_PAIR, Dropped, Item, Scores, Unused, listed, pairs_of
+from gte_ray.readers.values import NOT_A_PAIR, UNSCORED, Dropped, Item, Scores, Unused, listed, pairs_of
 from gte_ray.readers.where import Condition, condition
 
 OTHERWISE = Dropped("not as where says")
@@ -183,14 +183,17 @@ class Shaper:
                 documents = document.each(value)
                 candidates = listed(negatives.each(value)) if negatives else []
                 texts = documents if isinstance(documents, list) else [documents]
-                scores = Scores(*(listed(field.each(value)) if field else () for field in scored))
+                if not texts:
+                    yield NOT_A_PAIR.of(value)
+                    continue
+                scores = UNSCORED
+                if any(scored):
+                    scores = Scores(*(listed(field.each(value)) if field else () for field in scored))
                 group = split_by(value) if split_by else ""
                 if not isinstance(group, str | int) or (split_by and not str(group).strip()):
                     yield UNGROUPED.of(value)
                     continue
                 yield from pairs_of(query(value), texts, candidates, self.layout, str(group), scores)
-                if not texts:
-                    yield NOT_A_PAIR.of(value)
 
     def _count(self, value: Any) -> None:
         for name in value if isinstance(value, dict) else ():

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import struct
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -53,8 +54,6 @@ Examples = dict[str, list[str]]
 """The first rows that are dropped, shortened, by reason."""
 PAIR_SCORE, NEGATIVE_SCORES = "score", "negative_scores"
 """Columns of a teacher's scores in tables of pairs: float32 of the pair itself, and a list of them beside `negatives`."""
-LARGEST_SCORE = 3.4e38
-"""Of a teacher: of float32."""
 MOST_EXAMPLES = 3
 EXAMPLE_CHARACTERS = 200
 NOT_A_PAIR = Dropped("not a pair")
@@ -99,8 +98,10 @@ def pairs_of(
 ) -> Sequence[Item]:  # fmt: skip
     """A pair for each document, each with all negatives."""
     if len(scores.documents) not in (0, len(documents)) or len(scores.negatives) not in (0, len(negatives)):
-        shown = {"documents": len(documents), "negatives": len(negatives)}
+        shown = {"query": query, "documents": len(documents), "negatives": len(negatives)}
         return (OTHER_SCORES.of(shown | {f"scores of {name}": x for name, x in scores._asdict().items()}),)
+    if scores is UNSCORED:
+        return [Pair(query, text, negatives, layout, group) for text in documents]
     return [
         Pair(query, text, negatives, layout, group, score, scores.negatives)
         for text, score in zip(documents, scores.documents or [None] * len(documents), strict=True)
@@ -147,19 +148,20 @@ def checked(item: Pair | Dropped) -> Pair | Dropped:
         return item
     numbers = [number(score) for score in (item.score, *item.negative_scores)]
     if None in numbers:
-        return OTHER_SCORES.of({"score": item.score, "negative scores": item.negative_scores})
+        shown = {"query": item.query, "score": item.score, "negative scores": item.negative_scores}
+        return OTHER_SCORES.of(shown)
     return item._replace(score=numbers[0], negative_scores=numbers[1:])
 
 
 def number(score: Any) -> float | None:
-    """A teacher's score, NaN for null; None for what is no number that float32 has."""
-    if score is None:
+    """A teacher's score as float32 has it, NaN for none: null, NaN or nothing. None for what is no such number."""
+    if score is None or (isinstance(score, str) and not score.strip()):
         return math.nan
     try:
-        value = float(score)
+        value = struct.unpack("f", struct.pack("f", float(score)))[0] + 0.0  # of both zeros the positive one
     except (TypeError, ValueError, OverflowError):
         return None
-    return value if abs(value) < LARGEST_SCORE and not isinstance(score, bool) else None
+    return None if math.isinf(value) or isinstance(score, bool) else value
 
 
 def keep_example(examples: Examples, reason: str, row: Any) -> None:

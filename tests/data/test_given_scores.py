@@ -10,6 +10,7 @@ import pytest
 
 from gte_ray.cli.store_tables import preview_table, store_notes
 from gte_ray.data import prepare_store as preparing
+from gte_ray.data import sort, two_passes
 from gte_ray.data.ids import Ids
 from gte_ray.data.mixture import PlanSource
 from gte_ray.data.prepare_store import prepare
@@ -24,6 +25,7 @@ from gte_ray.retrieval.bm25 import BM25
 from gte_ray.runtime.pool import Pool
 from tests.data.conftest import write_lines
 from tests.data.preparing import files
+from tests.in_process import run_here
 from tests.readers.reading import json_lines, read_as
 
 NAMES = ("query", "document", "negatives", "score", "negative_scores")
@@ -113,6 +115,14 @@ def test_neither_order_nor_files_change_a_byte_and_the_highest_score_of_a_text_s
     two = prepare(str(tmp_path / "other"), [source], held_out_share=0)
     assert files(two.uri) == files(one.uri)
     assert len(files(one.uri)) >= 8
+    # A run for each file, of which one has no scores at all.
+    write_lines(tmp_path / "three" / "1.jsonl", [row for row in again if row.get("pos_scores") is None])
+    write_lines(tmp_path / "three" / "2.jsonl", [*again[:1], *ROWS])
+    run_here(monkeypatch, two_passes)
+    monkeypatch.setattr(sort, "RUN_BYTES", 0)
+    source = SourceSpec("pairs", f"{tmp_path}/three/*", "others")
+    three = prepare(str(tmp_path / "runs"), [source], held_out_share=0)
+    assert files(three.uri) == files(one.uri)
     found = by_pair(one)
     assert found["query 3", "near 3"] == (4.5, {"far 3": 50.0, "farther 3": 0.75, "farthest 3": -0.25})
     assert found["query 3", "nearer 3"][0] == 99.0
@@ -163,13 +173,42 @@ def test_scores_are_named_by_paths_and_each_has_its_text(tmp_path):
 
 
 def test_a_row_whose_scores_are_too_few_is_dropped_and_shown(tmp_path):
-    bad = [row(1, pos_scores=[1.0]), row(2, neg_scores=[1.0, 2.0]), row(3, pos_scores=[1.0, math.nan])]
+    bad = [row(1, pos_scores=[1.0]), row(2, neg_scores=[1.0, 2.0]), row(3, pos_scores=[1.0, math.inf])]
     path = tmp_path / "file.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in [*ROWS[:5], *bad]))
     found = read_as(path, Reading())
     # Of the third row the first positive has its score.
     assert found.dropped == {"with scores that are not one number for each text": 3}
     assert (len(found.pairs), found.unused) == (11, {})
+
+
+def test_what_is_there_for_no_score_is_none(tmp_path):
+    (tmp_path / "file.csv").write_text("q,d,s\na,b,0.5\nc,e,\nf,g,nan\nh,i,-1e-50\n")
+    found = read_as(tmp_path / "file.csv", Reading("q", "d", score="s"))
+    np.testing.assert_array_equal([pair[3] for pair in found.pairs], [0.5, np.nan, np.nan, 0.0])
+    assert not np.signbit(found.pairs[3][3])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reading"),
+    [
+        ({"pos": "near 1", "pos_scores": [1.5]}, Reading()),
+        ({"pos": ["near 1"], "pos_scores": 1.5, "": 0}, Reading()),
+        ({"pos": ["near 1"], "pos_scores": [1.5]}, Reading(where="pos_scores[0] > 1")),
+    ],
+)
+def test_scores_are_kept_whatever_the_row_looks_like(changes, reading, tmp_path):
+    (tmp_path / "file.jsonl").write_bytes(json_lines(row(1, **changes)))
+    (pair,) = read_as(tmp_path / "file.jsonl", reading).pairs
+    assert pair[1:] == ("near 1", row(1)["neg"], 1.5, row(1)["neg_scores"])
+
+
+def test_of_negatives_in_two_columns_it_is_not_known_whose_scores_there_are(tmp_path):
+    (tmp_path / "file.jsonl").write_bytes(json_lines(row(1, negative="another")))
+    found = read_as(tmp_path / "file.jsonl", Reading())
+    assert [pair[2:4] for pair in found.pairs] == [([*row(1)["neg"], "another"], s) for s in (2.5, 3.5)]
+    assert all(np.isnan(pair[4]).all() for pair in found.pairs)
+    assert (found.dropped, found.unused) == ({}, {"neg_scores": 1})
 
 
 @pytest.mark.parametrize(

@@ -42,18 +42,27 @@ def descendants(process: psutil.Process) -> Iterator[psutil.Process]:
 
 def start() -> None:
     """Starts the server, which ends with this process, and makes the processes use it that this one starts."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:  # where it is not allowed, workers are processes of their own
+        os.environ[EXECUTABLE] = sys.executable
+        return
     temporary = tempfile.TemporaryDirectory(prefix="gte_ray-tests-")
     folder = Path(temporary.name)
     address, script = folder / "socket", folder / "python"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{HERE / "client.py"}" "{address}" "$@"\n')
     script.chmod(0o755)
     server = subprocess.Popen(
-        [sys.executable, str(HERE / "server.py"), str(address)], stdin=subprocess.PIPE, start_new_session=True
+        [sys.executable, str(HERE / "server.py"), str(address)],
+        stdin=subprocess.PIPE,
+        stderr=(folder / "errors").open("w"),
+        start_new_session=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
     )
     _until_the_end.extend((temporary, server))
     while not address.exists():
         if server.poll() is not None:
-            raise RuntimeError(f"the server of workers ended with code {server.returncode}")
+            raise RuntimeError(f"the server of workers has ended: {(folder / 'errors').read_text()}")
         time.sleep(0.01)
     os.environ[EXECUTABLE] = str(script)
     site = str(HERE / "site")

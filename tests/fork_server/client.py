@@ -1,6 +1,7 @@
 """Stands in for a process that the server forks, or becomes Python. Imports as little as it can. See `__init__.py`."""
 
 import os
+import signal
 import socket
 import sys
 
@@ -18,10 +19,10 @@ def main() -> int:
 
 def forked(address: str, arguments: list[str]) -> int | None:
     """The exit code of the worker; None if the server makes none. Whoever kills this process kills the worker."""
-    texts = [os.getcwd(), str(len(arguments)), *arguments, *(f"{k}={v}" for k, v in os.environ.items())]
-    message = "\0".join(texts).encode(errors="surrogateescape")
     connection = socket.socket(socket.AF_UNIX)
     try:
+        texts = [os.getcwd(), str(len(arguments)), *arguments, *(f"{k}={v}" for k, v in os.environ.items())]
+        message = "\0".join(texts).encode(errors="surrogateescape")
         connection.connect(address)
         socket.send_fds(connection, [len(message).to_bytes(8, "big")], [0, 1, 2])
         connection.sendall(message)
@@ -30,8 +31,13 @@ def forked(address: str, arguments: list[str]) -> int | None:
         return None
     if not answer:
         return None
-    with open("/proc/self/comm", "w") as name:  # for who looks for the fork among the children of a node
-        name.write(f"fork {int.from_bytes(answer, 'big')}")
+    pid = int.from_bytes(answer, "big")
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGTERM))
+    try:
+        with open("/proc/self/comm", "w") as name:  # for who looks for the fork among the children of a node
+            name.write(f"fork {pid}")
+    except OSError:
+        pass
     status = connection.recv(4)
     return int.from_bytes(status, "big") if status else 1
 

@@ -11,6 +11,8 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 
+import numpy
+
 PRELOADED = (
     "pandas",
     "pyarrow.compute",
@@ -39,7 +41,8 @@ class Server:
         self.listener = listener
         self.selector.register(self.listener, selectors.EVENT_READ, self.accept)
         # Whoever started the server has the other end: it ends with that process.
-        self.selector.register(sys.stdin, selectors.EVENT_READ, lambda: sys.exit())
+        self.selector.register(sys.stdin, selectors.EVENT_READ, self.end)
+        self.forks: set[int] = set()
 
     def run(self) -> None:
         while True:
@@ -47,9 +50,15 @@ class Server:
                 if self.selector.get_map().get(key.fd) == key:  # an earlier one of these may have ended it
                     key.data()
 
+    def end(self) -> None:
+        for pid in self.forks:
+            os.kill(pid, signal.SIGKILL)
+        sys.exit()
+
     def accept(self) -> None:
-        client, _ = self.listener.accept()
         fds: list[int] = []
+        client, _ = self.listener.accept()
+        client.settimeout(10)
         try:
             head, fds, _, _ = socket.recv_fds(client, 8, 3)
             content = b""
@@ -81,9 +90,11 @@ class Server:
     def watch(self, client: socket.socket, pid: int) -> None:
         """Waits for the end of a fork, or of its client, with which it ends."""
         process = os.pidfd_open(pid)
+        self.forks.add(pid)
 
         def ended() -> None:
             _, status = os.waitpid(pid, 0)
+            self.forks.remove(pid)
             code = os.waitstatus_to_exitcode(status)
             for watched in (client, process):
                 self.selector.unregister(watched)
@@ -114,6 +125,7 @@ class Server:
         sys.path[:] = [os.path.dirname(arguments[0]), *filter(None, paths), *self.path]
         sys.argv = arguments
         gc.enable()
+        numpy.random.seed()  # as of a process of its own; the hashes of texts are alike in all forks
         code = 0
         try:
             runpy.run_path(arguments[0], run_name="__main__")
