@@ -145,11 +145,11 @@ def _prepare(arguments: Arguments, sources: "Sequence[SourceSpec]") -> None:
     _show(store, console)
     for source in sources:
         made = [info for info in store.manifest.sources if source.name in (info.name, info.split_of)]
-        reading = source.reading
-        none = [("negatives", reading.negatives)] if not any(info.negatives for info in made) else []
-        none += [("a score", reading.score)] if not any(info.teacher for info in made) else []
-        for what, path in none:
-            if path:
+        for what, path, found in (
+            ("negatives", source.reading.negatives, any(info.negatives for info in made)),
+            ("a score", source.reading.score, any(info.teacher for info in made)),
+        ):
+            if path and not found:
                 sentence = f"warning: {source.name}: no row has {what} by {path!r}"
                 console.print(sentence, style="yellow", soft_wrap=True)
 

@@ -45,6 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Starts the server of Ray's workers if there will be some."""
+    if session.config.option.collectonly:
+        return
     if any(item.get_closest_marker("processes") for item in session.items):
         fork_server.start()
 

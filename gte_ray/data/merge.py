@@ -19,7 +19,7 @@ from gte_ray.data.ids import Tokenization, with_ids
 from gte_ray.data.journal import write_record
 from gte_ray.data.manifest import Part
 from gte_ray.data.negatives import flat, list_array, unite_negatives
-from gte_ray.data.scores import alike, scores_of, with_scores
+from gte_ray.data.scores import add_scores, alike, score_array
 from gte_ray.data.sort import HELD_OUT
 from gte_ray.data.sorted_run import RunFile, bounds, read_run
 from gte_ray.data.split import Split
@@ -115,7 +115,7 @@ def merge_range(job: MergeJob, merges: Mapping[str, bytes]) -> Iterator[Merged]:
     merge: Merge = pickle.loads(merges[job.source])
     table, rows_read = read_range(merge.runs, job.part, merge.parts, merge.kept.below)
     rows = len(table)
-    table = _without_duplicates(with_scores(table) if merge.scored else table)
+    table = _without_duplicates(add_scores(table) if merge.scored else table)
     content = _content(table)
     trained, held_out = (
         side.drop_columns(["pair_hash"]) for side in merge.split.sides(table, merge.kept.rows)
@@ -195,7 +195,7 @@ def _without_duplicates(table: pa.Table) -> pa.Table:
     """
     keys = [table.column(name).to_numpy() for name in ("document_hash", "query_hash", "pair_hash")]
     scored = PAIR_SCORE in table.column_names
-    order = np.lexsort([-scores_of(table.column(PAIR_SCORE)), *keys] if scored else keys)  # NaN comes last
+    order = np.lexsort([-score_array(table.column(PAIR_SCORE)), *keys] if scored else keys)  # NaN comes last
     documents, queries = keys[0][order], keys[1][order]
     first = np.ones(len(order), dtype=bool)
     first[1:] = (queries[1:] != queries[:-1]) | (documents[1:] != documents[:-1])
@@ -216,7 +216,7 @@ def _without_duplicates(table: pa.Table) -> pa.Table:
 
 def _negative_scores(table: pa.Table) -> np.ndarray:
     """(m,) float32 of all negatives."""
-    return scores_of(flat(table.column(NEGATIVE_SCORES).combine_chunks())[0])
+    return score_array(flat(table.column(NEGATIVE_SCORES).combine_chunks())[0])
 
 
 def _content(table: pa.Table) -> str:
@@ -227,7 +227,7 @@ def _content(table: pa.Table) -> str:
     if len(hashes):
         content.update(offsets.tobytes() + hashes.to_numpy().tobytes())
     if PAIR_SCORE in table.column_names:
-        content.update(scores_of(table.column(PAIR_SCORE)).tobytes() + _negative_scores(table).tobytes())
+        content.update(score_array(table.column(PAIR_SCORE)).tobytes() + _negative_scores(table).tobytes())
     return content.hexdigest()
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from gte_ray.data.batch import PairBatch, no_scores
 from gte_ray.data.mixture import PlanSource
 from gte_ray.data.negatives import fill, flat, rotate
-from gte_ray.data.scores import scores_of, unknown
+from gte_ray.data.scores import score_array, unknown
 from gte_ray.data.step_plan import Batch, Span, StepPlan
 from gte_ray.data.store import Store, open_store
 from gte_ray.data.token_reader import TokenReader
@@ -119,7 +119,7 @@ def read_batch(stream: StreamConfig, store: Store, batch: Batch) -> PairBatch:
         **texts,
     )
     if stream.teacher:
-        scores = scores_of(rows.column(PAIR_SCORE)) if scored else unknown(batch.rows)
+        scores = score_array(rows.column(PAIR_SCORE)) if scored else unknown(batch.rows)
         pairs = replace(pairs, document_scores=scores)
     return pairs if stream.group_size == 1 else _with_negatives(stream, store, batch, pairs)
 
@@ -154,7 +154,7 @@ def _with_negatives(stream: StreamConfig, store: Store, batch: Batch, pairs: Pai
     }
     scores = unknown(len(indices))
     if scored:
-        scores = scores_of(flat(stored.column(NEGATIVE_SCORES))[0].take(indices))
+        scores = score_array(flat(stored.column(NEGATIVE_SCORES))[0].take(indices))
     missing = k - np.bincount(own.owners, minlength=batch.rows)
     if missing.any():
         plan = cached_plan(stream)

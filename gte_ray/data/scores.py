@@ -13,7 +13,7 @@ from gte_ray.data.negatives import flat, list_array
 from gte_ray.readers.values import NEGATIVE_SCORES, PAIR_SCORE
 
 
-def with_scores(table: pa.Table) -> pa.Table:
+def add_scores(table: pa.Table) -> pa.Table:
     """`table` with both columns of scores behind the others; NaN where it had none."""
     if PAIR_SCORE not in table.column_names:
         negatives, offsets = flat(table.column("negatives").combine_chunks())
@@ -26,7 +26,7 @@ def with_scores(table: pa.Table) -> pa.Table:
 def drop_unknown(columns: dict[str, pa.Array]) -> None:
     """Takes both columns of scores out of `columns` if no score in them is known."""
     if PAIR_SCORE in columns:
-        scores = (scores_of(columns[PAIR_SCORE]), scores_of(flat(columns[NEGATIVE_SCORES])[0]))
+        scores = (score_array(columns[PAIR_SCORE]), score_array(flat(columns[NEGATIVE_SCORES])[0]))
         if all(np.isnan(part).all() for part in scores):
             del columns[PAIR_SCORE], columns[NEGATIVE_SCORES]
 
@@ -34,10 +34,10 @@ def drop_unknown(columns: dict[str, pa.Array]) -> None:
 def alike(tables: Sequence[pa.Table]) -> list[pa.Table]:
     """All with scores if one of them has some."""
     scored = any(PAIR_SCORE in table.column_names for table in tables)
-    return [with_scores(table) for table in tables] if scored else list(tables)
+    return [add_scores(table) for table in tables] if scored else list(tables)
 
 
-def scores_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def score_array(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """(n,) float32, NaN for null."""
     return column.to_numpy(zero_copy_only=False).astype(np.float32)
 

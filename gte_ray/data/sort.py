@@ -13,7 +13,7 @@ from gte_ray.data.benchmarks import without_benchmarks
 from gte_ray.data.hashing import pair_hashes, text_hashes
 from gte_ray.data.journal import write_record
 from gte_ray.data.negatives import flat
-from gte_ray.data.scores import alike, drop_unknown, score_hashes, scores_of
+from gte_ray.data.scores import alike, drop_unknown, score_array, score_hashes
 from gte_ray.data.sorted_run import RunFile, write_run
 from gte_ray.data.split import Split
 from gte_ray.data.units import Unit
@@ -221,6 +221,6 @@ def _checksum(columns: dict[str, pa.Array], pairs: np.ndarray) -> int:
     owned = pair_hashes(np.repeat(pairs, np.diff(offsets)), text_hashes(negatives), 0)
     hashes = [pairs, owned]
     if PAIR_SCORE in columns:
-        hashes.append(score_hashes(scores_of(columns[PAIR_SCORE]), pairs))
-        hashes.append(score_hashes(scores_of(flat(columns[NEGATIVE_SCORES])[0]), owned))
+        hashes.append(score_hashes(score_array(columns[PAIR_SCORE]), pairs))
+        hashes.append(score_hashes(score_array(flat(columns[NEGATIVE_SCORES])[0]), owned))
     return sum(int(part.sum(dtype=np.uint64)) for part in hashes) % 2**64

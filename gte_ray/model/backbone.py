@@ -125,7 +125,8 @@ def token_table(backbone: Any, name: str) -> Any:
     """Return the (V, E) embeddings of tokens. Raises RunError for a backbone that has none, as of sounds or images."""
     try:
         return backbone.get_input_embeddings().weight
-    except (NotImplementedError, AttributeError) as error:  # which one depends on transformers' class
+    # What transformers raises where a class has no such table, and Python where its table has no weight.
+    except (NotImplementedError, AttributeError) as error:
         raise RunError(f"{name}: {backbone.config.model_type} has no table of tokens") from error
 
 

@@ -178,7 +178,7 @@ def is_verdict(name: str) -> bool:
 
 
 def may_be_read(name: str) -> bool:
-    """Whether a column of this name may hold queries, documents or negatives by its name."""
+    """Whether a column of this name may hold queries, documents, negatives or scores by its name."""
     known = {SET_COLUMN, *SCORE_COLUMNS}.union(*LIST_COLUMNS, *KNOWN_COLUMNS)
     return _plain(name) in known or is_negative(name)
 

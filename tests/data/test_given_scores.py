@@ -147,6 +147,27 @@ def test_other_scores_of_the_same_pairs_make_another_store(change, tmp_path):
 
 
 @pytest.mark.usefixtures("ray_local")
+def test_of_a_split_source_those_parts_have_a_teacher_that_have_scores(tmp_path):
+    rows = [{"q": f"q{i}", "d": f"d{i}", "kind": "ab"[i % 2], "s": i if i % 2 else None} for i in range(20)]
+    path = write_lines(tmp_path / "file.jsonl", rows)
+    reading = Reading("q", "d", split_by="kind", score="s")
+    store = prepare(
+        str(tmp_path / "store"), [SourceSpec("x", str(path), "others", reading)], held_out_share=0
+    )
+    assert {info.name: info.teacher for info in store.manifest.sources} == {"x.a": "", "x.b": "its files"}
+    assert store.read_rows("x.b", 0, 10, ["score"]).num_rows == 10
+
+
+def test_a_score_that_no_row_has_is_told(here, tmp_path):
+    path = write_lines(tmp_path / "file.jsonl", [{"q": f"q{i}", "d": f"d{i}"} for i in range(20)])
+    sources = tmp_path / "sources.toml"
+    sources.write_text(f'[sources.x]\nfiles="{path}"\ntask="others"\nquery="q"\ndocument="d"\nscore="typo"\n')
+    code, out, _ = here("prepare", str(tmp_path / "store"), "--sources", str(sources))
+    assert code == 0
+    assert "warning: x: no row has a score by 'typo'" in out
+
+
+@pytest.mark.usefixtures("ray_local")
 def test_mining_such_a_store_says_how_to_come_by_one_without_scores(tmp_path):
     store = prepared(tmp_path, ROWS)
     with pytest.raises(RunError, match="a store that was prepared without them: name query, document and"):
