@@ -112,7 +112,7 @@ class Columns:
 
     def row_scores(self, row: Mapping[str, Any]) -> Scores:
         """The scores that a row has."""
-        if not any(self._scored):
+        if not self.scores and not self.negative_scores:
             return UNSCORED
         return Scores(*(listed(row.get(name)) if name else () for name in self._scored))
 

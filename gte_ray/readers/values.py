@@ -97,11 +97,11 @@ def pairs_of(
     group: str = "", scores: Scores = UNSCORED,
 ) -> Sequence[Item]:  # fmt: skip
     """A pair for each document, each with all negatives."""
+    if scores is UNSCORED:
+        return [Pair(query, text, negatives, layout, group) for text in documents]
     if len(scores.documents) not in (0, len(documents)) or len(scores.negatives) not in (0, len(negatives)):
         shown = {"query": query, "documents": len(documents), "negatives": len(negatives)}
         return (OTHER_SCORES.of(shown | {f"scores of {name}": x for name, x in scores._asdict().items()}),)
-    if scores is UNSCORED:
-        return [Pair(query, text, negatives, layout, group) for text in documents]
     return [
         Pair(query, text, negatives, layout, group, score, scores.negatives)
         for text, score in zip(documents, scores.documents or [None] * len(documents), strict=True)

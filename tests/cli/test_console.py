@@ -234,3 +234,9 @@ def test_ray_data_stays_quiet_where_it_is_first_used_after_ray_was_started():
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=HANGS
     )
     assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_a_terminal_shows_numbers_and_paths_as_the_other_text():
+    console = plain_console(file=(out := io.StringIO()), force_terminal=True, color_system="truecolor")
+    console.print("200 steps on 1 worker(s): /home/me/model https://localhost:5000")
+    assert out.getvalue() == "200 steps on 1 worker(s): /home/me/model https://localhost:5000\n"
