@@ -22,6 +22,8 @@ SOLE_IMPORTERS = {
     "peft": {"model/lora.py"},
     "onnxruntime": {"exporting/onnx_file.py"},
     "fastwarc": {"readers/warc_rows.py"},
+    "mwparserfromhell": {"readers/wikitext.py"},
+    "py7zr": {"readers/seven_zip.py"},
     "resiliparse": {"readers/warc_rows.py"},
     "scipy": {"ablation/report.py"},
     "pydantic": {"config/typed.py"},

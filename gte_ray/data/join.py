@@ -29,7 +29,7 @@ from gte_ray.runtime import storage
 from gte_ray.runtime.pool import run_tasks
 from gte_ray.runtime.storage import FileStamp
 
-JOIN_VERSION = 1
+JOIN_VERSION = 2
 """Version of this code. What another version has joined is joined again."""
 RANGE_BYTES = 2**28
 """Bytes of the other side's rows that a task holds in memory, about."""

@@ -1,24 +1,20 @@
-"""Decompressed streams, and the members of archives. What is cut off is an error, never an end."""
+"""Decompressed streams. What is cut off is an error, never an end."""
 
 import io
 import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from typing import IO, Any
+from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 import zstandard
-
-from gte_ray.errors import RunError
-from gte_ray.runtime import storage
 
 COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"}
 """Compression by file name suffix."""
 BEGINNINGS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz"}
 """Compression by the first bytes of a file."""
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 ERRORS = (
     pa.ArrowInvalid, OSError, EOFError, lzma.LZMAError, zlib.error, zstandard.ZstdError, tarfile.TarError,
     zipfile.BadZipFile,
@@ -57,50 +53,6 @@ def decompressed(raw: io.BufferedReader, name: str) -> tuple[io.BufferedReader, 
     return io.BufferedReader(stream, BUFFER_BYTES), False
 
 
-def members(uri: str) -> Iterator[tuple[str, io.BufferedReader]]:
-    """The files of an archive by name, each to be read before the next. Folders and hidden files are left out."""
-    filesystem, path = storage.resolve(uri)
-    if uri.lower().endswith(".zip"):
-        file = filesystem.open_input_file(path)
-        with zipfile.ZipFile(io.BufferedReader(Section(file, 0, file.size()))) as archive:
-            for info in archive.infolist():
-                if not info.is_dir() and not _hidden(info.filename):
-                    with _member(archive, info) as member:
-                        yield info.filename, io.BufferedReader(_Forward(member), BUFFER_BYTES)
-        return
-    raw = io.BufferedReader(filesystem.open_input_stream(path, compression=None), BUFFER_BYTES)
-    name = "x.gz" if uri.lower().endswith(".tgz") else storage.name(uri)
-    with tarfile.open(fileobj=decompressed(raw, name)[0], mode="r|", tarinfo=_Header) as archive:
-        for entry in archive:
-            content = archive.extractfile(entry) if entry.isfile() and not _hidden(entry.name) else None
-            if content is not None:
-                yield entry.name, io.BufferedReader(_Forward(content), BUFFER_BYTES)
-
-
-class _Header(tarfile.TarInfo):
-    """A header that is damaged or cut off is an error, which tarfile takes for the end of the archive."""
-
-    @classmethod
-    def frombuf(cls, buf: Any, encoding: str, errors: str) -> "_Header":
-        try:
-            return super().frombuf(buf, encoding, errors)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            raise
-        except tarfile.HeaderError as error:
-            raise OSError(f"a member's header is cut off or damaged: {error}") from error
-
-
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
-    try:
-        return archive.open(info)
-    except RuntimeError as error:  # it is encrypted, or compressed in a rarer way
-        raise zipfile.BadZipFile(str(error)) from error
-
-
-def _hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in name.split("/") if part != ".")
-
-
 class Section(io.RawIOBase):
     """Bytes first <= b < last of a file."""
 
@@ -124,21 +76,6 @@ class Section(io.RawIOBase):
         content = self.file.read_at(max(0, min(len(buffer), self.last - self.position)), self.position)
         buffer[: len(content)] = content
         self.position += len(content)
-        return len(content)
-
-
-class _Forward(io.RawIOBase):
-    """What `source` gives, in one direction only."""
-
-    def __init__(self, source: IO[bytes]):
-        self.source = source
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        content = self.source.read(len(buffer))
-        buffer[: len(content)] = content
         return len(content)
 
 
@@ -184,9 +121,3 @@ class _Frames(io.RawIOBase):
         buffer[:count] = self.waiting[:count]
         self.waiting = self.waiting[count:]
         return count
-
-
-def refuse_unknown_members(uri: str, names: list[str], allowed: str) -> None:
-    """Raises RunError for an archive of which nothing can be read."""
-    found = f"there are {', '.join(names[:5])}" if names else "it is empty"
-    raise RunError(f"{uri}: no file in the archive can be read ({found}); allowed are {allowed}")

@@ -2,23 +2,19 @@
 
 import io
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from tempfile import TemporaryFile
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gte_ray.errors import RunError
-from gte_ray.readers.compressed import (
-    ARCHIVES,
-    COMPRESSED,
-    ERRORS,
-    members,
-    refuse_unknown_members,
-    suffix_of,
-)
+from gte_ray.readers.archives import ARCHIVES, members, refuse_unknown_members
+from gte_ray.readers.compressed import COMPRESSED, ERRORS, suffix_of
 from gte_ray.readers.delimited import delimited_rows
 from gte_ray.readers.json_rows import ARRAY, array_values, line_values, whole_values
 from gte_ray.readers.layouts import RowReader, head_of, read_rows
@@ -105,28 +101,29 @@ def _archive_rows(uri: str, reading: Reading) -> Iterator[Item]:
     """The pairs of all members of known formats, one after another, each with its own columns."""
     others = []
     read = 0
-    for name, content in members(uri):
-        kind, piece = kind_of(name, reading), Piece(f"{uri}/{name}")
-        if reading.members and not _matches(name, reading.members):
-            others.append(name)
-            continue
-        if kind == "parquet":
-            with pq.ParquetFile(pa.BufferReader(content.read())) as file:
-                yield from _parquet_rows(file, piece, reading)
-        elif kind and kind != "archive":
-            yield from _text_rows(piece, reading, content)
-        else:
+    for name, content in members(uri, lambda name: _is_wanted(name, reading)):
+        piece = Piece(f"{uri}/{name}")
+        if content is None:
             others.append(name)
             continue
         read += 1
+        if kind_of(name, reading) == "parquet":
+            with TemporaryFile() as copy:  # it is read from its end
+                shutil.copyfileobj(content, copy)
+                yield from _parquet_rows(pq.ParquetFile(copy), piece, reading)
+        else:
+            yield from _text_rows(piece, reading, content)
     if not read:
         refuse_unknown_members(uri, others, reading.members or ", ".join(SUFFIXES))
     yield Unused({f"the file {name}": 1 for name in others[:MOST_UNUSED]})
 
 
-def _matches(name: str, pattern: str) -> bool:
-    """Whether a member's name matches, in whatever folder of the archive it lies."""
-    return fnmatchcase(name, pattern) or fnmatchcase(os.path.basename(name), pattern)
+def _is_wanted(name: str, reading: Reading) -> bool:
+    """Whether a member can be read and its name matches, in whatever folder of the archive it lies."""
+    matches = not reading.members or any(
+        fnmatchcase(path, reading.members) for path in (name, os.path.basename(name))
+    )
+    return matches and kind_of(name, reading) not in ("", "archive")
 
 
 def _text_rows(piece: Piece, reading: Reading, member: io.BufferedReader | None = None) -> Iterator[Item]:

@@ -34,7 +34,7 @@ def list_files(
     if not files:
         raise RunError(
             f"{place}: no file matches {glob}; allowed are {', '.join(SUFFIXES)}, "
-            "text files also with .gz, .zst, .bz2 or .xz, and archives of such files (.zip, .tar and .tar.gz, ...)"
+            "text files also with .gz, .zst, .bz2 or .xz, and archives of such files (.zip, .7z, .tar and .tar.gz, ...)"
         )
     names = [storage.name(file.uri) for file in found if not kind_of(file.uri, reading)]
     others = Counter(os.path.splitext(name)[1] or name for name in names)

@@ -12,7 +12,7 @@ from typing import Any
 
 from gte_ray.errors import RunError
 from gte_ray.readers.columns import Columns, choose_columns, is_verdict, shown
-from gte_ray.readers.reading import Reading, Shaper, check_names
+from gte_ray.readers.reading import FILE, FOLDER, Reading, Shaper, check_names
 from gte_ray.readers.values import (
     JUDGED,
     NOT_A_PAIR,
@@ -61,7 +61,7 @@ def read_rows(
     if not reading.shapes:
         yield from RowReader(reading.named, uri).read(values, head)
         return
-    shaper = Shaper(reading)
+    shaper = Shaper(reading, uri)
     if head is None:
         head = head_of(values)
         values = chain(head, values)
@@ -78,7 +78,7 @@ def read_rows(
 def _check_fields(head: list[Any], reading: Reading, uri: str) -> None:
     """Raises RunError if no row at the beginning of a file has the column that a field begins with."""
     objects = [row for row in head if isinstance(row, dict)]
-    names = list(dict.fromkeys(name for row in objects for name in row))
+    names = list(dict.fromkeys(name for row in objects for name in row if name not in (FILE, FOLDER)))
     if objects:
         check_names(names, Reading(reading.query, reading.document).columns_of(names), uri)
 

@@ -9,6 +9,7 @@ question|before:[SEP]       what is before it; nothing if there is none
 page|first-line             the first line of a text
 page|other-lines            the lines behind it
 body|plain                  HTML without its tags and entities
+text|wikitext               the text of wiki markup
 body|language               the code of its language, such as en
 .                           the row itself
 """
@@ -21,13 +22,16 @@ from typing import Any
 from gte_ray.errors import UsageError
 from gte_ray.readers.functions import FUNCTIONS, function
 from gte_ray.readers.plain import plain
+from gte_ray.readers.wikitext import check_installed, wikitext
 
 Step = str | int | slice
 NO_TEXT: dict[str, Any] = {}
 """What a template makes of fields that are objects: no text, so that the row is dropped and counted."""
 ROW = "."
 _STEP = re.compile(r"\.?([^.\[\]{}]+)|\[(-?\d*)(:?)(-?\d*)\]")
-_FILTER = re.compile(r"(.+)\|(?:(before|after):(.+)|(first-line|other-lines|plain|language))", re.DOTALL)
+_FILTER = re.compile(
+    r"(.+)\|(?:(before|after):(.+)|(first-line|other-lines|plain|wikitext|language))", re.DOTALL
+)
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|([{}])")
 
 
@@ -41,6 +45,8 @@ class Path:
         """Which part of a text is taken, and by which mark, or what is asked of it; None for all of it."""
         if found and found[4] in FUNCTIONS:
             function(found[4])  # whose package may be missing
+        if found and found[4] == "wikitext":
+            check_installed()
         bare = found[1].strip() if found else text
         self.steps = () if bare == ROW else tuple(_steps(bare)) or (bare,)
 
@@ -146,8 +152,8 @@ def _filtered(value: Any, name: str, mark: str) -> Any:
     if name in ("first-line", "other-lines"):
         first, _, rest = value.strip().partition("\n")
         return (first if name == "first-line" else rest).strip()
-    if name == "plain":
-        return plain(value)
+    if name in ("plain", "wikitext"):
+        return plain(value) if name == "plain" else wikitext(value)
     before, found, after = value.partition(mark)
     if name == "before":
         return before.strip() if found else None

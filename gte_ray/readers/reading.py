@@ -7,9 +7,10 @@ from typing import Any
 
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.columns import may_be_read, shown
-from gte_ray.readers.paths import Rows, Template, template
+from gte_ray.readers.paths import Path, Rows, Template, template
 from gte_ray.readers.values import NOT_A_PAIR, UNSCORED, Dropped, Item, Scores, Unused, listed, pairs_of
 from gte_ray.readers.where import Condition, condition
+from gte_ray.runtime import storage
 
 OTHERWISE = Dropped("not as where says")
 WITHOUT_ROWS = Dropped("without rows where the path says")
@@ -17,6 +18,8 @@ UNGROUPED = Dropped("without a value to split by")
 FORMATS = ("parquet", "json", "csv", "tsv", "xml", "warc")
 SHAPES = ("query", "document", "negatives", "split_by", "score", "negative_scores")
 """Settings that shape pairs."""
+FILE, FOLDER = "@file", "@folder"
+"""Fields that each row has by where it lies: the names of its file, and of the folder or the archive around that."""
 MOST_UNUSED = 1_000
 """Maximum number of unread columns of a file that are counted."""
 
@@ -103,6 +106,7 @@ class Reading:
         """Whether rows are changed: a field is more than the name of a column, or rows are filtered."""
         return bool(self.where or self.negatives or self.rows or self.split_by or self.score) or any(
             len(found.parts) > 1
+            or found.text in (FILE, FOLDER)
             or len(found.paths[0].steps) > 1
             or not found.paths[0].column
             or found.paths[0].filter
@@ -111,12 +115,23 @@ class Reading:
 
     def columns_of(self, names: Sequence[str]) -> list[str]:
         """The columns that are looked at, of a file that has columns of these `names`; empty for all of them."""
-        found = self.condition()
-        paths = [path for part in self._templates() for path in part.paths] + (found.paths if found else [])
+        paths = self._paths()
         wanted = [path.text if path.text in names else path.column for path in paths]
         if not all(path.steps for path in paths):  # the whole row
             wanted += names
-        return [] if self.rows else [name for name in dict.fromkeys(wanted) if name]
+        named = [name for name in dict.fromkeys(wanted) if name and name not in (FILE, FOLDER)]
+        return [] if self.rows else named
+
+    def place(self, uri: str) -> dict[str, Any]:
+        """The fields that each row of a file has by where it lies; none if none is read."""
+        if all(path.steps and path.column not in (FILE, FOLDER) for path in self._paths()):
+            return {}
+        folder, _, name = storage.absolute(uri).rpartition("/")
+        return {FILE: name, FOLDER: folder.rpartition("/")[2]}
+
+    def _paths(self) -> list[Path]:
+        found = self.condition()
+        return [path for part in self._templates() for path in part.paths] + (found.paths if found else [])
 
     def _templates(self) -> list[Template]:
         return [template(text) for name in SHAPES if (text := getattr(self, name))]
@@ -128,7 +143,8 @@ class Reading:
 class Shaper:
     """Makes pairs of the fields of rows, or leaves rows out, as a `Reading` says. It decides by each row alone."""
 
-    def __init__(self, reading: Reading):
+    def __init__(self, reading: Reading, uri: str):
+        self.place = reading.place(uri)
         self.condition = reading.condition()
         self.rows = Rows(reading.rows) if reading.rows else None
         texts = [getattr(reading, name) for name in SHAPES]
@@ -143,14 +159,18 @@ class Shaper:
         """The rows inside each value, or a reason to drop one that has none."""
         for value in values:
             if self.rows is None or isinstance(value, Dropped):
-                yield value
+                yield self._placed(value)
                 continue
             found = False
             for row in self.rows(value):
                 found = True
-                yield row
+                yield self._placed(row)
             if not found:
                 yield WITHOUT_ROWS.of(value)
+
+    def _placed(self, row: Any) -> Any:
+        """The row with its place. One that was joined has it already, of its own file."""
+        return self.place | row if self.place and isinstance(row, dict) else row
 
     def filtered(self, values: Iterable[Any], everything: bool = False) -> Iterator[Any]:
         """Rows that are to be read, without the columns that `where` alone is for, which raise questions otherwise.
@@ -166,7 +186,7 @@ class Shaper:
                 yield {
                     name: item
                     for name, item in value.items()
-                    if may_be_read(name) or not (name in self.used or name.startswith("^"))
+                    if may_be_read(name) or not (name in self.used or _is_around(name))
                 }
 
     def pairs(self, values: Iterable[Any]) -> Iterator[Item]:
@@ -199,7 +219,7 @@ class Shaper:
         for name in value if isinstance(value, dict) else ():
             if (
                 name not in self.used
-                and not name.startswith("^")
+                and not _is_around(name)
                 and (name in self.unused or len(self.unused) < MOST_UNUSED)
             ):
                 self.unused[name] += 1
@@ -207,6 +227,11 @@ class Shaper:
     def left_over(self) -> Unused:
         """The columns that were not read."""
         return Unused(dict(self.unused))
+
+
+def _is_around(name: str) -> bool:
+    """Whether a field is not the row's own, but of an object around it, or of its file."""
+    return name.startswith("^") or name in (FILE, FOLDER)
 
 
 def check_names(names: Sequence[str], wanted: Sequence[str], uri: str) -> None:

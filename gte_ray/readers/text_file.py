@@ -14,7 +14,7 @@ _HEAD_BYTES = 256
 _FOREIGN = {
     LFS_POINTER: "is a pointer of Git LFS, not the file itself; `git lfs pull` fetches that",
     b"PK\x03\x04": "is a ZIP archive; its name has to end with .zip",
-    b"7z\xbc\xaf": "is a 7z archive; unpack it",
+    b"7z\xbc\xaf": "is a 7z archive; its name has to end with .7z",
     b"PAR1": "is a Parquet file; its name has to end with .parquet",
 }
 """First bytes of files that only pass for text files, and the reason to report for each."""

@@ -7,6 +7,7 @@ import lzma
 import tarfile
 import zipfile
 
+import py7zr
 import pytest
 import zstandard
 
@@ -40,6 +41,14 @@ def tarred(files: dict[str, bytes]) -> bytes:
     return content.getvalue()
 
 
+def seven_zipped(files: dict[str, bytes], **settings) -> bytes:
+    content = io.BytesIO()
+    with py7zr.SevenZipFile(content, "w", **settings) as archive:
+        for name, data in files.items():
+            archive.writestr(data, name)
+    return content.getvalue()
+
+
 MIXED = {"data/a.csv": CSV, "data/b.parquet": TABLE, "README": b"not a pair", "__MACOSX/data/a.csv": b"x"}
 NESTED = {"a.jsonl.gz": gzip.compress(HALVES[0]), "b.jsonl.zst": zstandard.compress(HALVES[1])}
 FILES = {
@@ -61,6 +70,8 @@ FILES = {
     "mixed.tar.bz2": bz2.compress(tarred(MIXED)),
     "nested.tar.xz": lzma.compress(tarred(NESTED)),
     "nested.tar.zst": zstandard.compress(tarred(NESTED)),
+    "mixed.7z": seven_zipped(MIXED | {"empty.jsonl": b""}),
+    "nested.7z": seven_zipped(NESTED, filters=[{"id": py7zr.FILTER_BZIP2}]),
 }
 
 
@@ -120,6 +131,12 @@ UNREADABLE = {
     ),
     "empty.zip": (zipped({}), r"it is empty"),
     "inside.zip": (zipped({"x.jsonl": json_lines({"a": 1})}), r"inside\.zip/x\.jsonl: cannot tell queries"),
+    "cut.7z": (seven_zipped({"a.jsonl": LINES})[:-3], "it is damaged or cut off: "),
+    "no.7z": (LINES, "it is damaged or cut off: not a 7z file"),
+    "in-a-member.7z": (damaged(seven_zipped({"a.jsonl": LINES}), 60), "it is damaged or cut off: "),
+    "secret.7z": (seven_zipped({"a.jsonl": LINES}, password="x"), "it is encrypted"),
+    "empty.7z": (seven_zipped({}), "it is empty"),
+    "7z.jsonl": (seven_zipped({"x.jsonl": LINES}), "its name has to end with .7z"),
     "zip.jsonl": (zipped({"x.jsonl": LINES}), "its name has to end with .zip"),
 }
 
@@ -146,6 +163,7 @@ def test_an_encrypted_archive_is_told(tmp_path):
         ("a.csv.xz", "csv"),
         ("a.b.tar.gz", "archive"),
         ("a.tgz", "archive"),
+        ("superuser.com.7z", "archive"),
         ("a.txt.gz", ""),
     ],
 )

@@ -10,7 +10,7 @@ from gte_ray.data.units import cut
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.reading import Reading
 from gte_ray.readers.spec import SourceSpec
-from tests.readers.reading import read_as
+from tests.readers.reading import parquet, read_as
 
 ROWS = [{"query": f"q{number}", "document": f"d{number}"} for number in range(3)]
 PAIRS = [(f"q{number}", f"d{number}", []) for number in range(3)]
@@ -49,6 +49,37 @@ def test_files_that_are_left_out(tmp_path):
     assert [file.uri for file in spec.files()[0]] == [str(tmp_path / name) for name in ("a.jsonl", "b.jsonl")]
     with pytest.raises(RunError, match="no file matches"):
         SourceSpec("a", str(tmp_path / "*.jsonl"), "code", exclude="*").files()
+
+
+CONTENTS = {
+    "x.jsonl": LINES,
+    "x.csv": b"query,document\n" + b"".join(f"q{n},d{n}\n".encode() for n in range(3)),
+    "x.parquet": parquet(query=["q0", "q1", "q2"], document=["d0", "d1", "d2"]),
+}
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_fields_of_the_file_that_a_row_lies_in(name, tmp_path):
+    folder = tmp_path / "de"
+    folder.mkdir()
+    (folder / name).write_bytes(CONTENTS[name])
+    found = read_as(folder / name, Reading("{@file}: {query}", "document", split_by="@folder"))
+    assert found.pairs == [(f"{name}: q{number}", f"d{number}", [], "de") for number in range(3)]
+    assert found.unused == {}
+    assert read_as(folder / name, Reading("query", "document", where="row['@folder'] == 'de'")).pairs == PAIRS
+    assert not read_as(folder / name, Reading(where="row['@file'] != " + repr(name))).pairs
+    assert read_as(folder / name, Reading("@file", "document")).pairs[0][:2] == (name, "d0")
+
+
+def test_fields_of_the_file_of_rows_inside_one_value_and_inside_an_archive(tmp_path):
+    path = tmp_path / "site.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.json", json.dumps({"file": "its own", "rows": ROWS}))
+        archive.writestr("top.json", json.dumps({"file": "its own", "rows": ROWS[:1]}))
+    reading = Reading("query", "{@folder} {@file} {^file} {document}", rows="rows[]")
+    documents = [document for _, document, _ in read_as(path, reading).pairs]
+    assert documents[0] == "x data.json its own d0"
+    assert documents[3] == "site.zip top.json its own d0"
 
 
 def test_a_format_that_there_is_not():

@@ -1,0 +1,159 @@
+"""The members of a 7z archive as streams, which py7zr writes and we read."""
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from gte_ray.errors import RunError
+from gte_ray.readers.compressed import BUFFER_BYTES
+
+
+def seven_zip_members(
+    file: io.BufferedReader, wanted: Callable[[str], bool], uri: str
+) -> Iterator[tuple[str, io.BufferedReader | None]]:
+    """The names of a 7z archive, those that are not wanted first, and what each of the others holds.
+
+    A thread decompresses them, at most a chunk of 128 MB ahead. Raises OSError for what cannot be decompressed,
+    RunError without the package py7zr.
+    """
+    archive = _opened(file, uri)
+    names = [entry.filename for entry in archive.list() if not entry.is_directory]
+    targets = [name for name in names if wanted(name)]
+    yield from ((name, None) for name in names if name not in set(targets))
+    if not targets:
+        return
+    unpacking = _Unpacking(archive, targets)
+    try:
+        while (member := unpacking.next_member()) is not None:
+            content: io.BufferedReader = io.BufferedReader(member, BUFFER_BYTES)
+            with content:
+                yield member.name, content
+    finally:
+        unpacking.abandon()
+
+
+def _opened(file: io.BufferedReader, uri: str) -> Any:
+    try:
+        import py7zr
+    except ImportError as error:
+        raise RunError(f"{uri}: needs the package py7zr ({error}): pip install 'gte_ray[7z]'") from error
+    try:
+        archive = py7zr.SevenZipFile(file)
+        encrypted = archive.needs_password()
+    except Exception as error:
+        raise _reason(error) from error
+    if encrypted:
+        raise OSError("it is encrypted")
+    return archive
+
+
+def _reason(error: Exception) -> OSError:
+    """One error for all that a damaged archive may raise, which is no promise of py7zr's."""
+    return OSError(f"it is damaged or cut off: {error or type(error).__name__}")
+
+
+class _Member(io.RawIOBase):
+    """A member by the reading end of a pipe. What ends early is an error, not an end."""
+
+    def __init__(self, name: str, descriptor: int, unpacking: "_Unpacking"):
+        self.name = name
+        self.descriptor = descriptor
+        self.unpacking = unpacking
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = os.readv(self.descriptor, [buffer])
+        if not count and self.unpacking.error is not None:
+            raise self.unpacking.error
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self.descriptor)
+        super().close()
+
+
+class _Writing:
+    """What py7zr writes a member to: the other end of the pipe. Nobody may be reading it any more."""
+
+    def __init__(self, descriptor: int):
+        self.descriptor = descriptor
+        self.open = True
+
+    def write(self, content: bytes | bytearray) -> int:
+        waiting = memoryview(content)
+        try:
+            while len(waiting) and self.open:
+                waiting = waiting[os.write(self.descriptor, waiting) :]
+        except BrokenPipeError:
+            self.close()
+        return len(content)
+
+    def close(self) -> None:
+        if self.open:
+            os.close(self.descriptor)
+        self.open = False
+
+    def seekable(self) -> bool:
+        return False
+
+    def flush(self) -> None:
+        pass
+
+
+class _Unpacking(Thread):
+    """Writes each member to a pipe of its own, whose reading end `next_member` gives. A factory of py7zr."""
+
+    def __init__(self, archive: Any, targets: list[str]):
+        super().__init__(name="7z", daemon=True)
+        self.archive = archive
+        self.targets = targets
+        self.error: OSError | None = None
+        """Why it ended early."""
+        self.abandoned = False
+        self.ended = False
+        """Whether there are no members any more."""
+        self.writing: _Writing | None = None
+        self.members: SimpleQueue[_Member | None] = SimpleQueue()
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.archive.extract(targets=self.targets, factory=self)
+        except Exception as error:
+            self.error = _reason(error)
+        if self.writing is not None:
+            self.writing.close()
+        self.members.put(None)
+
+    def create(self, name: str) -> _Writing:
+        """Called by py7zr for each member."""
+        if self.abandoned:
+            raise EOFError("nobody reads it any more")
+        reading, writing = os.pipe()
+        self.writing = _Writing(writing)
+        self.members.put(_Member(name, reading, self))
+        return self.writing
+
+    def next_member(self) -> _Member | None:
+        """None behind the last one. Raises OSError if the archive cannot be read to its end."""
+        member = self.members.get()
+        self.ended = member is None
+        if member is None and self.error is not None:
+            raise self.error
+        return member
+
+    def abandon(self) -> None:
+        """Ends the thread, whatever it is at."""
+        self.abandoned = True
+        while not self.ended:
+            member = self.members.get()
+            self.ended = member is None
+            if member is not None:
+                member.close()
+        self.join()

@@ -1,0 +1,101 @@
+"""The text of wiki markup, as dumps of Wikipedia have it. mwparserfromhell parses; here is what a reader would see."""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from gte_ray.errors import UsageError
+
+UNSHOWN = frozenset(
+    [
+        "ref",
+        "references",
+        "table",
+        "gallery",
+        "math",
+        "chem",
+        "timeline",
+        "score",
+        "imagemap",
+        "templatestyles",
+    ]
+)
+"""Elements that are no running text."""
+_ASIDE = frozenset(["file", "image", "media", "category"])
+_NAMESPACE = re.compile(r"\s*([^\s:|]+):(\s*)\S")
+_MEDIA = re.compile(r"\.(jpe?g|png|gif|svg|tiff?|webp|og[gv]|webm|pdf|djvu|wav|mp3|mid)\s*$", re.IGNORECASE)
+_STYLE = re.compile(r"'{2,}|__[A-Z]+__")
+_EMPTY = re.compile(r"[ \xa0]?\([\s,;:\xa0]*\)")
+_MARK = re.compile(r"^[*#:;]+\s*|^-{4,}\s*")
+_BEGINNING = re.compile(r"\(\s*[,;]\s*")
+_SPACES = re.compile(r"[ \t\xa0]+")
+
+
+def wikitext(markup: str) -> str:
+    """Paragraphs, headings and items of lists, a line each.
+
+    Without templates, tables, notes, formulas, media and categories.
+    """
+    text = "".join(_shown(_parser().parse(markup, skip_style_tags=True)))
+    text = _BEGINNING.sub("(", _EMPTY.sub("", _STYLE.sub("", text)))
+    lines = (_MARK.sub("", _SPACES.sub(" ", line).strip()) for line in text.split("\n"))
+    return "\n".join(line for line in lines if line)
+
+
+def _shown(code: Any) -> Iterator[str]:
+    nodes = _parser().nodes
+    for node in code.nodes:
+        if isinstance(node, nodes.Text):
+            yield node.value
+        elif isinstance(node, nodes.Wikilink):
+            yield from _link(node)
+        elif isinstance(node, nodes.ExternalLink):
+            if node.title is not None:
+                yield from _shown(node.title)
+            elif not node.brackets:
+                yield str(node.url)
+        elif isinstance(node, nodes.HTMLEntity):
+            yield node.normalize()
+        elif isinstance(node, nodes.Heading):
+            yield "\n"
+            yield from _shown(node.title)
+            yield "\n"
+        elif isinstance(node, nodes.Tag):
+            yield from _element(node)
+
+
+def _link(link: Any) -> Iterator[str]:
+    title = str(link.title)
+    space = _NAMESPACE.match(title)
+    options = link.text is None or "|" in str(link.text)
+    if space and (space[1].lower() in _ASIDE or _MEDIA.search(title) or (options and not space[2])):
+        return  # in any language a namespace has no space behind its colon, as a title such as `Kafka: A Life` has
+    if link.text is None:
+        yield title.lstrip(":")
+    else:
+        yield from _shown(link.text)
+
+
+def _element(tag: Any) -> Iterator[str]:
+    name = str(tag.tag).strip().lower()
+    if name in ("br", "hr"):
+        yield "\n"
+    elif name not in UNSHOWN and tag.contents is not None:
+        yield from _shown(tag.contents)
+
+
+def check_installed() -> None:
+    """Raises UsageError if the package is missing."""
+    _parser()
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Any:
+    try:
+        import mwparserfromhell
+    except ImportError as error:
+        raise UsageError(
+            f"wikitext needs the package mwparserfromhell ({error}): pip install 'gte_ray[wikitext]'"
+        ) from error
+    return mwparserfromhell
