@@ -5,6 +5,8 @@ lower case, without English stop words. There is no stemming.
 """
 
 from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 
 import bm25s
 import numpy as np
@@ -25,7 +27,7 @@ class Bm25:
     def __init__(self, documents: Sequence[str]):
         self.documents = len(documents)
         corpus = bm25s.tokenize(list(documents), stopwords="english", show_progress=False)
-        self.index = bm25s.BM25(k1=K1, b=B, method="lucene", backend="numpy", auto_compile=False)
+        self.index = _Index(k1=K1, b=B, method="lucene", backend="numpy", auto_compile=False)
         self.has_words = bool(corpus.vocab)  # the library cannot index documents without words
         if self.has_words:
             self.index.index(corpus, show_progress=False)
@@ -36,6 +38,35 @@ class Bm25:
             return np.zeros((len(queries), self.documents), np.float32)
         ids = [self.index.get_tokens_ids(words) for words in _words(queries)]
         return np.stack([self.index.get_scores_from_ids(tokens) for tokens in ids])
+
+
+class _Index(bm25s.BM25):
+    """The library's index with Lucene's formula, counted over all documents at once instead of one after another."""
+
+    def build_index_from_ids(
+        self, unique_token_ids: list[int], corpus_token_ids: list[list[int]], **_: bool
+    ) -> dict[str, Any]:
+        """Scores of each word in each document that has it, as columns of a sparse matrix: a word's documents."""
+        self.nonoccurrence_array = None  # Lucene's formula has none
+        lengths = np.fromiter(map(len, corpus_token_ids), np.int64)
+        words = np.fromiter(chain.from_iterable(corpus_token_ids), np.int64, lengths.sum())
+        documents = len(lengths)
+        places = words * documents + np.repeat(np.arange(documents), lengths)
+        places.sort()
+        first = np.flatnonzero(np.diff(places, prepend=-1))
+        frequencies = np.diff(first, append=len(places)).astype(np.float32)
+        words, rows = np.divmod(places[first], documents)
+        having = np.bincount(words, minlength=len(unique_token_ids))
+        rarity = np.log(1 + (documents - having + 0.5) / (having + 0.5)).astype(np.float32)
+        saturation = frequencies / (
+            self.k1 * (1 - self.b + self.b * lengths[rows] / lengths.mean()) + frequencies
+        )
+        return {
+            "data": (rarity[words] * saturation).astype(np.float32),
+            "indices": rows.astype(np.int32),
+            "indptr": np.concatenate(([0], np.cumsum(having))),
+            "num_docs": documents,
+        }
 
 
 def _words(texts: Sequence[str]) -> list[list[str]]:
