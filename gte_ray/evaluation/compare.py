@@ -1,16 +1,20 @@
-"""Compares two models task by task by the paired bootstrap over queries (Efron and Tibshirani 1993, chapter 16).
+"""Compares two models task by task by the paired bootstrap (Efron and Tibshirani 1993, chapter 16).
 
-Legend: n queries, B resamples.
+What is resampled are a task's examples: queries, texts that are classified, pairs, sets that are clustered.
+
+Legend: n examples, r of B resamples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
 
 from gte_ray.evaluation.scoreboard import AVERAGE, labels
+from gte_ray.evaluation.statistics import STATISTICS, Statistic
 from gte_ray.evaluation.task_results import TaskResult
 
 RESAMPLES = 2_000
@@ -26,8 +30,8 @@ class Difference:
     """Two models on one task, or on the average over tasks; from 0 to 1."""
 
     task: str
-    queries: int
-    """Number of queries that both were scored on."""
+    examples: int
+    """Number of those that both were scored on."""
     first: float
     second: float
     low: float
@@ -59,16 +63,16 @@ class Comparison:
             return ""
         return (
             f"{self.second} against {self.first}: {self.tasks - compared} of {self.tasks} tasks are not compared, having "
-            "failed, no scores by query, or results of an earlier release"
+            "failed, or a score that is not made of examples"
         )
 
     def lines(self) -> tuple[list[str], list[list[str]]]:
         """Return the header and a line for each task."""
-        head = ["task", "queries", self.first, self.second, "difference", f"{LEVEL} % interval"]
+        head = ["task", "examples", self.first, self.second, "difference", f"{LEVEL} % interval"]
         return head, [
             [
                 row.task,
-                f"{row.queries:,}",
+                f"{row.examples:,}",
                 f"{100 * row.first:.1f}",
                 f"{100 * row.second:.1f}",
                 f"{100 * (row.second - row.first):+.1f}",
@@ -91,58 +95,90 @@ def compare(name: str, results: Sequence[TaskResult]) -> list[Comparison]:
 
 
 def interval(result: TaskResult) -> tuple[float, float] | None:
-    """Return the ends of the interval of a task's main score; None if it has no scores by query."""
-    return _ends(_resampled(result.task, _groups(result, result))) if result.queries else None
+    """Return the ends of the interval of a task's main score; None if it has no scores by example."""
+    return _ends(_resampled(result.task, _groups(result, None))) if _examples(result) else None
 
 
 def differences(first: Sequence[TaskResult], second: Sequence[TaskResult], tasks: int) -> list[Difference]:
-    """Return the differences on the tasks on which both models have scores for the same queries.
+    """Return the differences on the tasks on which both models have scores for the same examples.
 
-    If these are all `tasks`, and several, a last row is the average over them, each task's queries resampled by
+    If these are all `tasks`, and several, a last row is the average over them, each task's examples resampled by
     themselves.
     """
     by_task = {result.task: result for result in second}
     rows, resampled = [], []
     for one in first:
         other = by_task.get(one.task)
-        if other is None or not _same_queries(one, other):
+        if other is None or not _examples(one) or _examples(one) != _examples(other):
             continue
-        resampled.append(_resampled(one.task, _groups(one, other)))
-        queries = sum(map(len, one.queries.values()))
+        resampled.append(_resampled(one.task, _groups(other, one)))
+        examples = sum(map(len, _examples(one).values()))
         rows.append(
-            Difference(one.task, queries, one.scores["main"], other.scores["main"], *_ends(resampled[-1]))
+            Difference(one.task, examples, one.scores["main"], other.scores["main"], *_ends(resampled[-1]))
         )
     if len(rows) > 1 and len(rows) == tasks:
         first_mean, second_mean = fmean(row.first for row in rows), fmean(row.second for row in rows)
-        total = sum(row.queries for row in rows)
+        total = sum(row.examples for row in rows)
         rows.append(Difference(AVERAGE, total, first_mean, second_mean, *_ends(np.mean(resampled, axis=0))))
     return rows
 
 
-def _same_queries(one: TaskResult, other: TaskResult) -> bool:
-    found = [{name: scores.keys() for name, scores in result.queries.items()} for result in (one, other)]
-    return bool(found[0]) and found[0] == found[1]
+def _examples(result: TaskResult) -> dict[str, Collection[object]]:
+    """Return what tells the examples of each subset: ids in any order, or what is true of each pair."""
+    ids: dict[str, Collection[object]] = {name: scores.keys() for name, scores in result.queries.items()}
+    return ids | {name: gold for name, (gold, _) in result.pairs.items()}
 
 
-def _groups(one: TaskResult, other: TaskResult) -> list[np.ndarray]:
-    """Return (n,) differences of each subset's queries; the scores themselves if both are the same result."""
-    same = one is other
-    return [
-        np.array([other.queries[name][query] - (0.0 if same else score) for query, score in scores.items()])
-        for name, scores in one.queries.items()
+def _groups(result: TaskResult, base: TaskResult | None) -> list["_Group"]:
+    """Return what is resampled of each subset: its score, less that of `base` if that is given."""
+    groups = [
+        _mean([score - (base.queries[name][query] if base else 0.0) for query, score in scores.items()])
+        for name, scores in result.queries.items()
     ]
+    for name, (gold, similarities) in result.pairs.items():
+        others = base.pairs[name][1] if base else None
+        groups.append(_of_pairs(STATISTICS[result.category], gold, similarities, others))
+    return groups
 
 
-def _resampled(task: str, groups: Sequence[np.ndarray]) -> np.ndarray:
-    """Return (B,) means of the groups' means, each of n values drawn with replacement: other draws for each task."""
+class _Group(NamedTuple):
+    """A subset of a task."""
+
+    sizes: np.ndarray
+    """(n,) how many examples each of its values stands for."""
+    score: Callable[[np.ndarray], np.ndarray]
+    """Its (r,) scores by `counts` (r, n), how often each value is drawn."""
+
+
+def _mean(values: Sequence[float]) -> _Group:
+    found, sizes = np.unique(values, return_counts=True)
+    return _Group(sizes, lambda counts: counts @ found / len(values))
+
+
+def _of_pairs(
+    statistic: Statistic, gold: Sequence[float], similarities: Sequence[float], others: Sequence[float] | None
+) -> _Group:
+    true, first = np.array(gold), np.array(similarities)
+    if others is None:
+        return _Group(np.ones(len(true)), lambda counts: statistic(counts, true, first))
+    second = np.array(others)
+    return _Group(
+        np.ones(len(true)),
+        lambda counts: statistic(counts, true, first) - statistic(counts, true, second),
+    )
+
+
+def _resampled(task: str, groups: Sequence[_Group]) -> np.ndarray:
+    """Return (B,) means of the groups' scores of as many examples drawn with replacement: other draws for each task."""
     draw = np.random.default_rng(crc32(task.encode()))
     means = np.zeros(RESAMPLES)
-    for values in groups:
-        rows = max(1, CELLS // len(values))
+    for sizes, score in groups:
+        total = int(sizes.sum())
+        rows = max(1, CELLS // len(sizes))
         for start in range(0, RESAMPLES, rows):
             count = min(rows, RESAMPLES - start)
-            chosen = draw.integers(0, len(values), (count, len(values)))
-            means[start : start + count] += values[chosen].mean(1) / len(groups)
+            drawn = draw.multinomial(total, sizes / total, count)
+            means[start : start + count] += score(drawn) / len(groups)
     return means
 
 

@@ -39,6 +39,10 @@ class Scoring:
         return load_model(model, *where, self.max_length, self.dimensions, self.prompts)
 
 
+Pairs = dict[str, list[list[float]]]
+"""What is true of each pair and its similarity, two lists, by subset."""
+
+
 @dataclass(frozen=True)
 class TaskResult:
     """One model on one task."""
@@ -52,8 +56,10 @@ class TaskResult:
     times; empty after an error."""
     error: str = ""
     queries: dict[str, dict[str, float]] = field(default_factory=dict)
-    """`main` of each query by its id, by subset; empty for tasks that are not scored query by query, and in results of
-    earlier releases."""
+    """`main` of each query by its id, by subset, or of each text or set of a task without queries; empty where `main` is
+    of all pairs together, or is made otherwise."""
+    pairs: Pairs = field(default_factory=dict)
+    """What `main` is made of where it is of all pairs together."""
 
 
 class Job(NamedTuple):
@@ -78,7 +84,7 @@ Argument = TypeVar("Argument")
 SPREAD = "spread"
 """Name of the standard deviation of the main score over the draws of a task."""
 
-SCORING_VERSION = 2
+SCORING_VERSION = 3
 """Of how models are scored: raised when the same model begins to get other scores."""
 OnResult = Callable[[TaskResult, bool], None]
 """Called with each result, and whether it was there before."""

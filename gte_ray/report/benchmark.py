@@ -22,8 +22,8 @@ from gte_ray.tracking.queue import QUEUE_FILE
 from gte_ray.tracking.tracker import TrackedRun, Tracker
 
 INTERVALS = (
-    f"Intervals hold {LEVEL} % of {RESAMPLES:,} averages over as many queries, drawn with replacement, the same for both models "
-    "(paired bootstrap): one without 0 is more than the choice of queries."
+    f"Intervals hold {LEVEL} % of {RESAMPLES:,} scores of as many examples (queries, texts, pairs, sets of texts), drawn with "
+    "replacement, the same for both models (paired bootstrap): one without 0 is more than the choice of examples."
 )
 
 
@@ -58,7 +58,9 @@ def html(benchmarked: "Benchmarked", command: str) -> str:
         if comparison.rows:
             parts += [page.heading(comparison.title), page.table(*comparison.lines())]
         parts += [page.paragraph(comparison.note, faint=True)] * bool(comparison.note)
-    parts += [page.paragraph(INTERVALS, faint=True)] * any(result.queries for result in benchmarked.results)
+    parts += [page.paragraph(INTERVALS, faint=True)] * any(
+        result.queries or result.pairs for result in benchmarked.results
+    )
     errors = [f"Without a score: {error}" for error in boards[0].errors]
     return page.page(boards[0].name, [*parts, *map(page.paragraph, errors)])
 

@@ -26,7 +26,11 @@ def drawn(seed, n=300):
 def test_the_interval_is_that_of_the_paired_bootstrap():
     one, two = drawn(0)
     (row,) = differences([result("a", "t", one)], [result("b", "t", two)], 1)
-    assert (row.queries, row.first, row.second) == (300, pytest.approx(one.mean()), pytest.approx(two.mean()))
+    assert (row.examples, row.first, row.second) == (
+        300,
+        pytest.approx(one.mean()),
+        pytest.approx(two.mean()),
+    )
     theirs = stats.bootstrap((two - one,), np.mean, method="percentile", n_resamples=20_000, rng=1)
     width = theirs.confidence_interval.high - theirs.confidence_interval.low
     assert row.low == pytest.approx(theirs.confidence_interval.low, abs=0.05 * width)
@@ -51,7 +55,7 @@ def test_subsets_count_alike_and_the_average_is_over_all_tasks():
     second = [result("b", "u", two[1]), result("b", "t", one[1], two[1])]
     t, u, average = differences(first, second, 2)
     assert t.second - t.first == pytest.approx(((one[1] - one[0]).mean() + (two[1] - two[0]).mean()) / 2)
-    assert (average.task, average.queries) == ("average", 380)
+    assert (average.task, average.examples) == ("average", 380)
     assert average.second == pytest.approx((t.second + u.second) / 2)
     assert average.high - average.low < u.high - u.low
     assert len(differences(first, second, 3)) == 2, "an average that lacks a task"
@@ -69,7 +73,7 @@ def test_what_cannot_be_compared_is_left_out_and_told():
     assert with_second.note.startswith("y/a against x/a: 1 of 2 tasks are not compared")
     assert "2 of 2 tasks" in with_third.note
     head, (line,) = with_second.lines()
-    assert head == ["task", "queries", "x/a", "y/a", "difference", "95 % interval"]
+    assert head == ["task", "examples", "x/a", "y/a", "difference", "95 % interval"]
     row = with_second.rows[0]
     assert line == [
         "t", "20", f"{100 * one.mean():.1f}", f"{100 * two.mean():.1f}", f"{100 * (two - one).mean():+.1f}",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gte_ray.retrieval.bm25 import B, K1, Bm25
+from gte_ray.retrieval.bm25 import K1, B, Bm25
 
 WORDS = ["larch", "Larch", "tree", "needles", "needles", "the", "of", "x", "", "東京"]
 DOCUMENTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join), min_size=1, max_size=9)

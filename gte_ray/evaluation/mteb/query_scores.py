@@ -1,7 +1,7 @@
 """The main score of each query of a retrieval or reranking task, which mteb computes and averages."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean
 from typing import Any
@@ -31,8 +31,12 @@ def recorded(task: Any) -> Iterator[Groups]:
 def checked(groups: Groups, main_score: float) -> Groups:
     """`groups` if their mean is the task's main score; else none, as some tasks make it otherwise."""
     groups = {name: scores for name, scores in groups.items() if scores}
-    means = [fmean(scores.values()) for scores in groups.values()]
-    return groups if means and abs(fmean(means) - main_score) < ROUNDED else {}
+    return groups if is_mean([fmean(scores.values()) for scores in groups.values()], main_score) else {}
+
+
+def is_mean(scores: Sequence[float], main_score: float) -> bool:
+    """Whether the mean of the subsets' scores is the task's main score."""
+    return bool(scores) and abs(fmean(scores) - main_score) < ROUNDED
 
 
 def _recording(part: Any, main_score: str, groups: Groups) -> Any:

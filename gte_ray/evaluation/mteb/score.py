@@ -5,19 +5,33 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from operator import itemgetter
 from statistics import fmean, stdev
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mteb
+import numpy as np
 import torch
 
 from gte_ray.data.hashing import digest
 from gte_ray.evaluation.mteb.adapters import MtebBm25, MtebEncoder
 from gte_ray.evaluation.mteb.benchmarks import Benchmark, benchmark
-from gte_ray.evaluation.mteb.query_scores import Groups, checked, recorded
-from gte_ray.evaluation.task_results import SPREAD, Job, OnResult, Scoring, TaskResult, Unit, cached_or_scored
+from gte_ray.evaluation.mteb.example_scores import PREDICTED, pairs_of, scores_of_examples
+from gte_ray.evaluation.mteb.query_scores import Groups, checked, is_mean, recorded
+from gte_ray.evaluation.statistics import STATISTICS
+from gte_ray.evaluation.task_results import (
+    SPREAD,
+    Job,
+    OnResult,
+    Pairs,
+    Scoring,
+    TaskResult,
+    Unit,
+    cached_or_scored,
+)
 from gte_ray.retrieval.bm25 import BM25
 from gte_ray.runtime import storage
 
@@ -56,20 +70,22 @@ class Scorer:
 
     def __call__(self, unit: Unit) -> Iterator[TaskResult]:
         name, task_name, path = unit
-        task = self.tasks[task_name]
+        # A task draws by a state that goes on from one model to the next: each gets the first one.
+        task = deepcopy(self.tasks[task_name])
         self._load(name)
         scores: dict[str, float] = {}
         error = ""
         queries: Groups = {}
+        pairs: Pairs = {}
         try:
-            with warnings.catch_warnings(), recorded(task) as groups:
-                warnings.simplefilter("ignore")
-                (outcome,) = mteb.evaluate(
-                    self.model, task, cache=None, co2_tracker=False, show_progress_bar=False
-                ).task_results
-            names = {"main": "main_score", **{metric: metric for metric in self.metrics}}
-            scores = {key: float(outcome.get_score(getter=itemgetter(name))) for key, name in names.items()}
-            queries = checked(groups, scores["main"])
+            with TemporaryDirectory() as folder:
+                outcome, groups = self._evaluate(task, folder)
+                names = {"main": "main_score", **{metric: metric for metric in self.metrics}}
+                scores = {
+                    key: float(outcome.get_score(getter=itemgetter(name))) for key, name in names.items()
+                }
+                queries = checked(groups or scores_of_examples(task, outcome, folder), scores["main"])
+                pairs = _checked_pairs(pairs_of(task, folder), scores["main"], task)
             if queries and getattr(task, "drawn", False):
                 scores[SPREAD] = stdev(fmean(draw.values()) for draw in queries.values())
         except Exception as failure:  # whatever a hub, a file or a task throws: the other tasks go on
@@ -77,10 +93,27 @@ class Scorer:
         finally:
             if task.data_loaded:
                 task.unload_data()
-        result = TaskResult(name, task_name, task.metadata.type, scores, error, queries)
+        result = TaskResult(name, task_name, task.metadata.type, scores, error, queries, pairs)
         if not error:
             storage.write_json(path, [asdict(result)])
         yield result
+
+    def _evaluate(self, task: Any, folder: str) -> tuple[Any, Groups]:
+        """mteb's result, and the scores by query; predictions of tasks without queries go to `folder`."""
+        predicted = folder if task.metadata.type in PREDICTED else None
+        if predicted and not task.data_loaded:
+            task.load_data()  # which mteb otherwise lets go of
+        with warnings.catch_warnings(), recorded(task) as groups:
+            warnings.simplefilter("ignore")
+            (outcome,) = mteb.evaluate(
+                self.model,
+                task,
+                cache=None,
+                co2_tracker=False,
+                show_progress_bar=False,
+                prediction_folder=predicted,
+            ).task_results
+        return outcome, groups
 
     def _load(self, name: str) -> None:
         if self.name == name:
@@ -90,6 +123,15 @@ class Scorer:
         else:
             self.model = MtebEncoder(self.scoring.load(name), self.scoring.micro_batch_tokens)
         self.name = name
+
+
+def _checked_pairs(pairs: Pairs, main_score: float, task: Any) -> Pairs:
+    """`pairs` if the task's main score is made of them."""
+    statistic = STATISTICS.get(task.metadata.type)
+    if statistic is None:
+        return {}
+    scores = [statistic(np.ones((1, len(both[0]))), *map(np.array, both))[0] for both in pairs.values()]
+    return pairs if is_mean(scores, main_score) else {}
 
 
 def failure_sentence(name: str, task: Any, error: Exception) -> str:

@@ -61,7 +61,7 @@ def test_results_have_them_for_retrieval_and_reranking_alone(run):
     retrieval, reranking, sts, small = (
         results[MINILM, name] for name in (*(kind().metadata.name for kind in kinds), "small-mrr_at_10")
     )
-    assert not sts.queries
+    assert not sts.queries, "its score is of all pairs together"
     for result in (retrieval, reranking, small):
         means = [fmean(scores.values()) for scores in result.queries.values()]
         assert fmean(means) == pytest.approx(result.scores["main"], abs=1e-4)
