@@ -5,11 +5,13 @@ lower case, without English stop words. There is no stemming.
 """
 
 from collections.abc import Sequence
-from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import bm25s
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from bm25s.stopwords import STOPWORDS_EN
 
 BM25 = "bm25"
 """The name of BM25 in place of a model's name."""
@@ -19,6 +21,12 @@ K1 = 1.5
 """How fast further occurrences of a word stop counting; the library's default."""
 B = 0.75
 """How strongly long documents are penalised; the library's default, and Lucene's."""
+CUT_DOCUMENTS = 50_000
+"""Documents whose words are in memory as texts at a time."""
+_BETWEEN = r"[^\p{L}\p{N}_]+"
+"""What separates words, as the library's pattern does."""
+_NO_WORD = -1
+"""In place of the number of a word that does not count."""
 
 
 class Bm25:
@@ -26,7 +34,7 @@ class Bm25:
 
     def __init__(self, documents: Sequence[str]):
         self.documents = len(documents)
-        corpus = bm25s.tokenize(list(documents), stopwords="english", show_progress=False)
+        corpus = _counted(documents)
         self.index = _Index(k1=K1, b=B, method="lucene", backend="numpy", auto_compile=False)
         self.has_words = bool(corpus.vocab)  # the library cannot index documents without words
         if self.has_words:
@@ -40,18 +48,36 @@ class Bm25:
         return np.stack([self.index.get_scores_from_ids(tokens) for tokens in ids])
 
 
+class _Occurrences(NamedTuple):
+    """Each word of each document, as often as it is there."""
+
+    words: np.ndarray
+    """(t,) numbers of words."""
+    rows: np.ndarray
+    """(t,) numbers of documents."""
+    documents: int
+
+
+class _Corpus(NamedTuple):
+    """What the library takes as the words of documents."""
+
+    ids: _Occurrences
+    vocab: dict[str, int]
+
+
 class _Index(bm25s.BM25):
     """The library's index with Lucene's formula, counted over all documents at once instead of one after another."""
 
     def build_index_from_ids(
-        self, unique_token_ids: list[int], corpus_token_ids: list[list[int]], **_: bool
+        self, unique_token_ids: list[int], corpus_token_ids: _Occurrences, **_: bool
     ) -> dict[str, Any]:
         """Scores of each word in each document that has it, as columns of a sparse matrix: a word's documents."""
         self.nonoccurrence_array = None  # Lucene's formula has none
-        lengths = np.fromiter(map(len, corpus_token_ids), np.int64)
-        words = np.fromiter(chain.from_iterable(corpus_token_ids), np.int64, lengths.sum())
-        documents = len(lengths)
-        places = words * documents + np.repeat(np.arange(documents), lengths)
+        words, rows, documents = corpus_token_ids
+        lengths = np.bincount(rows, minlength=documents)
+        places = words.astype(np.int64)
+        places *= documents
+        places += rows
         places.sort()
         first = np.flatnonzero(np.diff(places, prepend=-1))
         frequencies = np.diff(first, append=len(places)).astype(np.float32)
@@ -67,6 +93,33 @@ class _Index(bm25s.BM25):
             "indptr": np.concatenate(([0], np.cumsum(having))),
             "num_docs": documents,
         }
+
+
+def _counted(documents: Sequence[str]) -> _Corpus:
+    """The words that `bm25s.tokenize` finds, by Arrow's kernels."""
+    vocab: dict[str, int] = {}
+    stop = frozenset(STOPWORDS_EN)
+    found = []
+    for start in range(0, len(documents), CUT_DOCUMENTS):
+        texts = pa.array(
+            [text.lower() for text in documents[start : start + CUT_DOCUMENTS]], pa.large_string()
+        )
+        cut = pc.split_pattern_regex(texts, _BETWEEN)
+        rows = pc.list_parent_indices(cut).to_numpy()
+        distinct = cut.flatten().dictionary_encode()
+        numbers = np.array(
+            [
+                _NO_WORD if len(word) < 2 or word in stop else vocab.setdefault(word, len(vocab))
+                for word in distinct.dictionary.to_pylist()
+            ],
+            np.int32,
+        )
+        words = numbers[distinct.indices.to_numpy()]
+        found.append((words[words >= 0], (start + rows[words >= 0]).astype(np.int32)))
+    words, rows = (
+        (np.concatenate(part) for part in zip(*found, strict=True)) if found else (np.array([]),) * 2
+    )
+    return _Corpus(_Occurrences(words, rows, len(documents)), vocab)
 
 
 def _words(texts: Sequence[str]) -> list[list[str]]:
