@@ -12,14 +12,29 @@ from gte_ray.runtime import storage
 from gte_ray.runtime.listing import MAGIC
 from gte_ray.runtime.storage import FileStamp
 
+Globs = str | tuple[str, ...]
+"""A pattern, an address or a folder, or several."""
+
 
 def list_files(
-    place: str, glob: str, exclude: str, reading: Reading, chosen: Chosen = WHOLE
+    place: str, globs: Globs, exclude: str, reading: Reading, chosen: Chosen = WHOLE
 ) -> tuple[list[FileStamp], dict[str, int]]:
-    """The files that match `glob`, or that a split of the data set there has, and can be read; others by suffix.
+    """The files that `globs` name, each once, and that can be read; numbers of others by suffix.
 
-    Raises RunError that begins with `place` if there are no files, or if they cannot be listed.
+    Raises RunError that begins with `place` if there are none of one of them, or if they cannot be listed.
     """
+    files: dict[str, FileStamp] = {}
+    others: Counter[str] = Counter()
+    for glob in (globs,) if isinstance(globs, str) else globs:
+        found, not_read = _list_files(place, glob, exclude, reading, chosen)
+        others.update(not_read)
+        files |= {file.uri: file for file in found}
+    return list(files.values()), dict(others)
+
+
+def _list_files(
+    place: str, glob: str, exclude: str, reading: Reading, chosen: Chosen
+) -> tuple[list[FileStamp], Counter[str]]:
     try:
         storage.check_reachable(glob)
         found = _found(place, glob, chosen)
@@ -38,7 +53,7 @@ def list_files(
         )
     names = [storage.name(file.uri) for file in found if not kind_of(file.uri, reading)]
     others = Counter(os.path.splitext(name)[1] or name for name in names)
-    return files, dict(others)
+    return files, others
 
 
 def _found(place: str, glob: str, chosen: Chosen) -> list[FileStamp]:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.dataset_folder import WHOLE, Chosen
+from gte_ray.readers.input_files import Globs
 from gte_ray.readers.paths import ROW, template
 from gte_ray.readers.reading import SHAPES, Reading
 from gte_ray.readers.values import NOT_A_PAIR, Dropped, Item, Unused
@@ -24,8 +25,8 @@ class Join:
     """
 
     name: str
-    files: str
-    """Pattern of the other files."""
+    files: Globs
+    """Pattern of the other files, or several."""
     on: str
     """Path of the key in the source's rows. A list joins the row once for each of its items."""
     key: str

@@ -72,6 +72,6 @@ def _joined(source: SourceSpec, uri: str) -> Iterator[Item]:
 
 def _partners(join: Join, files: Sequence[FileStamp], wanted: set[str]) -> dict[str, Row]:
     items = (item for file in files for item in read_items(Piece(file.uri), join.other_rows))
-    rows = islice(keyed(items, "", join.files), JOINED_ROWS)
+    rows = islice(keyed(items, "", ""), JOINED_ROWS)
     found = (item for item in rows if not isinstance(item, Dropped) and item[0] in wanted)
     return best_rows((key, row, join.rank(row)) for key, row in found)

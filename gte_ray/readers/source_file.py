@@ -35,6 +35,7 @@ from typing import Any
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.catalogue import catalogue
 from gte_ray.readers.dataset_folder import Chosen
+from gte_ray.readers.input_files import Globs
 from gte_ray.readers.join import Join
 from gte_ray.readers.reading import SHAPES, Reading
 from gte_ray.readers.spec import SourceSpec
@@ -88,7 +89,7 @@ def source_of(name: str, value: Any, place: str) -> SourceSpec:
     try:
         return SourceSpec(
             name,
-            value["files"],
+            _globs(value["files"]),
             value["task"],
             _reading(value),
             value.get("limit", 0),
@@ -112,7 +113,7 @@ def _join(name: str, value: Any, place: str) -> Join:
     try:
         return Join(
             name,
-            value["files"],
+            _globs(value["files"]),
             value["on"],
             value["key"],
             **own,
@@ -121,6 +122,10 @@ def _join(name: str, value: Any, place: str) -> Join:
         )
     except UsageError as error:
         raise UsageError(f"{place}: {error}") from error
+
+
+def _globs(files: str | list[str]) -> Globs:
+    return files if isinstance(files, str) else tuple(files)
 
 
 def _chosen(value: dict[str, Any]) -> Chosen:
@@ -136,7 +141,8 @@ def _reading(value: dict[str, Any]) -> Reading:
 
 def _check_types(value: dict[str, Any], keys: dict[str, type], place: str) -> None:
     for key, kind in keys.items():
-        if key in value and (type(value[key]) is not kind or not _texts(value[key])):
+        kinds = (str, list) if key == "files" else (kind,)
+        if key in value and (type(value[key]) not in kinds or not _texts(value[key])):
             allowed = {
                 str: "a text",
                 int: "a whole number",
@@ -144,7 +150,8 @@ def _check_types(value: dict[str, Any], keys: dict[str, type], place: str) -> No
                 bool: "true or false",
                 dict: "a table for each field",
             }
-            raise UsageError(f"{place}: {key} is {value[key]!r}; allowed is {allowed[kind]}")
+            either = " or a list of texts" if key == "files" else ""
+            raise UsageError(f"{place}: {key} is {value[key]!r}; allowed is {allowed[kind]}{either}")
 
 
 def _need(value: dict[str, Any], keys: Sequence[str], kind: str, place: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from gte_ray.errors import UsageError
 from gte_ray.readers.dataset_folder import WHOLE, Chosen
 from gte_ray.readers.formats import Piece, read_items
-from gte_ray.readers.input_files import list_files
+from gte_ray.readers.input_files import Globs, list_files
 from gte_ray.readers.join import Join
 from gte_ray.readers.paths import template
 from gte_ray.readers.reading import Reading
@@ -38,7 +38,7 @@ class SourceSpec:
     """A source as the user specifies it. Raises UsageError for an invalid name, task or column."""
 
     name: str
-    glob: str
+    glob: Globs
     task: str
     reading: Reading = field(default_factory=Reading)
     limit: int = 0

@@ -82,6 +82,18 @@ def test_fields_of_the_file_of_rows_inside_one_value_and_inside_an_archive(tmp_p
     assert documents[3] == "site.zip top.json its own d0"
 
 
+def test_files_in_several_places(tmp_path):
+    for name in ("a/x.jsonl", "b/x.jsonl", "b/note.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(LINES)
+    globs = tuple(str(tmp_path / pattern) for pattern in ("b/*", "a/x.jsonl", "*/x.jsonl"))
+    files, others = SourceSpec("s", globs, "code").files()
+    assert [file.uri for file in files] == [str(tmp_path / name) for name in ("b/x.jsonl", "a/x.jsonl")]
+    assert others == {".txt": 1}
+    with pytest.raises(RunError, match=r"source s: no file matches .*/c/\*"):
+        SourceSpec("s", (*globs, str(tmp_path / "c/*")), "code").files()
+
+
 def test_a_format_that_there_is_not():
     with pytest.raises(UsageError, match="format is 'yaml'; allowed are parquet, json, csv, tsv, xml"):
         Reading(format="yaml")

@@ -59,6 +59,11 @@ def test_a_file_of_sources(tmp_path):
             "sources.a: limit is -3; allowed is a number of pairs",
         ),
         ("[sources.a]\nfiles='x'\ntask='code'\ncolumns=[1]", "columns is [1]; allowed is a list of texts"),
+        (
+            "[sources.a]\nfiles=['x', 1]\ntask='code'",
+            "files is ['x', 1]; allowed is a text or a list of texts",
+        ),
+        ("[sources.a]\nfiles=[]\ntask='code'", "files is []; allowed is a text or a list of texts"),
         ("[sources.a]\nfiles='x'\ntask='code'\nquery='q'", "sources.a: query and document are 'q' and ''"),
         ("[sources.a]\nfiles='x'\ntask='code'\nwhere='a = 1'", "sources.a: where is 'a = 1'"),
         (
@@ -175,3 +180,17 @@ def test_what_is_dropped_is_shown_with_its_reasons(ray_local, tmp_path):
     )
     assert [line.split(":")[0].strip() for line in lines] == ["not a pair", "not json", *["null"] * 3]
     assert "not json: [not json" in lines[1]
+
+
+def test_files_in_several_places_of_a_source_and_of_a_join(tmp_path):
+    (tmp_path / "sources.toml").write_text("""
+[sources.a]
+files = ["x/*.jsonl", "y.csv"]
+task = "code"
+query = "q"
+document = "answer.d"
+join.answer = {files = ["z.jsonl", "w.jsonl"], on = "id", key = "id"}
+""")
+    (source,) = read_source_file(str(tmp_path / "sources.toml"))
+    assert source.glob == ("x/*.jsonl", "y.csv")
+    assert source.joins[0].files == ("z.jsonl", "w.jsonl")
