@@ -1,6 +1,7 @@
 """python -m gte_ray.filter: leaves pairs out of a store: repeated ones, near-duplicates, those a model finds inconsistent."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import tyro
@@ -74,6 +75,7 @@ def main() -> None:
             arguments.computing.pool(),
             sources=arguments.sources,
             report=progress.report,
+            tell=partial(console.print, soft_wrap=True),
         )
     print_store(console, left)
     others = {info.name for info in left.manifest.sources} - {info.name for info in store.manifest.sources}

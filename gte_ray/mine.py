@@ -1,6 +1,7 @@
 """python -m gte_ray.mine: finds hard negatives for the pairs of a store (paper, section 3.3)."""
 
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import tyro
@@ -97,6 +98,7 @@ def main() -> None:
             corpus=corpus,
             answers=answers,
             report=progress.report,
+            tell=partial(console.print, soft_wrap=True),
         )
     print_store(console, mined)
     bare = [source.name for source in mined.manifest.sources if source.rows and not source.negatives]

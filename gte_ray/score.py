@@ -1,6 +1,7 @@
 """python -m gte_ray.score: puts a teacher's scores beside the pairs of a store and their hard negatives."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import tyro
 
@@ -64,6 +65,7 @@ def main() -> None:
             sources=arguments.sources,
             prompts=prompts,
             report=progress.report,
+            tell=partial(console.print, soft_wrap=True),
         )
     print_store(console, scored)
 

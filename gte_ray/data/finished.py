@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 
 from gte_ray.config.typed import read
@@ -50,6 +50,22 @@ class FinishedSources:
         found = (self.source(part, lambda info: info.split_of == name and wanted(info)) for part in parts)
         infos = tuple(info for info in found if info is not None)
         return infos if infos and len(infos) == infos[0].siblings else ()
+
+
+def finished_with(
+    uri: str, fingerprints: Mapping[str, str], tell: Callable[[str], None]
+) -> dict[str, SourceInfo | None]:
+    """Returns the sources that the store at `uri` has with these fingerprints, by name; None for those to be made.
+
+    Of those that it has with others it tells that they are made again.
+    """
+    earlier = FinishedSources(uri)
+    done = {name: earlier.source(name, of_input(fingerprint)) for name, fingerprint in fingerprints.items()}
+    before = {folder.rsplit("-", 1)[0] for folder in _named_folders(uri)}
+    again = [name for name, info in done.items() if info is None and name in before]
+    if again:
+        tell(f"{uri} has {', '.join(again)} with other settings or of other pairs: written again")
+    return done
 
 
 def delete_folder(uri: str, folder: str) -> None:

@@ -89,7 +89,8 @@ class SortedSource:
         dropped, files = self.dropped, self.listed.files
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.items()))
         total = dropped.total()
-        lost = total - dropped[OTHERWISE.reason] - dropped[IN_BENCHMARK.reason]
+        left_out = sum(count for reason, count in dropped.items() if reason.startswith(OTHERWISE.reason))
+        lost = total - left_out - dropped[IN_BENCHMARK.reason]
         if self.rows and (lost <= self.rows or self.listed.source.allow_drops):
             return
         if self.rows:

@@ -9,7 +9,7 @@ that the same command goes on where it was. Held-out pairs stay as they are.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from gte_ray.data.finished import FinishedSources, of_input
+from gte_ray.data.finished import finished_with
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
 from gte_ray.data.manifest import SourceInfo
@@ -57,6 +57,7 @@ def filter_store(
     *,
     sources: Sequence[str] = (),
     report: Report = lambda phase, pairs: None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Store:
     """Writes `store` without the pairs that `rules` leave out to the store at `uri`; finished sources stay.
 
@@ -68,8 +69,7 @@ def filter_store(
     infos = {info.name: info for info in store.manifest.sources}
     check_place(store, uri, infos)
     prints = _fingerprints(store, rules, chosen)
-    earlier = FinishedSources(uri)
-    done = {name: earlier.source(name, of_input(prints[name])) for name in infos}
+    done = finished_with(uri, prints, tell)
     waiting = [info for name, info in infos.items() if done[name] is None]
     compared = _compare(store, uri, rules, chosen, prints, report) if waiting else _Compared()
     judged = [info for info in waiting if info.name in chosen]

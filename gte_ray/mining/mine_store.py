@@ -6,11 +6,11 @@ the source is done, so that the same command goes on where it was. Negatives are
 training pairs, never held-out ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 
-from gte_ray.data.finished import FinishedSources, of_input
+from gte_ray.data.finished import finished_with
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
 from gte_ray.data.manifest import ITS_FILES, SourceInfo
@@ -47,6 +47,7 @@ def mine(
     corpus: GivenFiles | None = None,
     answers: GivenFiles | None = None,
     report: Report = lambda phase, texts: None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Store:
     """Writes `store` with negatives that `model` finds to the store at `uri`; finished sources stay.
 
@@ -60,11 +61,11 @@ def mine(
     names = [source.name for source in chosen]
     _refuse_scored(store, chosen)
     check_place(store, uri, names)
-    model_identity, earlier = identity(model), FinishedSources(uri)
+    model_identity = identity(model)
     given: list[object] = [asdict(prompts)] if prompts else []
     given += [files.identity for files in (corpus, answers) if files]
     prints = {info.name: _fingerprint(info, model_identity, window, given) for info in chosen}
-    done = {name: earlier.source(name, of_input(fingerprint)) for name, fingerprint in prints.items()}
+    done = finished_with(uri, prints, tell)
     waiting = [source for source in chosen if done[source.name] is None]
     known = passages = None
     if answers is not None and waiting:

@@ -4,14 +4,14 @@ Negatives that the teacher scores too near to their pair, or above it, can be le
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
-from gte_ray.data.finished import FinishedSources, of_input
+from gte_ray.data.finished import finished_with
 from gte_ray.data.hashing import digest
 from gte_ray.data.ids import Report
 from gte_ray.data.manifest import SourceInfo
@@ -66,6 +66,7 @@ def score(
     sources: Sequence[str] = (),
     prompts: GivenPrompts = AS_THE_MODEL,
     report: Report = lambda phase, pairs: None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Store:
     """Writes `store` with the scores of `model` to the store at `uri`; finished sources stay, as `mine` has them.
 
@@ -74,9 +75,9 @@ def score(
     refuse_same_place(store, uri, "scored")
     chosen = store.chosen(sources)
     check_place(store, uri, [source.name for source in chosen])
-    teacher, model_identity, earlier = _called(model), identity(model), FinishedSources(uri)
+    teacher, model_identity = _called(model), identity(model)
     prints = {info.name: _fingerprint(info, model_identity, margins, prompts) for info in chosen}
-    done = {name: earlier.source(name, of_input(fingerprint)) for name, fingerprint in prints.items()}
+    done = finished_with(uri, prints, tell)
     waiting = [source for source in chosen if done[source.name] is None]
     folders = {
         source.name: storage.absolute(storage.join(uri, f"{SCRATCH}{source.name}-{prints[source.name][:8]}"))

@@ -65,13 +65,15 @@ def read_rows(
     if head is None:
         head = head_of(values)
         values = chain(head, values)
+    rows = list(shaper.expanded(head))
+    shaper.note_missing(rows)
     if reading.query:
-        _check_fields(list(shaper.expanded(head)), reading, uri)
+        _check_fields(rows, reading, uri)
         yield from shaper.pairs(shaper.expanded(values))
         yield shaper.left_over()
     else:
         # The columns are chosen by all rows at the beginning, so that they do not depend on what is left out.
-        first = list(shaper.filtered(shaper.expanded(head), everything=True))
+        first = list(shaper.filtered(rows, everything=True))
         yield from RowReader(None, uri).read(shaper.filtered(shaper.expanded(values)), first)
 
 

@@ -154,6 +154,15 @@ class Shaper:
         paths += self.condition.paths if self.condition else []
         self.used = {name for path in paths for name in (path.column, path.text)}
         self.unused: Counter[str] = Counter()
+        self.otherwise = OTHERWISE
+
+    def note_missing(self, head: Iterable[Any]) -> None:
+        """Tells in the reason of rows that `where` leaves out which of its fields no row at the beginning has."""
+        names = {name for row in head if isinstance(row, dict) for name in row}
+        paths = self.condition.paths if self.condition and names else []
+        missing = [path.column for path in paths if path.column and not {path.column, path.text} & names]
+        if missing:
+            self.otherwise = Dropped(f"{OTHERWISE.reason} (no row at the beginning has {shown(missing)})")
 
     def expanded(self, values: Iterable[Any]) -> Iterator[Any]:
         """The rows inside each value, or a reason to drop one that has none."""
@@ -181,7 +190,7 @@ class Shaper:
             if not isinstance(value, dict):
                 yield value
             elif not everything and self.condition is not None and not self.condition(value):
-                yield OTHERWISE
+                yield self.otherwise
             else:
                 yield {
                     name: item
@@ -197,7 +206,7 @@ class Shaper:
             if not isinstance(value, dict | list):
                 yield value if isinstance(value, Dropped) else NOT_A_PAIR.of(value)
             elif self.condition is not None and not self.condition(value):
-                yield OTHERWISE
+                yield self.otherwise
             else:
                 self._count(value)
                 documents = document.each(value)
@@ -217,11 +226,8 @@ class Shaper:
 
     def _count(self, value: Any) -> None:
         for name in value if isinstance(value, dict) else ():
-            if (
-                name not in self.used
-                and not _is_around(name)
-                and (name in self.unused or len(self.unused) < MOST_UNUSED)
-            ):
+            counted = name in self.unused or len(self.unused) < MOST_UNUSED
+            if counted and name not in self.used and not _is_around(name):
                 self.unused[name] += 1
 
     def left_over(self) -> Unused:

@@ -3,8 +3,8 @@
 <row Id="4" Title="A" />                              {"Id": "4", "Title": "A"}
 <page><title>A</title><rev><id>3</id></rev></page>    {"title": "A", "rev": {"id": "3"}}
 
-A child that is there several times is a list. An element with text is that text, with the text of its children: what
-attributes it has are left out.
+A child that is there several times is a list. An element with text is that text, with the text of its children, also if all
+of it is in <i>, <b> and their like: what attributes it has are left out.
 """
 
 import io
@@ -18,6 +18,9 @@ CHUNK_BYTES = 2**18
 """Bytes that are parsed at a time."""
 DEEPEST = 1_000
 """Most elements around each other, inside a row."""
+
+INLINE = frozenset(["b", "bold", "em", "i", "italic", "sc", "strong", "sub", "sup", "u", "underline"])
+"""Elements that mark up a part of a text."""
 
 
 class _Refused(Exception):
@@ -38,7 +41,8 @@ class _Element:
         """Whether some of it is its own, and no white space."""
 
     def close(self) -> Any:
-        if self.has_text or not (self.members or self.attributes):
+        marked_up = self.members and self.members.keys() <= INLINE
+        if self.has_text or marked_up or not (self.members or self.attributes):
             return "".join(self.texts)
         return self.attributes | self.members
 

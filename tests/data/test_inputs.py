@@ -72,6 +72,19 @@ def test_a_source_most_of_whose_rows_are_no_pairs_is_refused_unless_that_is_allo
         prepare(str(tmp_path / "none"), [chosen])
 
 
+def test_rows_that_are_left_out_by_a_field_that_they_lack_are_not_lost(tmp_path):
+    rows = [{"q": f"q{number}", "d": f"d{number}", "x": number} for number in range(9)]
+    path = str(write_lines(tmp_path / "s.jsonl", rows))
+    source = SourceSpec("s", path, "code", Reading("q", "d", where="x > 6 and not redirect"))
+    info = prepare(str(tmp_path / "store"), [source]).source("s")
+    assert info.dropped == {"not as where says (no row at the beginning has 'redirect')": 7}
+    misspelt = replace(source, reading=Reading("q", "d", where="redirekt"))
+    with pytest.raises(
+        RunError, match=r"none of 9 rows is a pair .* \(no row at the beginning has 'redirekt'\)"
+    ):
+        prepare(str(tmp_path / "none"), [misspelt])
+
+
 def test_a_store_is_added_to_and_taken_from(tmp_path):
     uri, first, second = str(tmp_path / "store"), small("first", tmp_path), small("second", tmp_path)
     ids = Ids(vocabulary=300, max_length=16)

@@ -277,3 +277,11 @@ def test_a_pair_far_from_its_query_leaves_by_the_vectors_of_a_model(store, tmp_p
                 expected.append(row)
         assert rows_of(result, name) == expected
         assert 0 < len(expected) < len(rows)
+
+
+def test_a_store_that_other_rules_made_is_told_to_be_written_again(store, tmp_path):
+    told: list[str] = []
+    for rules, times in ((Rules(unique=True), 0), (Rules(unique=True), 0), (Rules(near_duplicates=0.8), 1)):
+        left(store, tmp_path / "out", rules, tell=told.append)
+        assert len(told) == times
+    assert told[0].endswith("out has one, two, three with other settings or of other pairs: written again")

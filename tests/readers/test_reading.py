@@ -59,6 +59,22 @@ def test_a_condition_decides_of_labels_that_are_refused_without(tmp_path, suffix
     assert (found.dropped, found.unused) == ({"not as where says": 2}, {"id": 2})
 
 
+def test_a_field_of_a_condition_that_no_row_has_is_told(tmp_path):
+    """A row may lack it, as pages lack `redirect`; a file where all do may be one whose field is called otherwise."""
+    rows = [
+        {"query": f"q{i}", "document": f"d{i}", "votes": i, "lang": "en" if i else None} for i in range(4)
+    ]
+    path = write(tmp_path / "x.jsonl", rows)
+    misspelt = read_as(
+        path, Reading("query", "document", where="vote >= 2 and lang == 'en' or row['ln'] == 'en'")
+    )
+    assert misspelt.dropped == {"not as where says (no row at the beginning has 'vote', 'ln')": 4}
+    optional = read_as(path, Reading(where="lang == 'en' and not vote"))
+    assert optional.dropped == {"not as where says (no row at the beginning has 'vote')": 1}
+    placed = read_as(path, Reading("query", "document", where="votes >= 2 and row['@file'] == 'x.jsonl'"))
+    assert placed.dropped == {"not as where says": 2}
+
+
 def test_a_file_without_a_line_of_names_in_another_encoding(tmp_path):
     (tmp_path / "faq.csv").write_bytes("1;Wo ist Köln?;Am Rhein\n2;Warum?;Darum\n".encode("latin-1"))
     reading = Reading(

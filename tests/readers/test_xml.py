@@ -89,6 +89,14 @@ def test_values_of_elements():
     ]
 
 
+def test_a_text_that_is_marked_up_from_end_to_end():
+    text = (
+        "<r><a><t><i>Larix</i></t><t><b>Of <sub>2</sub></b><i> woods</i></t><u>x</u><v><i>y</i></v></a></r>"
+    )
+    assert values(text, "a") == [{"t": ["Larix", "Of 2 woods"], "u": "x", "v": "y"}]
+    assert values("<r><a><i>Larix</i></a></r>", "a") == [{"value": "Larix"}]
+
+
 def test_other_encodings_and_chunks_that_cut_a_row():
     assert values("<?xml version='1.0' encoding='latin-1'?><a><r>é</r></a>".encode("latin-1"), "r") == [
         {"value": "é"}
