@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gte_ray.retrieval import bm25
-from gte_ray.retrieval.bm25 import B, K1, Bm25
+from gte_ray.retrieval.bm25 import K1, B, Bm25
 
 WORDS = [
     "larch",
