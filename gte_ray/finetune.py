@@ -1,5 +1,6 @@
 """python -m gte_ray.finetune: fine-tunes an embedding model with hard negatives (paper, section 3.4)."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,7 +13,7 @@ from gte_ray.cli.stores import ensure_hard_store
 from gte_ray.cli.training import train
 from gte_ray.config import Config
 from gte_ray.errors import RunError
-from gte_ray.recipes import FINETUNING_BATCH, finetuning
+from gte_ray.recipes import FINETUNING_BATCH, finetuning, on_a_cpu
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class _StoreFlags:
 
     store: str = HARD_STORE
     base: Annotated[str, tyro.conf.arg(aliases=["--model"])] = ""
-    recipe: str = "tiny"
+    recipe: str = ""
     lora_rank: int | None = None
     sources: tuple[str, ...] = ()
     global_batch: int = FINETUNING_BATCH
@@ -43,11 +44,18 @@ class _StoreFlags:
 
 def main() -> None:
     arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=defaults_of_one_epoch)
+    console = plain_console()
+    if arguments.config.recipe != "tiny" and not any(part.split("=")[0] == "--recipe" for part in sys.argv):
+        console.print(
+            f"no --recipe: the numbers of {arguments.config.recipe}, which the model is nearest to in size, computed on the "
+            f"CPU; --recipe {arguments.config.recipe} is for GPUs",
+            soft_wrap=True,
+        )
     if not arguments.dry_run:
         from gte_ray.runs.base import check_base
 
         check_base(arguments.config)
-    if ensure_hard_store(arguments.config.data.store, arguments.config, plain_console(), arguments.verbose):
+    if ensure_hard_store(arguments.config.data.store, arguments.config, console, arguments.verbose):
         # The defaults that depend on the store's size are known now.
         arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=defaults_of_one_epoch)
     train(arguments.config, arguments.fresh, arguments.dry_run, arguments.verbose)
@@ -59,7 +67,9 @@ def defaults_of_one_epoch(arguments: Sequence[str]) -> Config:
 
 
 def _config_of(flags: _StoreFlags) -> Config:
+    """Without a recipe, the paper's numbers for a model of that size, and the length of the model's folder."""
     from gte_ray.data.store import open_store
+    from gte_ray.runs.base import fitting
 
     try:
         store = open_store(flags.store, check=False)
@@ -68,7 +78,11 @@ def _config_of(flags: _StoreFlags) -> Config:
         pairs = 0  # the run is refused for the same reason once the flags are parsed
     # A batch out of range is refused later too.
     batch = flags.global_batch if flags.global_batch > 0 else FINETUNING_BATCH
-    return finetuning(flags.recipe, flags.store, flags.base, pairs, batch, flags.lora_rank)
+    name, length = (flags.recipe, 0) if flags.recipe else fitting(flags.base)
+    config = finetuning(name, flags.store, flags.base, pairs, batch, flags.lora_rank)
+    if flags.recipe or name == "tiny":
+        return config
+    return on_a_cpu(config, min(length or config.data.max_length, config.data.max_length))
 
 
 if __name__ == "__main__":

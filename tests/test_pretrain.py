@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
@@ -140,7 +141,10 @@ def test_first_dimensions_are_scored_and_exported_as_a_model(workplace, finished
     code, out, _ = here("export", "runs/run", "--dimensions", "6", "--quantize", "int8", "--threads", "1")
     assert code == 0 and f"model   {workplace}/runs/run/model-8-6d" in out
     assert re.search(rf"float32 +24 +{100 * mean:.1f} +0.0", out) and re.search(r"int8 +6 +\d+\.\d", out)
-    assert "| int8 | 6 |" in (workplace / "runs/run/model-8-6d/README.md").read_text()
+    card = (workplace / "runs/run/model-8-6d/README.md").read_text()
+    assert "| int8 | 6 |" in card and "gte_ray.export" not in card
+    values = [result.metric_value for result in ModelCard(card).data.eval_results]
+    assert round(rows[0]["ndcg_at_10"], 4) in values
     whole, cut = (
         SentenceTransformer(str(workplace / "runs/run" / name), device="cpu", **more)
         for name, more in (("model", {"truncate_dim": 6}), ("model-8-6d", {}))
@@ -250,13 +254,16 @@ def test_a_model_of_any_checkpoint(workplace, finished, here, monkeypatch):
     backbone = {name.removeprefix("backbone."): tensor for name, tensor in weights.items()}
     assert made.keys() == backbone.keys() and all(made[name].equal(backbone[name]) for name in made)
     assert SentenceTransformer(str(workplace / "early"), device="cpu").encode("river").shape == (16,)
-    assert "4 of 8 steps of 16 pairs" in (workplace / "early/README.md").read_text()
+    card = (workplace / "early/README.md").read_text()
+    assert "4 of 8 steps of 16 pairs" in card and "python -m gte_ray.pretrain" in card
+    assert "gte_ray.export" not in card
 
     code, out, _ = here("export", "runs/run")
     assert code == 0 and f"model   {folder}/model-8" in out
     assert (folder / "model-8/model.safetensors").read_bytes() == (
         folder / "model/model.safetensors"
     ).read_bytes()
+    assert (folder / "model-8/README.md").read_text() == (folder / "model/README.md").read_text()
     whole = identity(str(folder / "model"))
     assert identity(str(folder / "model-8")) == whole and whole.startswith("model of run ")
     assert identity(str(workplace / "early")) == f"{whole} after 4 steps"

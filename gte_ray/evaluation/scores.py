@@ -40,6 +40,17 @@ class Scores:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def of_model(self, step: int, last_step: int, dimensions: int) -> "Scores | None":
+        """Return the held-out scores after `step`, with the first `dimensions` (0 for all); None if there are none."""
+        if dimensions:
+            rows = dict(self.dimensions).get(dimensions) if step == last_step else None
+        else:
+            rows = self.after if step == last_step else dict(self.steps).get(step)
+        if not rows:
+            return None
+        of_all = self.dimensions if step == last_step and not dimensions else ()
+        return Scores(self.before, rows, self.bm25, seen=self.seen, dimensions=of_all)
+
     def metrics(self, last_step: int) -> Iterator[tuple[int, dict[str, float]]]:
         """Yield steps in order, with their metrics by the names that MLflow shows."""
         for step, rows in self.steps:

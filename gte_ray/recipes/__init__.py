@@ -63,8 +63,8 @@ def finetuning(
 ) -> Config:
     """The config that fine-tunes `model`, pre-trained by recipe `name`, for one epoch of `pairs` pairs.
 
-    Fine-tuning is the second stage (section 3.4). `lora_rank` is as in `recipe`. Raises UsageError if there is no recipe
-    of that name.
+    Fine-tuning is the second stage (section 3.4). Without a `model` it goes on from the recipe's own if that is an
+    embedding model. `lora_rank` is as in `recipe`. Raises UsageError if there is no recipe of that name.
     """
     found = _named(name)
     pretraining = found.config(store)
@@ -79,7 +79,7 @@ def finetuning(
         data=replace(
             pretraining.data, alpha=1.0, split_alpha=None, group_size=group_size, max_length=max_length
         ),
-        model=replace(pretraining.model, base=model),
+        model=replace(pretraining.model, base=model or (pretraining.model.base if found.continued else "")),
         training=replace(
             pretraining.training,
             steps=max(1, min(round(pairs / global_batch), max_steps)),
@@ -88,6 +88,17 @@ def finetuning(
         ),
     )
     return for_adapters(config, lora_rank)
+
+
+def on_a_cpu(config: Config, max_length: int) -> Config:
+    """`config` computed as the tiny recipe is, with texts of up to `max_length` tokens."""
+    tiny = RECIPES["tiny"].config(config.data.store)
+    return replace(
+        config,
+        data=replace(config.data, max_length=max_length),
+        training=replace(config.training, precision=tiny.training.precision),
+        hardware=tiny.hardware,
+    )
 
 
 WARM_STEPS, WARM_BATCH, WARM_RATE = 300, 256, 2e-3

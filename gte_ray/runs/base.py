@@ -1,5 +1,6 @@
 """The base model of a run before its first step: its settings, and what they mean for the run."""
 
+import json
 from dataclasses import replace
 from typing import Literal
 
@@ -8,6 +9,12 @@ from gte_ray.pretrained.files import ModelNotFound, model_folder
 from gte_ray.pretrained.identity import identity
 from gte_ray.pretrained.prompts import Prompts, given_to, lacking
 from gte_ray.pretrained.settings import Settings, read_settings
+
+
+WIDTHS = ("hidden_size", "d_model", "dim", "n_embd")
+"""What configs of backbones call the size of their hidden states."""
+LEAST_WIDTHS = {900: "gte-large", 600: "gte-base", 256: "gte-small", 0: "tiny"}
+"""Recipes by the least size of hidden states that they fit."""
 
 
 def base_settings(base: str) -> Settings | None:
@@ -22,6 +29,21 @@ def base_settings(base: str) -> Settings | None:
             return read_settings(folder, base)
     except ModelNotFound:
         return None  # training refuses it later, but a dry run can still show the plan
+
+
+def fitting(base: str) -> tuple[str, int]:
+    """The name of the paper's recipe that a model is nearest to in size, and the tokens at which its folder cuts texts.
+
+    `tiny` for random weights, for models as small, and for one that cannot be reached; 0 if the folder does not say.
+    """
+    settings = base_settings(base) if base else None
+    if settings is None:
+        return "tiny", 0
+    with model_folder(base, weights=False) as folder:
+        config = json.loads((folder / settings.transformer / "config.json").read_text())
+    width = next((config[name] for name in WIDTHS if isinstance(config.get(name), int)), 0)
+    name = next(name for least, name in LEAST_WIDTHS.items() if width >= least)
+    return name, settings.max_length or 0
 
 
 def check_base(config: Config) -> None:

@@ -6,8 +6,10 @@ import ray.train
 
 from gte_ray.config import from_dict
 from gte_ray.errors import RunError, UsageError
+from gte_ray.evaluation.scores import Scores
 from gte_ray.runs.finishing import export_weights
 from gte_ray.runs.plan import plan_run, resolve_tokenizer
+from gte_ray.runs.results import is_finished, read_results
 from gte_ray.runs.run_card import card_of
 from gte_ray.runs.run_folder import CONFIG_FILE
 from gte_ray.runtime import storage
@@ -51,7 +53,8 @@ def export_checkpoint(run_folder: str, to: str, chosen: Chosen) -> CheckpointMod
     checkpoints = _checkpoints(run_folder)
     if not checkpoints:
         raise RunError(f"{run_folder}: the run has no checkpoint yet")
-    run = plan_run(from_dict(storage.read_json(record)["config"]))
+    recorded = storage.read_json(record)
+    run = plan_run(from_dict(recorded["config"]))
     if run.config.model.lora_rank and chosen.average > 1:
         raise UsageError(
             f"--average is {chosen.average}; allowed is 1 for a run with adapters (--lora-rank): the mean of the factors is not "
@@ -62,7 +65,8 @@ def export_checkpoint(run_folder: str, to: str, chosen: Chosen) -> CheckpointMod
     folder = storage.absolute(to) if to else storage.join(run_folder, name)
     all_steps, tokenizer = run.config.training.steps, resolve_tokenizer(run)
     card = replace(
-        card_of(run),
+        card_of(run, recorded.get("command", "")),  # which runs of earlier versions do not have
+        scores=_scores(run_folder, steps, all_steps, chosen.dimensions),
         steps=steps[-1] if steps[-1] < all_steps else 0,
         averaged=steps if len(steps) > 1 else (),
         dimensions=chosen.dimensions,
@@ -75,6 +79,13 @@ def export_checkpoint(run_folder: str, to: str, chosen: Chosen) -> CheckpointMod
             f"{run_folder}: a checkpoint was deleted meanwhile; the run keeps its last {kept}, so try again"
         ) from error
     return CheckpointModel(folder, steps, all_steps, run.store.uri)
+
+
+def _scores(run_folder: str, steps: tuple[int, ...], all_steps: int, dimensions: int) -> Scores | None:
+    """The scores that the run has of this very model: none before it is finished, nor of a mean."""
+    if len(steps) > 1 or not is_finished(run_folder):
+        return None
+    return read_results(run_folder).scores.of_model(steps[0], all_steps, dimensions)
 
 
 def _steps(run_folder: str, there: list[int], chosen: Chosen) -> tuple[int, ...]:

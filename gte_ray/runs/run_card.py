@@ -5,14 +5,14 @@ from gte_ray.runs.plan import Run
 from gte_ray.runtime.cluster import command_line
 
 
-def card_of(run: Run) -> ModelCard:
-    """The model card of the run, without scores. Its command is the one that runs now."""
+def card_of(run: Run, command: str = "") -> ModelCard:
+    """The model card of the run, without scores. Its command is the one that runs now unless another one made it."""
     shares = run.plan.source_steps() / run.plan.steps
     return ModelCard(
         name=run.name,
         config=run.config,
         fingerprint=run.fingerprint,
-        command=command_line(),
+        command=command or command_line(),
         sources=tuple(
             CardSource(source.name, run.store.source(source.name).task, source.rows, float(share))
             for source, share in zip(run.plan.sources, shares, strict=True)

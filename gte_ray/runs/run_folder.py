@@ -10,6 +10,7 @@ from gte_ray.runs.lowering import lowered
 from gte_ray.runs.plan import Run
 from gte_ray.runs.results import is_finished
 from gte_ray.runtime import storage
+from gte_ray.runtime.cluster import command_line
 from gte_ray.runtime.uri import without_password
 
 CONFIG_FILE = "config.json"
@@ -48,7 +49,12 @@ def open_run(run: Run, fresh: bool) -> Run:
         return run  # with the config that it was finished with: where it is computed may differ
     storage.write_json(
         storage.join(run.folder, CONFIG_FILE),
-        {"key": key, "fingerprint": run.fingerprint, "config": public(run.config).to_dict()},
+        {
+            "key": key,
+            "fingerprint": run.fingerprint,
+            "config": public(run.config).to_dict(),
+            "command": command_line(),
+        },
     )
     return run
 

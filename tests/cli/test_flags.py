@@ -17,6 +17,11 @@ from gte_ray.runs.capacity import needs
 from gte_ray.runs.plan import plan_steps
 from tests.commands import HANGS
 
+MODULES = [
+    {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+    {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+]
+
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
@@ -101,6 +106,43 @@ def test_fine_tuning_is_one_epoch_whatever_the_flags(batch, sources, tiny_store)
         len(plan) == 1
         or abs(len(plan) * config.training.global_batch - pairs) <= config.training.global_batch / 2
     )
+
+
+def fine_tuning(*flags):
+    return parse(finetune.Arguments, "prog", list(flags), defaults_of=finetune.defaults_of_one_epoch).config
+
+
+@pytest.mark.parametrize(
+    ("width", "recipe", "rate"),
+    [(16, "tiny", 2e-4), (256, "gte-small", 3e-5), (768, "gte-base", 2e-5), (1_024, "gte-large", 5e-6)],
+)
+def test_fine_tuning_without_a_recipe_is_that_of_a_model_of_the_size(
+    width, recipe, rate, tiny_store, tmp_path
+):
+    """Length, too, is that of the folder; where it is computed stays as the tiny recipe has it."""
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": width}))
+    (tmp_path / "modules.json").write_text(json.dumps(MODULES))
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling/config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    (tmp_path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 300}))
+    config = fine_tuning("--model", str(tmp_path), "--store", tiny_store)
+    tiny = fine_tuning("--model", "scratch", "--store", tiny_store)
+    assert (config.recipe, tiny.recipe) == (recipe, "tiny")
+    assert config.training.learning_rate == pytest.approx(rate)
+    assert (config.data.group_size, config.data.max_length) == ((4, 64) if recipe == "tiny" else (16, 300))
+    assert (config.hardware, config.training.precision) == (tiny.hardware, "fp32")
+    named = fine_tuning("--model", str(tmp_path), "--store", tiny_store, "--recipe", "gte-base")
+    assert (named.recipe, named.data.max_length, named.hardware.gpu) == ("gte-base", 512, True)
+    longer = fine_tuning("--model", str(tmp_path), "--store", tiny_store, "--max-length", "100")
+    assert longer.data.max_length == 100
+
+
+def test_a_recipe_of_an_embedding_model_needs_no_other_one(tiny_store):
+    flags = ["--store", tiny_store, "--workers", "8", "--recipe"]
+    adapters = fine_tuning(*flags, "qwen3-embedding-0.6b", "--lora-rank", "16")
+    assert (adapters.model.base, adapters.model.lora_rank) == ("Qwen/Qwen3-Embedding-0.6B", 16)
+    with pytest.raises(UsageError, match="--base is ''; allowed is a Hugging Face id, a folder"):
+        fine_tuning(*flags, "gte-base")
 
 
 @pytest.mark.processes

@@ -33,7 +33,7 @@ from tests.train.runs import (
     with_precision,
 )
 
-STEPS = 4
+STEPS = 5
 HASHED = ["query", "query_hash", "document", "document_hash"]
 PROMPTS = {"query": "river stone ", "document": "cloud "}
 
@@ -108,7 +108,7 @@ def test_a_run_goes_on_from_a_checkpoint(guide, tmp_path):
     engine.save(str(tmp_path))
     second = Engine(encoder_of(config), config, CPU)
     second.load(str(tmp_path))
-    found = [train_step(second, seen(step), config, load_guide(config, CPU)).loss for step in (2, 3)]
+    found = [train_step(second, seen(step), config, load_guide(config, CPU)).loss for step in range(2, STEPS)]
     assert found == [m.loss for m in wanted[2:]]
 
 

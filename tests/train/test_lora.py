@@ -28,7 +28,7 @@ from gte_ray.train.step import train_step
 from tests.model.folders import TEXTS, bare_folder, model_folder
 from tests.train.runs import CPU, LENGTH, VOCABULARY, on_ranks, pairs, shard, tiny
 
-STEPS = 4
+STEPS = 5
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +111,11 @@ def test_a_checkpoint_has_the_adapters_alone_and_a_run_goes_on_from_it(bases, tm
 
 
 @pytest.mark.processes
-def test_two_ranks_equal_one_process(bases, tmp_path):
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_equal_one_process(ranks, bases, tmp_path):
     config = config_of(bases["bert"], graph_tokens=60, micro_batch_tokens=50, gradient_checkpointing=True)
     wanted, losses = trained(0, 1, config_of(bases["bert"]))
-    for weights, found in on_ranks(2, trained, tmp_path, 2, config):
+    for weights, found in on_ranks(ranks, trained, tmp_path, ranks, config):
         assert found == pytest.approx(losses, abs=1e-4)
         for name, value in weights.items():
             torch.testing.assert_close(value, wanted[name], rtol=0, atol=1e-5)
