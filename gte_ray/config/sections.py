@@ -96,7 +96,8 @@ class ObjectiveConfig:
     """Whether the texts of pairs that share a text are kept from being each other's negatives; off is the paper."""
     false_negative_margin: FromZero = 0.0
     """Candidates more similar than the pair's own document by over this much are no negatives, as likely false
-    ones: 0.1 in Qwen3-Embedding. 0 for none, which is the paper."""
+    ones: 0.1 in Qwen3-Embedding. Each sum goes by its own similarities, that of documents with documents (d2d) by how near
+    they are to the pair's document. 0 for none, which is the paper."""
     guide: str = ""
     """Hugging Face id or folder of an embedding model that says so too (GISTEmbed): candidates that it finds more similar
     than the pair's own document are no negatives. Empty for none, which is the paper."""

@@ -10,7 +10,6 @@ from gte_ray.pretrained.identity import identity
 from gte_ray.pretrained.prompts import Prompts, given_to, lacking
 from gte_ray.pretrained.settings import Settings, read_settings
 
-
 WIDTHS = ("hidden_size", "d_model", "dim", "n_embd")
 """What configs of backbones call the size of their hidden states."""
 LEAST_WIDTHS = {900: "gte-large", 600: "gte-base", 256: "gte-small", 0: "tiny"}
