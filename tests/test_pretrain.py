@@ -264,7 +264,9 @@ def test_a_model_of_any_checkpoint(workplace, finished, here, monkeypatch):
     ).read_bytes()
     cards = [(folder / name / "README.md").read_text() for name in ("model-8", "model")]
     assert cards[0].partition("The command:")[0] == cards[1].partition("The command:")[0]
-    assert "ndcg_at_10" in cards[0] and json.loads((folder / "config.json").read_text())["command"] in cards[0]
+    assert (
+        "ndcg_at_10" in cards[0] and json.loads((folder / "config.json").read_text())["command"] in cards[0]
+    )
     whole = identity(str(folder / "model"))
     assert identity(str(folder / "model-8")) == whole and whole.startswith("model of run ")
     assert identity(str(workplace / "early")) == f"{whole} after 4 steps"
