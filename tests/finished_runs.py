@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
+
+from gte_ray.pretrained.identity import identity
 
 
 def check_an_unscored_model(code: int, out: str, err: str, folder: Path) -> None:
@@ -91,3 +95,14 @@ def check_the_evaluation(workplace: Path, scores: Sequence[float], here: Callabl
     code, out, _ = here("evaluate", *models, "--store", "store", "--limit", "500", "--threads", "1")
     assert code == 0
     assert "large  " in out and "run/model  large" not in out
+
+
+def check_a_mean(folder: Path, kept: dict[int, Path], whole: str, here: Callable) -> None:
+    """The model whose weights are the mean of both checkpoints that are `kept`; `whole` is that of the last alone."""
+    code, out, _ = here("export", "runs/run", "--average", "2")
+    assert code == 0 and "after   4 and 8 of 8 steps" in out and f"model   {folder}/model-4-8" in out
+    averaged, both = folder / "model-4-8", [load_file(kept[steps] / "model.safetensors") for steps in (4, 8)]
+    for name, value in load_file(averaged / "model.safetensors").items():
+        torch.testing.assert_close(value, sum(weights[f"backbone.{name}"] for weights in both) / 2)
+    assert identity(str(averaged)) == f"{whole}, mean of those after 4, 8"
+    assert "the mean of those after 4 and 8 steps" in (averaged / "README.md").read_text()

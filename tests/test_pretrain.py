@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
@@ -29,6 +28,7 @@ from tests.beir import write_benchmark
 from tests.commands import SMALL
 from tests.finished_runs import (
     check_a_copied_model,
+    check_a_mean,
     check_an_unscored_model,
     check_the_benchmark,
     check_the_evaluation,
@@ -270,13 +270,7 @@ def test_a_model_of_any_checkpoint(workplace, finished, here, monkeypatch):
     whole = identity(str(folder / "model"))
     assert identity(str(folder / "model-8")) == whole and whole.startswith("model of run ")
     assert identity(str(workplace / "early")) == f"{whole} after 4 steps"
-    code, out, _ = here("export", "runs/run", "--average", "2")
-    assert code == 0 and "after   4 and 8 of 8 steps" in out and f"model   {folder}/model-4-8" in out
-    averaged, both = folder / "model-4-8", [load_file(kept[steps] / "model.safetensors") for steps in (4, 8)]
-    for name, value in load_file(averaged / "model.safetensors").items():
-        torch.testing.assert_close(value, sum(weights[f"backbone.{name}"] for weights in both) / 2)
-    assert identity(str(averaged)) == f"{whole}, mean of those after 4, 8"
-    assert "the mean of those after 4 and 8 steps" in (averaged / "README.md").read_text()
+    check_a_mean(folder, kept, whole, here)
     code, _, err = here("export", "runs/run", "--average", "2", "--step", "4")
     assert code == 2 and "--average is 2; allowed are up to 1" in err
     code, _, err = here("export", "runs/run", "--step", "5")

@@ -58,9 +58,8 @@ def mine(
     """
     refuse_same_place(store, uri, "mined")
     chosen = store.chosen(sources)
-    names = [source.name for source in chosen]
     _refuse_scored(store, chosen)
-    check_place(store, uri, names)
+    check_place(store, uri, [source.name for source in chosen])
     model_identity = identity(model)
     given: list[object] = [asdict(prompts)] if prompts else []
     given += [files.identity for files in (corpus, answers) if files]
