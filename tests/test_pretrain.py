@@ -143,8 +143,7 @@ def test_first_dimensions_are_scored_and_exported_as_a_model(workplace, finished
     assert re.search(rf"float32 +24 +{100 * mean:.1f} +0.0", out) and re.search(r"int8 +6 +\d+\.\d", out)
     card = (workplace / "runs/run/model-8-6d/README.md").read_text()
     assert "| int8 | 6 |" in card and "gte_ray.export" not in card
-    values = [result.metric_value for result in ModelCard(card).data.eval_results]
-    assert round(rows[0]["ndcg_at_10"], 4) in values
+    assert round(rows[0]["ndcg_at_10"], 4) in [one.metric_value for one in ModelCard(card).data.eval_results]
     whole, cut = (
         SentenceTransformer(str(workplace / "runs/run" / name), device="cpu", **more)
         for name, more in (("model", {"truncate_dim": 6}), ("model-8-6d", {}))
@@ -262,11 +261,9 @@ def test_a_model_of_any_checkpoint(workplace, finished, here, monkeypatch):
     assert (folder / "model-8/model.safetensors").read_bytes() == (
         folder / "model/model.safetensors"
     ).read_bytes()
-    cards = [(folder / name / "README.md").read_text() for name in ("model-8", "model")]
-    assert cards[0].partition("The command:")[0] == cards[1].partition("The command:")[0]
-    assert (
-        "ndcg_at_10" in cards[0] and json.loads((folder / "config.json").read_text())["command"] in cards[0]
-    )
+    card, trained = ((folder / name / "README.md").read_text() for name in ("model-8", "model"))
+    assert card.partition("The command:")[0] == trained.partition("The command:")[0] and "ndcg_at_10" in card
+    assert json.loads((folder / "config.json").read_text())["command"] in card
     whole = identity(str(folder / "model"))
     assert identity(str(folder / "model-8")) == whole and whole.startswith("model of run ")
     assert identity(str(workplace / "early")) == f"{whole} after 4 steps"
