@@ -55,7 +55,7 @@ def add_ids(store: Store, wanted: Tokenization, report: Report) -> Manifest:
         for name in waiting
         if _all(jobs, done, name)
     }
-    task = partial(_tokenize_part, uri=store.uri, wanted=wanted)
+    task = partial(tokenize_part, uri=store.uri, wanted=wanted)
     for tokenized in run_grouped(missing, [job.part.rows for job in missing], TASK_ROWS, task):
         name = tokenized.source
         done[name][tokenized.before] = tokenized.part
@@ -100,7 +100,7 @@ def _finish(
     return changed
 
 
-def _tokenize_part(job: _Job, uri: str, wanted: Tokenization) -> Iterator[_Tokenized]:
+def tokenize_part(job: _Job, uri: str, wanted: Tokenization) -> Iterator[_Tokenized]:
     file = open_parquet(storage.join(uri, job.part.path))
     scores = [name for name in (PAIR_SCORE, NEGATIVE_SCORES) if name in file.schema_arrow.names]
     table = with_ids(file.read(columns=[*COLUMNS, *scores], use_threads=False), wanted)

@@ -123,7 +123,7 @@ def without_benchmarks(chunk: Chunk, path: str) -> Chunk:
         return chunk
     known = _load(path)
     (batch,) = chunk.table.combine_chunks().to_batches()
-    inside = _found(batch.column("query"), known) | _found(batch.column("document"), known)
+    inside = found_in(batch.column("query"), known) | found_in(batch.column("document"), known)
     if not inside.any():
         return chunk
     examples = {reason: list(rows) for reason, rows in chunk.examples.items()}
@@ -161,7 +161,7 @@ def _hash_unit(unit: Unit) -> Iterator[Hashes]:
     """Hashes of the texts of some files. Raises RunError for a row that has none: a benchmark has to be whole."""
     rows = (row for piece in unit for row in _rows(piece))
     while batch := list(islice(rows, BATCH_TEXTS)):
-        yield _hashes(batch)
+        yield hashes_of(batch)
 
 
 def _rows(piece: Piece) -> Iterator[tuple[str, str]]:
@@ -178,7 +178,7 @@ def _rows(piece: Piece) -> Iterator[tuple[str, str]]:
         yield text, title
 
 
-def _hashes(rows: Sequence[tuple[str, str]]) -> Hashes:
+def hashes_of(rows: Sequence[tuple[str, str]]) -> Hashes:
     """Hashes of (text, title), each text with and without its title before it."""
     texts = [text for text, _ in rows]
     titled = [f"{title} {text}" for text, title in rows if title]
@@ -187,7 +187,7 @@ def _hashes(rows: Sequence[tuple[str, str]]) -> Hashes:
     return Hashes(*map(np.unique, kept))
 
 
-def _found(texts: pa.Array, known: Known) -> np.ndarray:
+def found_in(texts: pa.Array, known: Known) -> np.ndarray:
     """(n,) bool: which of the texts are in a benchmark."""
     normal = normalised(texts)
     found = known.texts.has(text_hashes(normal))

@@ -145,12 +145,12 @@ def _prepare_sources(
         # Files may change in time and name and hold the same pairs.
         info = earlier.source(source.name, of_pairs(source.pairs))
         if info is not None:
-            infos[source.name] = _finish(uri, source, info, unfinished)
+            infos[source.name] = finish_store(uri, source, info, unfinished)
     waiting = [source for source in sorted_sources if source.name not in infos]
     present = Store(uri, Manifest(**asdict(split), sources=(*staying, *infos.values())))
     wanted = _wanted(present, waiting, staying, ids, names, report)
     for source, info in merge_sources(uri, waiting, size, wanted, report):
-        infos[source.name] = _finish(uri, source, info, unfinished)
+        infos[source.name] = finish_store(uri, source, info, unfinished)
     manifest = Manifest(**asdict(split), sources=(*staying, *(infos[name] for name in names)))
     return manifest if wanted is None else add_ids(Store(uri, manifest), wanted, report)
 
@@ -197,7 +197,7 @@ def _refuse_twice(names: Sequence[str]) -> None:
         raise UsageError(f"split_by gives a source {twice[0]}, which there is already; rename one of the two")
 
 
-def _finish(uri: str, source: SortedSource, info: SourceInfo, unfinished: Counter[str]) -> SourceInfo:
+def finish_store(uri: str, source: SortedSource, info: SourceInfo, unfinished: Counter[str]) -> SourceInfo:
     """Records a source as finished, and deletes its runs with the last one of those that it was split into."""
     info = source.described(info)
     storage.write_json(storage.join(uri, info.folder, SOURCE_FILE), asdict(info))

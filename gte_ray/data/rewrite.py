@@ -125,7 +125,7 @@ def rewrite_sources(store: Store, uri: str, plans: Sequence[Plan], report: Repor
     jobs = {plan.source.name: _jobs(plan.source, folders[plan.source.name]) for plan in plans}
     done: dict[str, list[_Written]] = {name: [] for name in jobs}
     by_name = {plan.source.name: plan for plan in plans}
-    write = partial(_write_part, store=storage.absolute(store.uri), uri=storage.absolute(uri), told=told)
+    write = partial(write_part, store=storage.absolute(store.uri), uri=storage.absolute(uri), told=told)
     every = [job for of_source in jobs.values() for job in of_source]
     for written in run_grouped(every, [job.part.rows for job in every], TASK_ROWS, write):
         name = written.job.source
@@ -211,7 +211,7 @@ def column_array(table: pa.Table, name: str) -> pa.Array:
     return table.column(name).combine_chunks()
 
 
-def _write_part(job: _Job, store: str, uri: str, told: Mapping[str, bytes]) -> Iterator[_Written]:
+def write_part(job: _Job, store: str, uri: str, told: Mapping[str, bytes]) -> Iterator[_Written]:
     old, new = storage.join(store, job.part.path), storage.join(uri, job.path)
     if job.rows is None:
         storage.write_bytes(new, storage.read_bytes(old))

@@ -27,7 +27,7 @@ class Store:
 
     uri: str
     manifest: Manifest
-    _reader: PartReader = field(default_factory=PartReader, repr=False, compare=False)
+    reader: PartReader = field(default_factory=PartReader, repr=False, compare=False)
 
     def __reduce__(self):
         return open_store, (self.uri, False)
@@ -91,7 +91,7 @@ class Store:
 
     def _read(self, part: Part, first: int, last: int, columns: Sequence[str]) -> pa.Table:
         location = storage.join(self.uri, part.path)
-        return self._reader.read(location, part.rows, first, last, tuple(columns))
+        return self.reader.read(location, part.rows, first, last, tuple(columns))
 
 
 def open_store(uri: str, check: bool = True) -> Store:

@@ -58,7 +58,7 @@ def write_onnx(model: TextModel, folder: str) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / Path(FILE).name
         try:
-            _write(module, inputs, path)
+            write_graph(module, inputs, path)
             session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
             away = _difference(session, module, inputs)
         except Exception as error:  # of torch's exporter, the ONNX checker or the runtime
@@ -88,7 +88,7 @@ def _inputs(model: TextModel) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(ids), torch.from_numpy(real.astype(np.int64))
 
 
-def _write(module: nn.Module, inputs: tuple[Tensor, Tensor], path: Path) -> None:
+def write_graph(module: nn.Module, inputs: tuple[Tensor, Tensor], path: Path) -> None:
     weights = sum(parameter.numel() * 4 for parameter in module.parameters())
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
     logger = logging.getLogger("torch.onnx")

@@ -112,7 +112,7 @@ def find_near_duplicates(
         done[signed.number] = signed
     runs = tuple(done[group.number].run for group in groups)
     missing_ranges = [number for number in range(ranges) if not storage.exists(_found(folder, number))]
-    for documents in run_tasks(missing_ranges, partial(_compare, job=job, runs=runs)):
+    for documents in run_tasks(missing_ranges, partial(compare_range, job=job, runs=runs)):
         report("comparing documents", documents)
     for _ in run_grouped(range(len(order)), [1] * len(order), GATHERED, partial(_gather, job=job)):
         pass
@@ -199,7 +199,7 @@ def _found(folder: str, number: int) -> str:
     return storage.join(folder, f"range-{number:05}.npz")
 
 
-def _compare(number: int, job: _Signing, runs: Sequence[RunFile]) -> Iterator[int]:
+def compare_range(number: int, job: _Signing, runs: Sequence[RunFile]) -> Iterator[int]:
     """Writes which documents of a range leave, by source; the number of bands that were compared."""
     tables = [table for run in runs if (table := read_run(run, number, job.ranges)) is not None]
     found: dict[str, np.ndarray] = {}

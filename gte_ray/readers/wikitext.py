@@ -37,14 +37,14 @@ def wikitext(markup: str) -> str:
 
     Without templates, tables, notes, formulas, media and categories.
     """
-    text = "".join(_shown(_parser().parse(markup, skip_style_tags=True)))
+    text = "".join(_shown(parser().parse(markup, skip_style_tags=True)))
     text = _BEGINNING.sub("(", _EMPTY.sub("", _STYLE.sub("", text)))
     lines = (_MARK.sub("", _SPACES.sub(" ", line).strip()) for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
 
 
 def _shown(code: Any) -> Iterator[str]:
-    nodes = _parser().nodes
+    nodes = parser().nodes
     for node in code.nodes:
         if isinstance(node, nodes.Text):
             yield node.value
@@ -87,11 +87,11 @@ def _element(tag: Any) -> Iterator[str]:
 
 def check_installed() -> None:
     """Raises UsageError if the package is missing."""
-    _parser()
+    parser()
 
 
 @lru_cache(maxsize=1)
-def _parser() -> Any:
+def parser() -> Any:
     try:
         import mwparserfromhell
     except ImportError as error:

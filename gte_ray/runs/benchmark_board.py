@@ -34,7 +34,7 @@ class BenchmarkBoard:
 
     def score(self, weights: str, step: int, gpu: bool) -> Any:
         task = ray.remote(_score_weights).options(**task_options(gpu))
-        return task.remote(self.card, self.tokenizer, weights, self._scoring(gpu), self._kept(step))
+        return task.remote(self.card, self.tokenizer, weights, self.scoring(gpu), self.kept_at(step))
 
     def metrics(self, rows: Rows) -> dict[str, float]:
         return {f"{self.name}/{task}": score for task, score in by_task(rows).items()}
@@ -43,17 +43,17 @@ class BenchmarkBoard:
         return [row.error for row in rows if row.error]
 
     def added(self, scores: Scores, steps: Numbered, model_folder: str) -> Scores:
-        last, rows = self.card.config.training.steps, self._score_last(model_folder)
+        last, rows = self.card.config.training.steps, self.score_last(model_folder)
         found = tuple((step, by_task(those)) for step, those in (*steps, (last, rows)))
         return replace(
             scores, benchmark=self.name, benchmark_steps=found, benchmark_errors=tuple(self.failures(rows))
         )
 
-    def _score_last(self, model_folder: str) -> tuple[TaskResult, ...]:
+    def score_last(self, model_folder: str) -> tuple[TaskResult, ...]:
         steps, gpu = self.card.config.training.steps, self.card.config.hardware.gpu
         task = ray.remote(_score_folder).options(**task_options(gpu)).remote
         rows: tuple[TaskResult, ...] = ray.get(
-            task(storage.absolute(model_folder), self._scoring(gpu), self._kept(steps))
+            task(storage.absolute(model_folder), self.scoring(gpu), self.kept_at(steps))
         )
         return rows
 
@@ -62,11 +62,11 @@ class BenchmarkBoard:
         """As metrics and tables have it."""
         return storage.name(self.benchmark.rstrip("/"))
 
-    def _scoring(self, gpu: bool) -> Scoring:
+    def scoring(self, gpu: bool) -> Scoring:
         hardware = self.card.config.hardware
         return Scoring(self.benchmark, "", Pool(1, gpu, 1), hardware.micro_batch_tokens)
 
-    def _kept(self, step: int) -> str:
+    def kept_at(self, step: int) -> str:
         return storage.absolute(storage.join(self.folder, "scores", f"tasks-{step}{self.key}"))
 
 

@@ -50,7 +50,7 @@ def export_checkpoint(run_folder: str, to: str, chosen: Chosen) -> CheckpointMod
     record = storage.join(run_folder, CONFIG_FILE)
     if not storage.exists(record):
         raise RunError(f"{run_folder}: is no run's folder (no {CONFIG_FILE})")
-    checkpoints = _checkpoints(run_folder)
+    checkpoints = checkpoints_of(run_folder)
     if not checkpoints:
         raise RunError(f"{run_folder}: the run has no checkpoint yet")
     recorded = storage.read_json(record)
@@ -105,7 +105,7 @@ def _steps(run_folder: str, there: list[int], chosen: Chosen) -> tuple[int, ...]
     return tuple(until[-chosen.average :])
 
 
-def _checkpoints(run_folder: str) -> dict[int, ray.train.Checkpoint]:
+def checkpoints_of(run_folder: str) -> dict[int, ray.train.Checkpoint]:
     """The checkpoints that are there, by the number of steps before each."""
     last = last_checkpoint(run_folder)
     return {metrics["step"] + 1: kept for kept, metrics in last.best_checkpoints} if last is not None else {}

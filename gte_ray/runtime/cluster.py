@@ -16,13 +16,13 @@ from gte_ray.runtime.uri import without_password
 
 OUT_OF_MEMORY_RETRIES = 3
 """Times that Ray starts a task again that it killed because its node ran low on memory."""
-_told: list[str] = []
+told_commands: list[str] = []
 """The command that this process was told it works for."""
 _wanted: list[tuple[float, bool]] = []
 """What `want_ray` was told and is not started yet."""
 _quiet = threading.Event()
 """Whether `start_ray` keeps the logs of Ray off the console."""
-_started: dict[str, int] = {}
+started_cpus: dict[str, int] = {}
 """`cpus` of the local Ray that this process started, if it did."""
 
 
@@ -55,7 +55,7 @@ def start_ray(cpus: float, verbose: bool) -> None:
 
     count = max(os.cpu_count() or 1, math.ceil(cpus) + 1)
     if ray.is_initialized():
-        if count <= _started.get("cpus", count):
+        if count <= started_cpus.get("cpus", count):
             return
         ray.shutdown()
     # After an interrupt has shut Ray down, a thread that still asks for it must not start another.
@@ -83,7 +83,7 @@ def start_ray(cpus: float, verbose: bool) -> None:
     # A node of its own is taken away with all that would watch for a notice.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     ray.init(address="local", num_cpus=count, include_dashboard=False, **quiet)
-    _started["cpus"] = count
+    started_cpus["cpus"] = count
 
 
 def keep_quiet() -> None:
@@ -162,13 +162,13 @@ def until_interrupted(work: Callable[[Interruption], None]) -> None:
 
 def tell_command(command: str) -> None:
     """Tells this process, which Ray started, which command it works for."""
-    _told.append(command)
+    told_commands.append(command)
 
 
 def command_line() -> str:
     """The command that runs, as a person would type it, without the passwords of URIs."""
-    if _told:
-        return _told[-1]
+    if told_commands:
+        return told_commands[-1]
     main = getattr(sys.modules["__main__"], "__spec__", None)
     program = f"python -m {main.name}" if main is not None else f"python {sys.argv[0]}"
     return shlex.join([*program.split(), *map(without_password, sys.argv[1:])])

@@ -38,7 +38,7 @@ def run_tasks(units: Sequence[Unit], function: Callable[[Unit], Iterator[Result]
     call = partial(_call, function=function, remedy=LOWER_IN_TASKS)
     # Ray Data itself would start a task again for ever.
     with without_deprecations():
-        dataset = _dataset(units).flat_map(call, num_cpus=1, max_retries=LOST_TASK_RETRIES)
+        dataset = as_dataset(units).flat_map(call, num_cpus=1, max_retries=LOST_TASK_RETRIES)
     yield from _results(dataset, LOWER_IN_TASKS)
 
 
@@ -49,10 +49,10 @@ def run_grouped(
     function: Callable[[Unit], Iterator[Result]],
 ) -> Iterator[Result]:
     """The same where units may be many and small: a task does several, of at most the weight `largest` in all."""
-    yield from run_tasks(_groups(units, weights, largest), partial(_each, function=function))
+    yield from run_tasks(grouped_units(units, weights, largest), partial(_each, function=function))
 
 
-def _groups(units: Sequence[Unit], weights: Sequence[int], largest: int) -> list[list[Unit]]:
+def grouped_units(units: Sequence[Unit], weights: Sequence[int], largest: int) -> list[list[Unit]]:
     """Consecutive units, in `GROUPS` groups of about the same weight as long as none is heavier than `largest`."""
     weights = [max(weight, 1) for weight in weights]  # an empty unit is some work too
     most = min(largest, -(-sum(weights) // GROUPS))
@@ -102,7 +102,7 @@ def run_actors(
         return
     # With restarts, Ray's core complains on the console of how Ray Data makes actors.
     with without_deprecations():
-        dataset = _dataset(units).flat_map(
+        dataset = as_dataset(units).flat_map(
             _Actor,
             fn_constructor_args=(cloudpickle.dumps((kind, argument)),),
             compute=ray.data.ActorPoolStrategy(size=min(pool.workers, len(units))),
@@ -139,7 +139,7 @@ class _Actor(Generic[Unit, Result]):
         return self.function(unit)
 
 
-def _dataset(units: Sequence[Unit]) -> ray.data.Dataset:
+def as_dataset(units: Sequence[Unit]) -> ray.data.Dataset:
     """A row for each unit. In bytes: Arrow would make of a tuple or a number what its own columns hold."""
     start_wanted()
     keep_quiet()

@@ -226,7 +226,7 @@ def test_ray_data_stays_quiet_where_it_is_first_used_after_ray_was_started():
         "import logging, ray; ray.init = lambda **_: None\n"
         "from gte_ray.runtime.cluster import start_ray; start_ray(1, verbose=False)\n"
         "from gte_ray.runtime import pool\n"
-        "pool.ray.data.from_items = lambda *_, **__: None; pool._dataset([1])\n"
+        "pool.ray.data.from_items = lambda *_, **__: None; pool.as_dataset([1])\n"
         "print(logging.getLogger('ray.data').isEnabledFor(logging.WARNING))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}

@@ -1,4 +1,4 @@
-"""What Ray's autoscaler makes of our files. Ray has no public way to ask it without an account or Kubernetes, so its
+"""What Ray makes of our files. Ray has no public way to ask it without an account or Kubernetes, so its
 private names are here and in no test."""
 
 import copy
@@ -6,6 +6,7 @@ from typing import Any
 
 import boto3
 from botocore.stub import Stubber
+from ray._private import ray_constants
 from ray.autoscaler._private.aws import config as aws
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
@@ -40,6 +41,11 @@ def request_to_ec2(config: dict[str, Any], node_type: str) -> dict[str, Any]:
         stubber.add_response("run_instances", {"Instances": [launched]})
         provider._create_node(node_types(config)[node_type]["node_config"], {}, 1)
     return asked[0]
+
+
+def is_setting(name: str) -> bool:
+    """Whether this Ray reads an environment variable of that name."""
+    return hasattr(ray_constants, name)
 
 
 def kuberay_groups(name: str, spec: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from manifests import FOLDER, ROOT, all_manifests, manifest, pod, pods, quantity
 
 from gte_ray.cli.flags import parse
 from gte_ray.pretrain import Arguments
-from tests.cluster.ray_autoscaler import kuberay_groups
+from tests.cluster.ray_autoscaler import is_setting, kuberay_groups
 
 DOCUMENTS = [f"{kind}/{name}" for kind, name in all_manifests()]
 PODS = [pod.name for pod in pods()]
@@ -163,11 +163,9 @@ def test_a_retry_of_the_job_is_possible_and_ends():
 
 @pytest.mark.parametrize("name", [name for name in PODS if "mlflow" not in name and "postgres" not in name])
 def test_a_spot_node_that_is_taken_back_leaves_time_for_a_checkpoint(name):
-    from ray._private import ray_constants
-
     spec = pod(name).spec
     environment = {e["name"]: e.get("value") for e in spec["containers"][0]["env"]}
-    assert hasattr(ray_constants, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S")
+    assert is_setting("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S")
     drain = float(environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
     assert 10 <= drain < spec["terminationGracePeriodSeconds"] <= 120
 

@@ -30,9 +30,9 @@ def words_of(text: str) -> list[str]:
 
 
 def found(texts: list[str], known: list[str]) -> list[bool]:
-    hashes = benchmarks._hashes([(text, "") for text in known])
+    hashes = benchmarks.hashes_of([(text, "") for text in known])
     sets = Known(HashSet(hashes.texts), HashSet(hashes.runs))
-    return benchmarks._found(pa.array(texts, pa.large_string()), sets).tolist()
+    return benchmarks.found_in(pa.array(texts, pa.large_string()), sets).tolist()
 
 
 WORD = st.sampled_from(["a", "b", "C", "é", "12"])

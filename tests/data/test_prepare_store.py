@@ -102,7 +102,7 @@ def test_parts_that_have_their_ids_are_not_tokenised_again(tmp_path, monkeypatch
     for uri in uris:
         prepare(uri, sources)
     prepare(uris[1], sources, ids=ids)
-    tokenize, begun = adding._tokenize_part, []
+    tokenize, begun = adding.tokenize_part, []
 
     def cut_off(job, **told):
         begun.append(job.path)
@@ -111,7 +111,7 @@ def test_parts_that_have_their_ids_are_not_tokenised_again(tmp_path, monkeypatch
         return tokenize(job, **told)
 
     with monkeypatch.context() as patch, pytest.raises(RunError, match="cut off"):
-        patch.setattr(adding, "_tokenize_part", cut_off)
+        patch.setattr(adding, "tokenize_part", cut_off)
         prepare(uris[0], sources, ids=ids)
     assert open_store(uris[0]).manifest.tokenizer is None  # the store as it was
     again: list[int] = []

@@ -103,4 +103,4 @@ def test_the_first_epoch_decodes_little_more_than_it_keeps(stream, tmp_path):
     store, steps = open_store(str(tmp_path)), one.steps_per_block(8)
     for batch in list(one.plan())[:steps]:
         assert sum(len(shard.query_hashes) for shard in read_shards(one, store, batch, range(8), 8)) == 128
-    assert store._reader.decoded_rows <= 2 * steps * 128
+    assert store.reader.decoded_rows <= 2 * steps * 128

@@ -65,14 +65,14 @@ def test_the_file_gives_the_vectors_of_sentence_transformers(kind, tmp_path):
 
 def test_a_file_that_gives_something_else_is_not_kept(tmp_path, monkeypatch):
     folder = model_folder(bare_folder(tmp_path / "bare"), tmp_path / "model")
-    written = onnx_file._write
+    written = onnx_file.write_graph
 
     def other_weights(module, inputs, path):
         written(module, inputs, path)
         with torch.no_grad():
             next(module.parameters()).mul_(-1)
 
-    monkeypatch.setattr(onnx_file, "_write", other_weights)
+    monkeypatch.setattr(onnx_file, "write_graph", other_weights)
     with pytest.raises(
         RunError, match=r"its ONNX file gives hidden states that are \d+\.\d% away, so it is not kept"
     ):
@@ -88,7 +88,7 @@ def test_a_file_that_gives_something_else_is_not_kept(tmp_path, monkeypatch):
     def cannot(*arguments):
         raise ValueError("no such operator")
 
-    monkeypatch.setattr(onnx_file, "_write", cannot)
+    monkeypatch.setattr(onnx_file, "write_graph", cannot)
     with pytest.raises(RunError, match=r"bert cannot be written as ONNX \(no such operator\)"):
         write_onnx(load_model(folder), folder)
     assert not Path(folder, "onnx").exists()

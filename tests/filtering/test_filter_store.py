@@ -160,7 +160,7 @@ def test_sources_that_are_not_named_lose_nothing(store, tmp_path):
 def test_a_cut_off_command_goes_on_where_it_was(store, tmp_path, monkeypatch):
     rules = Rules(unique=True, model="bm25")
     whole = left(store, tmp_path / "whole", rules)
-    out, write = tmp_path / "out", rewrite._write_part
+    out, write = tmp_path / "out", rewrite.write_part
 
     def cut_off(job, **told):
         if job.source == "two":
@@ -168,7 +168,7 @@ def test_a_cut_off_command_goes_on_where_it_was(store, tmp_path, monkeypatch):
         return write(job, **told)
 
     with monkeypatch.context() as patch, pytest.raises(RunError, match="cut off"):
-        patch.setattr(rewrite, "_write_part", cut_off)
+        patch.setattr(rewrite, "write_part", cut_off)
         left(store, out, rules)
     assert not (out / "manifest.json").exists()
     phases: list[str] = []

@@ -132,7 +132,7 @@ def test_the_ends_of_what_is_allowed(similarity, store, tmp_path):
 def test_a_cut_off_search_goes_on(store, tmp_path, monkeypatch):
     monkeypatch.setattr(near, "GROUP_ROWS", 1)
     monkeypatch.setattr(near, "RANGE_ROWS", 64)
-    rules, compare, phases = Rules(near_duplicates=0.8), near._compare, []
+    rules, compare, phases = Rules(near_duplicates=0.8), near.compare_range, []
     whole = left(store, tmp_path / "whole", rules)
 
     def cut_off(number, **told):
@@ -141,7 +141,7 @@ def test_a_cut_off_search_goes_on(store, tmp_path, monkeypatch):
         return compare(number, **told)
 
     with monkeypatch.context() as patch, pytest.raises(RunError, match="cut off"):
-        patch.setattr(near, "_compare", cut_off)
+        patch.setattr(near, "compare_range", cut_off)
         left(store, tmp_path / "out", rules)
     result = left(store, tmp_path / "out", rules, report=lambda phase, done: phases.append(phase))
     assert "signing documents" not in phases and phases.count("comparing documents") > 1

@@ -120,7 +120,7 @@ def test_what_is_no_passage_is_told_and_a_second_call_does_nothing(store, passag
         raise RunError("cut off")
 
     with monkeypatch.context() as patch, pytest.raises(RunError, match="cut off"):
-        patch.setattr(rewrite, "_write_part", cut_off)
+        patch.setattr(rewrite, "write_part", cut_off)
         mined(store, tmp_path / "out", "bm25", corpus, report=report)
     assert "reading the corpus" in phases
     assert f"corpus of {len(texts)} passages, left out: 2 empty, 15 repeated" in phases
@@ -147,7 +147,7 @@ def test_vectors_of_passages_are_those_of_the_model_that_mines(store, model, pas
         raise RunError("cut off")
 
     with monkeypatch.context() as patch, pytest.raises(RunError, match="cut off"):
-        patch.setattr(rewrite, "_write_part", cut_off)
+        patch.setattr(rewrite, "write_part", cut_off)
         mined(store, tmp_path / "out", other, corpus)
     assert file_bytes(mined(store, tmp_path / "out", model, corpus)) == file_bytes(whole)
 

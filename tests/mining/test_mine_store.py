@@ -128,7 +128,7 @@ def test_bm25_finds_a_planted_negative(in_process, ray_local, tmp_path):
 def test_a_cut_off_command_goes_on_where_it_was(store, model, in_process, tmp_path, monkeypatch):
     whole = mined(store, tmp_path / "whole", model)
     out, phases, units = tmp_path / "out", [], []
-    actors, write = run_search.run_actors, rewrite._write_part
+    actors, write = run_search.run_actors, rewrite.write_part
 
     def run_actors(todo, *arguments):
         units.append(len(todo))
@@ -141,7 +141,7 @@ def test_a_cut_off_command_goes_on_where_it_was(store, model, in_process, tmp_pa
 
     monkeypatch.setattr(run_search, "run_actors", run_actors)
     with monkeypatch.context() as patch, pytest.raises(RunError, match="cut off"):
-        patch.setattr(rewrite, "_write_part", cut_off)
+        patch.setattr(rewrite, "write_part", cut_off)
         mined(store, out, model)
     assert units == [4, 2]  # queries and documents of two sources, then their queries
     assert not (out / "manifest.json").exists()

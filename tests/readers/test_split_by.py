@@ -76,7 +76,7 @@ def test_the_same_command_does_nothing_again_and_changed_input_replaces_all_part
 
 
 def test_a_call_that_is_cut_off_between_parts_goes_on(ray_local, tmp_path, monkeypatch):
-    finish = prepare_store._finish
+    finish = prepare_store.finish_store
     done = []
 
     def once(uri, source, info, unfinished):
@@ -86,7 +86,7 @@ def test_a_call_that_is_cut_off_between_parts_goes_on(ray_local, tmp_path, monke
         return finish(uri, source, info, unfinished)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(prepare_store, "_finish", once)
+        patch.setattr(prepare_store, "finish_store", once)
         prepare(str(tmp_path / "store"), [medi(tmp_path, rows())])
     assert list(tmp_path.glob("store/.sorting-medi/*.run")), "the runs of the other parts are still needed"
     store = prepare(str(tmp_path / "store"), [medi(tmp_path, rows())], held_out_share=0)

@@ -62,13 +62,13 @@ def test_a_dump_of_a_wiki(tmp_path):
 
 
 def test_what_it_needs_is_told(monkeypatch):
-    module._parser.cache_clear()
+    module.parser.cache_clear()
     monkeypatch.setitem(sys.modules, "mwparserfromhell", None)
     with pytest.raises(
         UsageError, match=r"wikitext needs the package mwparserfromhell .*'gte_ray\[wikitext\]'"
     ):
         Path("text|wikitext")
-    module._parser.cache_clear()
+    module.parser.cache_clear()
 
 
 def test_what_is_no_text_stays():

