@@ -102,7 +102,7 @@ def test_sigterm_ends_at_once_and_marks_the_run_as_killed(workplace, killed):
     assert killed.returncode == 130
     assert "interrupted; the same command goes on from the last checkpoint" in killed.stderr
     assert f"run {KILLED}: 100,000 steps" in killed.stdout
-    assert "verbose" not in (workplace / f"runs/{KILLED}/config.json").read_text()
+    assert "verbose" not in json.loads((workplace / f"runs/{KILLED}/config.json").read_text())["config"]
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{workplace}/killed.db")
