@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BENCHMARK_TEXTS = ".benchmarks"
 """Folder of the store for the texts of benchmarks while their hashes are made."""
+NO_BENCHMARKS = ("none",)
+"""What takes --decontaminate back."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Arguments:
     decontaminate: tuple[str, ...] = ()
     """Benchmarks whose texts are kept out of the store: folders in BEIR's layout, files with a column `text`, names of mteb's
     tasks, mteb-en, beir. Pairs with such a query or document, or with a long run of words of one, are left out and
-    counted. If not given, as in the store."""
+    counted. `none` for no benchmark any more; if not given, as in the store."""
     seed: int | None = None
     """Seed of the row order and of the held-out split. If not given, the seed of the store, or 0 for a new one."""
     tokenizer: str = ""
@@ -128,7 +130,8 @@ def _prepare(arguments: Arguments, sources: "Sequence[SourceSpec]") -> None:
             store = prepare_builtin(arguments.store, ids, progress.report, arguments.seed or 0, share)
         else:
             texts = storage.join(arguments.store, BENCHMARK_TEXTS)
-            with as_files("--decontaminate", arguments.decontaminate, texts, progress.report) as benchmarks:
+            given = arguments.decontaminate if arguments.decontaminate != NO_BENCHMARKS else ()
+            with as_files("--decontaminate", given, texts, progress.report) as benchmarks:
                 store = prepare(
                     arguments.store,
                     sources,
@@ -138,7 +141,7 @@ def _prepare(arguments: Arguments, sources: "Sequence[SourceSpec]") -> None:
                     held_out_documents=arguments.held_out_documents or None,
                     ids=ids,
                     remove=arguments.remove,
-                    decontaminate=benchmarks,
+                    decontaminate=benchmarks if arguments.decontaminate else None,
                     report=progress.report,
                     tell=partial(console.print, soft_wrap=True),
                 )

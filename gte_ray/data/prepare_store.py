@@ -50,7 +50,7 @@ def prepare(
     held_out_documents: bool | None = None,
     ids: Ids | None = None,
     remove: Sequence[str] = (),
-    decontaminate: Sequence[str] = (),
+    decontaminate: Sequence[str] | None = None,
     report: Report = lambda phase, pairs: None,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> Store:
@@ -59,7 +59,7 @@ def prepare(
     `seed` and what is held out are as in the store where they are None, and as in `Split` for a new one. Other
     sources that the store has stay in it, but for those that `remove` names. With `ids` the store holds token
     ids too; without, a source that is added gets ids by the tokenizer that the others have. Pairs that are in the
-    benchmarks at `decontaminate` are left out, without it those that the store has left out before. What changed of a
+    benchmarks at `decontaminate` are left out, none if it is empty, and if it is None those as before. What changed of a
     source that is prepared again is told in a sentence.
 
     Ray must be initialised. Raises UsageError for settings out of range, RunError for input that cannot be
@@ -73,7 +73,11 @@ def prepare(
         held_out_share=held_out_share,
         held_out_rows=held_out_rows,
         held_out_documents=held_out_documents,
-        benchmarks=gather(uri, decontaminate, report) if decontaminate else None,
+        benchmarks=gather(uri, decontaminate, report)
+        if decontaminate
+        else None
+        if decontaminate is None
+        else "",
     )
     staying_sources(uri, names, remove, split)  # what cannot be is told before the work
     with _full_disk_in_one_sentence(uri):

@@ -137,6 +137,10 @@ def test_a_store_stays_without_the_benchmarks(beir, tmp_path):
     store = prepare(uri, [first, second], decontaminate=[str(other)])
     assert store.source("first").dropped == {"in a benchmark": 1}
     assert len(list((tmp_path / "store").glob("benchmarks-*"))) == 1
+    # And none is a third one.
+    store = prepare(uri, [first, second], decontaminate=[])
+    assert store.source("first").dropped == {} and not store.manifest.benchmarks
+    assert not list((tmp_path / "store").glob("benchmarks-*"))
 
 
 @pytest.mark.usefixtures("ray_local")
