@@ -45,10 +45,12 @@ class _StoreFlags:
 def main() -> None:
     arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=defaults_of_one_epoch)
     console = plain_console()
-    if arguments.config.recipe != "tiny" and not any(part.split("=")[0] == "--recipe" for part in sys.argv):
+    named = any(part.split("=")[0] == "--recipe" for part in sys.argv)
+    if not named and arguments.config.model.base != "scratch":
+        recipe = arguments.config.recipe
+        gpus = f"; --recipe {recipe} is for GPUs" if recipe != "tiny" else ""
         console.print(
-            f"no --recipe: the numbers of {arguments.config.recipe}, which the model is nearest to in size, computed on the "
-            f"CPU; --recipe {arguments.config.recipe} is for GPUs",
+            f"no --recipe: numbers of {recipe}, nearest to the model in size, computed on the CPU{gpus}",
             soft_wrap=True,
         )
     if not arguments.dry_run:

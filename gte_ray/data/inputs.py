@@ -22,7 +22,7 @@ from gte_ray.runtime import storage
 from gte_ray.runtime.storage import FileStamp
 from gte_ray.runtime.uri import without_password
 
-READING_VERSION = 6
+READING_VERSION = 7
 """Version of the reading and writing code. A source finished by another version is prepared again."""
 NONE = "none"
 """What is told in place of a setting that is not given."""

@@ -21,6 +21,8 @@ RESAMPLES = 2_000
 """B."""
 CELLS = 4_000_000
 """Random numbers in memory at a time."""
+MOST_PAIRS = 10_000_000
+"""Pairs that are ranked again for an interval: of tasks with many pairs there are fewer resamples, each used several times."""
 LEVEL = 95
 """Percent of the resamples that an interval holds."""
 
@@ -124,9 +126,13 @@ def differences(first: Sequence[TaskResult], second: Sequence[TaskResult], tasks
 
 
 def _examples(result: TaskResult) -> dict[str, Collection[object]]:
-    """Return what tells the examples of each subset: ids in any order, or what is true of each pair."""
-    ids: dict[str, Collection[object]] = {name: scores.keys() for name, scores in result.queries.items()}
-    return ids | {name: gold for name, (gold, _) in result.pairs.items()}
+    """Return what tells the examples of each subset: ids in any order, or what is true of each pair.
+
+    Nothing where a subset has a single one, of which nothing can be told.
+    """
+    groups: dict[str, Collection[object]] = {name: scores.keys() for name, scores in result.queries.items()}
+    groups |= {name: gold for name, (gold, _) in result.pairs.items()}
+    return groups if all(len(examples) > 1 for examples in groups.values()) else {}
 
 
 def _groups(result: TaskResult, base: TaskResult | None) -> list["_Group"]:
@@ -148,6 +154,7 @@ class _Group(NamedTuple):
     """(n,) how many examples each of its values stands for."""
     score: Callable[[np.ndarray], np.ndarray]
     """Its (r,) scores by `counts` (r, n), how often each value is drawn."""
+    resamples: int = RESAMPLES
 
 
 def _mean(values: Sequence[float]) -> _Group:
@@ -159,26 +166,27 @@ def _of_pairs(
     statistic: Statistic, gold: Sequence[float], similarities: Sequence[float], others: Sequence[float] | None
 ) -> _Group:
     true, first = np.array(gold), np.array(similarities)
-    if others is None:
-        return _Group(np.ones(len(true)), lambda counts: statistic(counts, true, first))
-    second = np.array(others)
-    return _Group(
-        np.ones(len(true)),
-        lambda counts: statistic(counts, true, first) - statistic(counts, true, second),
-    )
+    second = None if others is None else np.array(others)
+
+    def score(counts: np.ndarray) -> np.ndarray:
+        found = statistic(counts, true, first)
+        return found if second is None else found - statistic(counts, true, second)
+
+    return _Group(np.ones(len(true)), score, max(200, MOST_PAIRS // len(true)))
 
 
 def _resampled(task: str, groups: Sequence[_Group]) -> np.ndarray:
     """Return (B,) means of the groups' scores of as many examples drawn with replacement: other draws for each task."""
     draw = np.random.default_rng(crc32(task.encode()))
     means = np.zeros(RESAMPLES)
-    for sizes, score in groups:
-        total = int(sizes.sum())
+    for sizes, score, most in groups:
+        total, count = int(sizes.sum()), min(most, RESAMPLES)
         rows = max(1, CELLS // len(sizes))
-        for start in range(0, RESAMPLES, rows):
-            count = min(rows, RESAMPLES - start)
-            drawn = draw.multinomial(total, sizes / total, count)
-            means[start : start + count] += score(drawn) / len(groups)
+        scores = [
+            score(draw.multinomial(total, sizes / total, min(rows, count - start)))
+            for start in range(0, count, rows)
+        ]
+        means += np.resize(np.concatenate(scores), RESAMPLES) / len(groups)
     return means
 
 

@@ -49,7 +49,8 @@ class Scores:
         if not rows:
             return None
         of_all = self.dimensions if step == last_step and not dimensions else ()
-        return Scores(self.before, rows, self.bm25, seen=self.seen, dimensions=of_all)
+        before = () if dimensions else self.before
+        return Scores(before, rows, self.bm25, seen=self.seen, dimensions=of_all)
 
     def metrics(self, last_step: int) -> Iterator[tuple[int, dict[str, float]]]:
         """Yield steps in order, with their metrics by the names that MLflow shows."""

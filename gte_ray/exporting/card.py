@@ -45,7 +45,7 @@ class ModelCard:
     fingerprint: str
     """Of the run: equal when the same thing is computed."""
     command: str
-    """The command that made the model."""
+    """The command that made the model; empty if it is not known."""
     sources: tuple[CardSource, ...]
     scores: Scores | None = None
     """None while the model is not scored yet."""
@@ -200,12 +200,13 @@ def _training(card: ModelCard) -> str:
     t, o = card.config.training, card.config.objective
     settings = {k: v for k, v in card.config.to_dict().items() if k != "run"}
     done = f"{card.steps:,} of " if card.steps else ""
+    command = f"The command:\n\n{code_block(card.command)}\n\n" if card.command else ""
     mean = f"The weights are the mean of those after {_steps(card)}. " if card.averaged else ""
     return without_password(
         f"## Training\n\n{done}{t.steps:,} steps of {t.global_batch:,} pairs, AdamW with a highest learning rate "
         f"of {t.learning_rate:g}, temperature {o.temperature:g}, mixing exponent {card.config.data.alpha:g}, "
-        f"seed {card.config.seed}. {mean}Fingerprint `{card.fingerprint}`. The command:\n\n"
-        f"{code_block(card.command)}\n\n"
+        f"seed {card.config.seed}. {mean}Fingerprint `{card.fingerprint}`. "
+        f"{command}"
         f"All settings:\n\n{code_block(json.dumps(settings, indent=2), 'json')}"
     )
 

@@ -33,24 +33,27 @@ def eval_results(row: SourceScores) -> list[EvalResult]:
 
 
 def scores_section(scores: Scores) -> str:
-    rows = list(zip(scores.before, scores.after, scores.bm25, strict=True))
+    columns = [part for part in (scores.after, scores.bm25, scores.before) if part]
+    rows = list(zip(*columns, strict=True))
     if len(rows) > 1:
-        rows.append((mean_scores(scores.before), mean_scores(scores.after), mean_scores(scores.bm25)))
+        rows.append(tuple(map(mean_scores, columns)))
     seen = {row.source: _percent(row.documents) for row in scores.seen}
-    header = ["source", "queries", "documents", "nDCG@10 before", "nDCG@10", "BM25 nDCG@10"]
-    header += ["MRR@10", "BM25 MRR@10", "recall@1", "recall@10", "documents seen"]
+    header = ["source", "queries", "documents", *["nDCG@10 before"] * bool(scores.before)]
+    header += ["nDCG@10", "BM25 nDCG@10", "MRR@10", "BM25 MRR@10", "recall@1", "recall@10", "documents seen"]
     cells = [
         [
             *(a.source, f"{a.queries:,}", f"{a.documents:,}"),
-            *map(_percent, (b.ndcg_at_10, a.ndcg_at_10, m.ndcg_at_10)),
+            *(_percent(before.ndcg_at_10) for before in b),
+            *map(_percent, (a.ndcg_at_10, m.ndcg_at_10)),
             *map(_percent, (a.mrr_at_10, m.mrr_at_10, a.recall_at_1, a.recall_at_10)),
             seen.get(a.source, ""),
         ]
-        for b, a, m in rows
+        for a, m, *b in rows
     ]
     return (
         "## Scores\n\nHeld-out documents of each source retrieved by its held-out queries, in percent. "
-        "`before` is the model before training; BM25 has the same queries and candidates. The sources are "
+        + "`before` is the model before training; " * bool(scores.before)
+        + "BM25 has the same queries and candidates. The sources are "
         "those of the training: this is no measure of other domains. `documents seen` are those of the "
         "candidates that are also, letter by letter, in pairs that the model was trained on, with other queries: "
         "queries are held out, documents are not.\n\n" + markdown_table(header, cells, numbers=True)

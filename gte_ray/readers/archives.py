@@ -80,7 +80,7 @@ class _Header(tarfile.TarInfo):
 
 
 def _hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in name.split("/") if part != ".")
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/") if part not in (".", ".."))
 
 
 class _Forward(io.RawIOBase):

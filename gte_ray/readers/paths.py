@@ -112,6 +112,10 @@ class Template:
     def paths(self) -> list[Path]:
         return [part for part in self.parts if isinstance(part, Path)]
 
+    def has_all(self, row: Any) -> bool:
+        """Whether the row has each field of a text of several, as the key of a join needs."""
+        return len(self.parts) == 1 or all(path(row) not in (None, "", []) for path in self.paths)
+
     def each(self, row: Any) -> Any:
         """As the call, but a list of texts where a field of a text leads to a list: one for each of its items."""
         if len(self.parts) == 1 or not any(path.many for path in self.paths):

@@ -7,7 +7,7 @@ from typing import Any
 
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.columns import may_be_read, shown
-from gte_ray.readers.paths import Path, Rows, Template, template
+from gte_ray.readers.paths import ROW, Path, Rows, Template, template
 from gte_ray.readers.values import NOT_A_PAIR, UNSCORED, Dropped, Item, Scores, Unused, listed, pairs_of
 from gte_ray.readers.where import Condition, condition
 from gte_ray.runtime import storage
@@ -126,8 +126,7 @@ class Reading:
         """The fields that each row of a file has by where it lies; none if none is read."""
         if all(path.steps and path.column not in (FILE, FOLDER) for path in self._paths()):
             return {}
-        folder, _, name = storage.absolute(uri).rpartition("/")
-        return {FILE: name, FOLDER: folder.rpartition("/")[2]}
+        return dict(zip((FILE, FOLDER), reversed(["", *storage.parts(uri)][-2:]), strict=True))
 
     def _paths(self) -> list[Path]:
         found = self.condition()
@@ -209,7 +208,7 @@ class Shaper:
                 yield self.otherwise
             else:
                 self._count(value)
-                documents = document.each(value)
+                documents = document.each(value) if query.text != ROW or document.has_all(value) else None
                 candidates = listed(negatives.each(value)) if negatives else []
                 texts = documents if isinstance(documents, list) else [documents]
                 if not texts:

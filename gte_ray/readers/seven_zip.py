@@ -2,8 +2,11 @@
 
 import io
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
 from queue import SimpleQueue
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
@@ -25,14 +28,15 @@ def seven_zip_members(
     yield from ((name, None) for name in names if name not in set(targets))
     if not targets:
         return
-    unpacking = _Unpacking(archive, targets)
-    try:
-        while (member := unpacking.next_member()) is not None:
-            content: io.BufferedReader = io.BufferedReader(member, BUFFER_BYTES)
-            with content:
-                yield member.name, content
-    finally:
-        unpacking.abandon()
+    with TemporaryDirectory() as folder:  # stays empty; py7zr looks whether members would lie inside it
+        unpacking = _Unpacking(archive, targets, folder)
+        try:
+            while (member := unpacking.next_member()) is not None:
+                content: io.BufferedReader = io.BufferedReader(member, BUFFER_BYTES)
+                with content:
+                    yield member.name, content
+        finally:
+            unpacking.abandon()
 
 
 def _opened(file: io.BufferedReader, uri: str) -> Any:
@@ -48,6 +52,17 @@ def _opened(file: io.BufferedReader, uri: str) -> Any:
     if encrypted:
         raise OSError("it is encrypted")
     return archive
+
+
+def _names(archive: Any, targets: list[str], folder: str) -> dict[str, str]:
+    """The members' names by the paths that py7zr gives them in a folder: of equal names the later ones get a number."""
+    seen: Counter[str] = Counter()
+    names, wanted = {}, set(targets)
+    for name in (entry.filename for entry in archive.list() if entry.filename in wanted):
+        path = f"{name}_{seen[name] - 1}" if seen[name] else name
+        names[PurePosixPath(folder, path).as_posix()] = name
+        seen[name] += 1
+    return names
 
 
 def _reason(error: Exception) -> OSError:
@@ -81,11 +96,14 @@ class _Member(io.RawIOBase):
 class _Writing:
     """What py7zr writes a member to: the other end of the pipe. Nobody may be reading it any more."""
 
-    def __init__(self, descriptor: int):
+    def __init__(self, descriptor: int, unpacking: "_Unpacking"):
         self.descriptor = descriptor
+        self.unpacking = unpacking
         self.open = True
 
     def write(self, content: bytes | bytearray) -> int:
+        """Raises EOFError once the whole archive is not read any more, which ends py7zr's work."""
+        self.unpacking.check_wanted()
         waiting = memoryview(content)
         try:
             while len(waiting) and self.open:
@@ -102,6 +120,9 @@ class _Writing:
     def seekable(self) -> bool:
         return False
 
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return 0  # which py7zr asks for when it closes a member
+
     def flush(self) -> None:
         pass
 
@@ -109,10 +130,12 @@ class _Writing:
 class _Unpacking(Thread):
     """Writes each member to a pipe of its own, whose reading end `next_member` gives. A factory of py7zr."""
 
-    def __init__(self, archive: Any, targets: list[str]):
+    def __init__(self, archive: Any, targets: list[str], folder: str):
         super().__init__(name="7z", daemon=True)
         self.archive = archive
         self.targets = targets
+        self.folder = folder
+        self.names = _names(archive, targets, folder)
         self.error: OSError | None = None
         """Why it ended early."""
         self.abandoned = False
@@ -124,7 +147,7 @@ class _Unpacking(Thread):
 
     def run(self) -> None:
         try:
-            self.archive.extract(targets=self.targets, factory=self)
+            self.archive.extract(self.folder, targets=self.targets, factory=self)
         except Exception as error:
             self.error = _reason(error)
         if self.writing is not None:
@@ -132,13 +155,17 @@ class _Unpacking(Thread):
         self.members.put(None)
 
     def create(self, name: str) -> _Writing:
-        """Called by py7zr for each member."""
+        """Called by py7zr for each member, with a path in the folder."""
+        self.check_wanted()
+        reading, writing = os.pipe()
+        self.writing = _Writing(writing, self)
+        self.members.put(_Member(self.names.get(name, name.removeprefix(f"{self.folder}/")), reading, self))
+        return self.writing
+
+    def check_wanted(self) -> None:
+        """Raises EOFError if nobody reads the archive any more."""
         if self.abandoned:
             raise EOFError("nobody reads it any more")
-        reading, writing = os.pipe()
-        self.writing = _Writing(writing)
-        self.members.put(_Member(name, reading, self))
-        return self.writing
 
     def next_member(self) -> _Member | None:
         """None behind the last one. Raises OSError if the archive cannot be read to its end."""

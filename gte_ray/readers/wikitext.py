@@ -22,8 +22,60 @@ UNSHOWN = frozenset(
     ]
 )
 """Elements that are no running text."""
-_ASIDE = frozenset(["file", "image", "media", "category"])
-_NAMESPACE = re.compile(r"\s*([^\s:|]+):(\s*)\S")
+AS_IT_STANDS = frozenset(["nowiki", "pre", "code", "syntaxhighlight", "source"])
+_ASIDE = frozenset(
+    [
+        "file",
+        "image",
+        "media",
+        "category",
+        "datei",
+        "bild",
+        "kategorie",
+        "fichier",
+        "catégorie",
+        "archivo",
+        "imagen",
+        "categoría",
+        "ficheiro",
+        "imagem",
+        "categoria",
+        "immagine",
+        "bestand",
+        "categorie",
+        "plik",
+        "kategoria",
+        "файл",
+        "категория",
+        "категорія",
+        "fil",
+        "kategori",
+        "tiedosto",
+        "luokka",
+        "αρχείο",
+        "κατηγορία",
+        "ファイル",
+        "カテゴリ",
+        "文件",
+        "檔案",
+        "分类",
+        "分類",
+        "파일",
+        "분류",
+        "ملف",
+        "تصنيف",
+        "קובץ",
+        "קטגוריה",
+        "चित्र",
+        "श्रेणी",
+        "dosya",
+        "berkas",
+    ]
+)
+"""Names of the spaces for media and categories in the larger wikis, in lower case."""
+_LANGUAGE = re.compile(r"\s*[a-z]{2,3}(-[a-z]+)*:\S")
+"""The beginning of a link to the same page in another language."""
+_NAMESPACE = re.compile(r"\s*([^\s:|]+):\s*\S")
 _MEDIA = re.compile(r"\.(jpe?g|png|gif|svg|tiff?|webp|og[gv]|webm|pdf|djvu|wav|mp3|mid)\s*$", re.IGNORECASE)
 _STYLE = re.compile(r"'{2,}|__[A-Z]+__")
 _EMPTY = re.compile(r"[ \xa0]?\([\s,;:\xa0]*\)")
@@ -38,7 +90,7 @@ def wikitext(markup: str) -> str:
     Without templates, tables, notes, formulas, media and categories.
     """
     text = "".join(_shown(parser().parse(markup, skip_style_tags=True)))
-    text = _BEGINNING.sub("(", _EMPTY.sub("", _STYLE.sub("", text)))
+    text = _BEGINNING.sub("(", _EMPTY.sub("", text))
     lines = (_MARK.sub("", _SPACES.sub(" ", line).strip()) for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
 
@@ -47,7 +99,7 @@ def _shown(code: Any) -> Iterator[str]:
     nodes = parser().nodes
     for node in code.nodes:
         if isinstance(node, nodes.Text):
-            yield node.value
+            yield _STYLE.sub("", node.value)
         elif isinstance(node, nodes.Wikilink):
             yield from _link(node)
         elif isinstance(node, nodes.ExternalLink):
@@ -56,7 +108,7 @@ def _shown(code: Any) -> Iterator[str]:
             elif not node.brackets:
                 yield str(node.url)
         elif isinstance(node, nodes.HTMLEntity):
-            yield node.normalize()
+            yield node.normalize().encode(errors="ignore").decode()
         elif isinstance(node, nodes.Heading):
             yield "\n"
             yield from _shown(node.title)
@@ -68,9 +120,10 @@ def _shown(code: Any) -> Iterator[str]:
 def _link(link: Any) -> Iterator[str]:
     title = str(link.title)
     space = _NAMESPACE.match(title)
-    options = link.text is None or "|" in str(link.text)
-    if space and (space[1].lower() in _ASIDE or _MEDIA.search(title) or (options and not space[2])):
-        return  # in any language a namespace has no space behind its colon, as a title such as `Kafka: A Life` has
+    if space and (space[1].lower() in _ASIDE or _MEDIA.search(title)):
+        return
+    if link.text is None and _LANGUAGE.match(title):
+        return
     if link.text is None:
         yield title.lstrip(":")
     else:
@@ -81,6 +134,8 @@ def _element(tag: Any) -> Iterator[str]:
     name = str(tag.tag).strip().lower()
     if name in ("br", "hr"):
         yield "\n"
+    elif name in AS_IT_STANDS and tag.contents is not None:
+        yield str(tag.contents)
     elif name not in UNSHOWN and tag.contents is not None:
         yield from _shown(tag.contents)
 

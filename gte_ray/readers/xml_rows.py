@@ -40,8 +40,8 @@ class _Element:
         self.has_text = False
         """Whether some of it is its own, and no white space."""
 
-    def close(self) -> Any:
-        marked_up = self.members and self.members.keys() <= INLINE
+    def close(self, is_row: bool) -> Any:
+        marked_up = self.members and not (is_row or self.attributes) and self.members.keys() <= INLINE
         if self.has_text or marked_up or not (self.members or self.attributes):
             return "".join(self.texts)
         return self.attributes | self.members
@@ -84,7 +84,7 @@ class _Rows:
         if not self.open:
             return
         element = self.open.pop()
-        value = element.close()
+        value = element.close(is_row=not self.open)
         if self.open:
             self.open[-1].add(name, value, element.texts)
         else:

@@ -98,6 +98,7 @@ def on_a_cpu(config: Config, max_length: int) -> Config:
         data=replace(config.data, max_length=max_length),
         training=replace(config.training, precision=tiny.training.precision),
         hardware=tiny.hardware,
+        run=replace(config.run, checkpoint_every=tiny.run.checkpoint_every, eval_limit=tiny.run.eval_limit),
     )
 
 

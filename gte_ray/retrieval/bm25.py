@@ -101,9 +101,7 @@ def _counted(documents: Sequence[str]) -> _Corpus:
     stop = frozenset(STOPWORDS_EN)
     found = []
     for start in range(0, len(documents), CUT_DOCUMENTS):
-        texts = pa.array(
-            [text.lower() for text in documents[start : start + CUT_DOCUMENTS]], pa.large_string()
-        )
+        texts = _lower(documents[start : start + CUT_DOCUMENTS])
         cut = pc.split_pattern_regex(texts, _BETWEEN)
         rows = pc.list_parent_indices(cut).to_numpy()
         distinct = cut.flatten().dictionary_encode()
@@ -120,6 +118,14 @@ def _counted(documents: Sequence[str]) -> _Corpus:
         (np.concatenate(part) for part in zip(*found, strict=True)) if found else (np.array([]),) * 2
     )
     return _Corpus(_Occurrences(words, rows, len(documents)), vocab)
+
+
+def _lower(texts: Sequence[str]) -> pa.Array:
+    lower = [text.lower() for text in texts]
+    try:
+        return pa.array(lower, pa.large_string())
+    except UnicodeEncodeError:  # half of a pair of surrogates, which is in no word
+        return pa.array([text.encode(errors="replace").decode() for text in lower], pa.large_string())
 
 
 def _words(texts: Sequence[str]) -> list[list[str]]:

@@ -40,6 +40,7 @@ def fitting(base: str) -> tuple[str, int]:
         return "tiny", 0
     with model_folder(base, weights=False) as folder:
         config = json.loads((folder / settings.transformer / "config.json").read_text())
+    config |= config.get("text_config") or {}
     width = next((config[name] for name in WIDTHS if isinstance(config.get(name), int)), 0)
     name = next(name for least, name in LEAST_WIDTHS.items() if width >= least)
     return name, settings.max_length or 0

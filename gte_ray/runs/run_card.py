@@ -5,14 +5,14 @@ from gte_ray.runs.plan import Run
 from gte_ray.runtime.cluster import command_line
 
 
-def card_of(run: Run, command: str = "") -> ModelCard:
-    """The model card of the run, without scores. Its command is the one that runs now unless another one made it."""
+def card_of(run: Run, command: str | None = None) -> ModelCard:
+    """The model card of the run, without scores. Its command is the one that runs now if none is given."""
     shares = run.plan.source_steps() / run.plan.steps
     return ModelCard(
         name=run.name,
         config=run.config,
         fingerprint=run.fingerprint,
-        command=command or command_line(),
+        command=command_line() if command is None else command,
         sources=tuple(
             CardSource(source.name, run.store.source(source.name).task, source.rows, float(share))
             for source, share in zip(run.plan.sources, shares, strict=True)

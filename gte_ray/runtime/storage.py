@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from pyarrow import fs
 
@@ -27,6 +28,16 @@ from gte_ray.runtime.uri import parse
 def absolute(uri: str) -> str:
     """`uri` in a form that is valid in any working directory: local paths become absolute."""
     return uri if "://" in uri else resolve(uri)[1]
+
+
+def parts(uri: str) -> list[str]:
+    """The names of the folders around a file and its own, without what is no place: users, queries, `.`."""
+    scheme, mark, rest = absolute(uri).rpartition("://")
+    host, _, path = rest.partition("/")
+    if scheme in ("http", "https"):
+        path = path.partition("?")[0].partition("#")[0]
+    names = [host.rpartition("@")[2] if mark else host, *path.split("/")]
+    return [unquote(name) if scheme == "file" else name for name in names if name not in ("", ".")]
 
 
 def same_place(uri: str, other: str) -> bool:

@@ -62,11 +62,6 @@ class StepReport:
             f"loss/{self.source}": m.loss,
             "accuracy": m.accuracy,
             "masked_share": m.masked_share,
-            **(
-                {"masked_share/duplicates": m.masked_share - m.margin_share - m.guide_share}
-                if m.margin_share or m.guide_share
-                else {}
-            ),
             **({"masked_share/margin": m.margin_share} if m.margin_share else {}),
             **({"masked_share/guide": m.guide_share} if m.guide_share else {}),
             **({"distillation": m.distillation} if m.distillation else {}),

@@ -56,6 +56,18 @@ def test_questions_get_their_accepted_answers(tmp_path):
     assert set(info.unused) == {"Id", "Score"}
 
 
+def test_a_key_of_several_fields_needs_all_of_them(tmp_path):
+    """A question without an accepted answer is not joined with rows that have no parent."""
+    here = {"on": "{@file} {AcceptedAnswerId}", "key": "{@file} {ParentId}"}
+    source = posts(tmp_path, **here, reading=Reading(rows="row"))
+    joined = replace(source.joins[0], key="{@file} {Id}")
+    store = prepare(str(tmp_path / "store"), [replace(source, joins=(joined,))])
+    assert all_pairs(store) == {("How to join?\nTell me", "By a key"), ("Two?\nWhich", "This")}
+    assert store.source("superuser").dropped == {"not as where says": 4, "without answer": 2}
+    with pytest.raises(RunError, match=r"none of 8 rows is a pair .*4 without answer"):
+        prepare(str(tmp_path / "none"), [source])
+
+
 def test_questions_get_their_best_answers_by_number(tmp_path):
     answers = Reading(rows="row", where="PostTypeId == 2")
     source = posts(tmp_path, on="Id", key="ParentId", best="Score", reading=answers)

@@ -82,6 +82,21 @@ def test_fields_of_the_file_of_rows_inside_one_value_and_inside_an_archive(tmp_p
     assert documents[3] == "site.zip top.json its own d0"
 
 
+@pytest.mark.parametrize(
+    ("uri", "file", "folder"),
+    [
+        ("s3://me:secret@bucket/a.jsonl", "a.jsonl", "bucket"),
+        ("s3://bucket/site.tar.gz/./a.jsonl", "a.jsonl", "site.tar.gz"),
+        ("https://a.example/de/a.jsonl?download=true", "a.jsonl", "de"),
+        ("file:///data/de%20x/a.jsonl", "a.jsonl", "de x"),
+        ("hf://datasets/me/set@main/de/a.jsonl", "a.jsonl", "de"),
+        ("/a.jsonl", "a.jsonl", ""),
+    ],
+)
+def test_the_names_of_a_file_and_its_folder_at_any_place(uri, file, folder):
+    assert Reading("@file", "@folder").place(uri) == {"@file": file, "@folder": folder}
+
+
 def test_files_in_several_places(tmp_path):
     for name in ("a/x.jsonl", "b/x.jsonl", "b/note.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

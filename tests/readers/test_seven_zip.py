@@ -54,7 +54,31 @@ def test_of_a_member_any_part_may_be_read(tmp_path):
     assert threads() == []
 
 
-@pytest.mark.parametrize("members", [0, 1, 2])
+def test_equal_names_and_folders_of_the_working_directory_do_not_matter(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "x").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    with py7zr.SevenZipFile(tmp_path / "a.7z", "w") as content:
+        for data in (b"first", b"second"):
+            content.writestr(data, "x/a.jsonl")
+    with opened(tmp_path / "a.7z") as file:
+        found = [(name, content.read()) for name, content in _wanting(file, ".jsonl")]
+    assert found == [("x/a.jsonl", b"first"), ("x/a.jsonl", b"second")]
+
+
+def test_a_reader_that_stops_early_ends_the_work(tmp_path):
+    """What is left of a large member is not decompressed."""
+    with py7zr.SevenZipFile(tmp_path / "a.7z", "w", filters=[{"id": py7zr.FILTER_COPY}]) as written:
+        written.writestr(bytes(2**28), "a")
+    with opened(tmp_path / "a.7z") as file:
+        found = _wanting(file, "")
+        _, content = next(found)
+        content.read(1)
+        found.close()
+        assert file.tell() < 2**28
+
+
+@pytest.mark.parametrize("members", [1, 2])
 def test_a_reader_that_stops_early_leaves_no_thread_and_no_descriptor(tmp_path, members):
     path = archive(tmp_path / "a.7z", {"a": LARGE, "b": LARGE, "c": LARGE})
     before = len(os.listdir("/proc/self/fd"))

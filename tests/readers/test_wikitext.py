@@ -23,6 +23,8 @@ from tests.readers.reading import read_as
         ("[[File:a.jpg|thumb|A [[larch]] in '''May''']]Text", "Text"),
         ("[[Image: a.jpg|left|x]][[Datei:a.jpg|mini]][[Kategorie:Baum]][[Category:Trees|Larch]]Text", "Text"),
         ("[[:Category:Trees|trees]] and [[Kafka: A Life]]", "trees and Kafka: A Life"),
+        ("[[Re:Zero]], [[3:2]] and [[ISO:9001]][[de:Lärche]][[zh-yue:a]]", "Re:Zero, 3:2 and ISO:9001"),
+        ("<nowiki>''a''</nowiki> <code>__init__</code> &#xD800;b", "''a'' __init__ b"),
         ("Needles<ref name=a>Vale {{p|3}}</ref> fall<ref name=a />.", "Needles fall."),
         ("A{{cite|x={{y}}}} b{{{c}}}", "A b"),
         ("Larch ({{IPA|x}}, {{lang|la|Larix}}) is. Larch ({{IPA|x}}; a tree)", "Larch is. Larch (a tree)"),

@@ -94,7 +94,8 @@ def test_a_text_that_is_marked_up_from_end_to_end():
         "<r><a><t><i>Larix</i></t><t><b>Of <sub>2</sub></b><i> woods</i></t><u>x</u><v><i>y</i></v></a></r>"
     )
     assert values(text, "a") == [{"t": ["Larix", "Of 2 woods"], "u": "x", "v": "y"}]
-    assert values("<r><a><i>Larix</i></a></r>", "a") == [{"value": "Larix"}]
+    rows = "<r><a><i>Larix</i></a><a n='4'><i>x</i></a><a><t n='4'><i>x</i></t></a></r>"
+    assert values(rows, "a") == [{"i": "Larix"}, {"n": "4", "i": "x"}, {"t": {"n": "4", "i": "x"}}]
 
 
 def test_other_encodings_and_chunks_that_cut_a_row():

@@ -81,4 +81,5 @@ def test_scores_by_hand():
 
 def test_no_documents_and_none_with_words():
     assert Bm25([]).scores(["larch"]).shape == (1, 0)
+    assert Bm25(["\ud83d larch", "x"]).scores(["larch"])[0, 0] > 0
     assert Bm25(["of", "the"]).scores(["larch"]).tolist() == [[0, 0]]

@@ -1,10 +1,9 @@
 """A process that is killed while it trains with adapters, a guide or a rate that waits: what goes on loses the same."""
 
-import json
 import multiprocessing
-import os
 import signal
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -18,8 +17,8 @@ from gte_ray.train.step import train_step
 from tests.model.folders import bare_folder, model_folder
 from tests.train.runs import CPU, LENGTH, VOCABULARY, pairs, tiny, with_groups
 
-STEPS, KILLED = 6, 4
-"""Of all steps that after which the process is killed; WSD's rate falls from the fourth on."""
+STEPS, KILLED = 40, 33
+"""Of all steps those after which the process is killed; WSD's rate falls from the 31st on."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,8 @@ def configs(tmp_path_factory) -> dict[str, Config]:
     folder = tmp_path_factory.mktemp("killed")
     base = model_folder(bare_folder(folder / "bare"), folder / "base", "cls")
     config = tiny()
-    waiting = replace(config.training, steps=STEPS, schedule="wsd", warmup=0.17, cooldown=0.5)
+    config = replace(config, training=replace(config.training, steps=STEPS))
+    waiting = replace(config.training, schedule="wsd", warmup=0.1, cooldown=0.25)
     adapted = replace(config.model, base=base, lora_rank=3, lora_alpha=6)
     guided = with_groups(config)
     return {
@@ -41,38 +41,40 @@ def engine_of(config: Config) -> Engine:
     return Engine(build_encoder(config.model, VOCABULARY, 0, LENGTH, config.seed), config, CPU)
 
 
-def losses(engine: Engine, config: Config, steps: range, folder: Path | None = None) -> list[float]:
-    """With a checkpoint after each step, in a folder of its own."""
-    guide, found = load_guide(config, CPU), []
-    for step in steps:
-        found.append(train_step(engine, pairs(step, hard=guide is not None), config, guide).loss)
-        if folder is not None:
-            engine.save(str(folder / str(step)))
-    return found
+def loss_of(engine: Engine, config: Config, step: int) -> float:
+    guide = load_guide(config, CPU)
+    return train_step(engine, pairs(step, hard=guide is not None), config, guide).loss
 
 
-def train_and_die(configs: dict[str, Config], folder: str) -> None:
+def train(configs: dict[str, Config], folder: str, told: Connection) -> None:
+    """A checkpoint of each after each step, which is told; the next step waits for no answer."""
     torch.set_num_threads(1)
-    done = {
-        name: losses(engine_of(config), config, range(KILLED), Path(folder, name))
-        for name, config in configs.items()
-    }
-    Path(folder, "losses.json").write_text(json.dumps(done))
-    os.kill(os.getpid(), signal.SIGKILL)
+    engines = {name: engine_of(config) for name, config in configs.items()}
+    for step in range(STEPS):
+        for name, config in configs.items():
+            loss = loss_of(engines[name], config, step)
+            engines[name].save(str(Path(folder, name, str(step))))
+            told.send((name, loss))
 
 
 @pytest.mark.processes
 def test_what_is_killed_goes_on_to_the_bit(configs, tmp_path):
     torch.set_num_threads(1)
-    process = multiprocessing.get_context("spawn").Process(
-        target=train_and_die, args=(configs, str(tmp_path))
-    )
+    context = multiprocessing.get_context("spawn")
+    reading, writing = context.Pipe(duplex=False)
+    process = context.Process(target=train, args=(configs, str(tmp_path), writing))
     process.start()
+    done: dict[str, list[float]] = {name: [] for name in configs}
+    while len(done["guide"]) < KILLED:
+        assert reading.poll(180)
+        name, loss = reading.recv()
+        done[name].append(loss)
+    process.kill()
     process.join(180)
     assert process.exitcode == -signal.SIGKILL
-    done = json.loads((tmp_path / "losses.json").read_text())
     for name, config in configs.items():
-        expected = losses(engine_of(config), config, range(STEPS))
-        again = engine_of(replace(config, seed=99) if name == "wsd" else config)
+        engine, again = engine_of(config), engine_of(config)
+        expected = [loss_of(engine, config, step) for step in range(STEPS)]
         again.load(str(tmp_path / name / str(KILLED - 1)))
-        assert done[name] + losses(again, config, range(KILLED, STEPS)) == expected, name
+        found = [loss_of(again, config, step) for step in range(KILLED, STEPS)]
+        assert done[name][:KILLED] + found == expected, name

@@ -85,14 +85,13 @@ def _unpacked(labels: Any) -> list[Any]:
 
 
 def _set_scores(outcome: Any) -> Groups:
+    """Of sets of texts that are others each. (Sets that mteb draws from the same texts are no examples of these.)"""
     groups: Groups = {}
     for split, subsets in outcome.scores.items():
         for scores in subsets:
-            measures = scores.get("v_measures", {})
-            levels = measures if isinstance(measures, dict) else {"": measures}
+            measures = scores.get("v_measures")
+            values = measures if isinstance(measures, list) else []
             groups[f"{scores['hf_subset']}/{split}"] = {
-                f"{level}/{number}": float(value)
-                for level, values in levels.items()
-                for number, value in enumerate(values)
+                str(n): float(value) for n, value in enumerate(values)
             }
     return groups

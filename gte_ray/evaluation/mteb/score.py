@@ -84,8 +84,7 @@ class Scorer:
                 scores = {
                     key: float(outcome.get_score(getter=itemgetter(name))) for key, name in names.items()
                 }
-                queries = checked(groups or scores_of_examples(task, outcome, folder), scores["main"])
-                pairs = _checked_pairs(pairs_of(task, folder), scores["main"], task)
+                queries, pairs = _examples(task, outcome, groups, folder, scores["main"])
             if queries and getattr(task, "drawn", False):
                 scores[SPREAD] = stdev(fmean(draw.values()) for draw in queries.values())
         except Exception as failure:  # whatever a hub, a file or a task throws: the other tasks go on
@@ -123,6 +122,17 @@ class Scorer:
         else:
             self.model = MtebEncoder(self.scoring.load(name), self.scoring.micro_batch_tokens)
         self.name = name
+
+
+def _examples(
+    task: Any, outcome: Any, groups: Groups, folder: str, main_score: float
+) -> tuple[Groups, Pairs]:
+    """What the main score is made of, which is lacking where mteb's predictions are of another form."""
+    try:
+        queries = checked(groups or scores_of_examples(task, outcome, folder), main_score)
+        return queries, _checked_pairs(pairs_of(task, folder), main_score, task)
+    except (ValueError, IndexError, KeyError, TypeError):
+        return {}, {}
 
 
 def _checked_pairs(pairs: Pairs, main_score: float, task: Any) -> Pairs:

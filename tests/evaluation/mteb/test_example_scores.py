@@ -1,6 +1,7 @@
 """What is resampled of each type of task: its main score is made of it, and two models have the same of it."""
 
 from statistics import fmean
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,20 +11,18 @@ from scipy.stats import spearmanr
 
 from gte_ray.evaluation.compare import compare, interval
 from gte_ray.evaluation.mteb.benchmarks import Benchmark
+from gte_ray.evaluation.mteb.example_scores import scores_of_examples
 from gte_ray.evaluation.statistics import STATISTICS
 from gte_ray.evaluation.task_results import TaskResult
 from tests.evaluation.mteb.conftest import MINILM
 from tests.evaluation.mteb.tasks import CLASSES
 from tests.model.folders import bare_folder
 
-KINDS = [*CLASSES, LegacyMockClusteringFastTask]
-"""Clustering as mteb has it today too: of sets that are drawn from all texts."""
-
 
 @pytest.fixture
 def scored(run, tmp_path):
     other = str(bare_folder(tmp_path / "other"))
-    results, _ = run(Benchmark("local", tuple(kind() for kind in KINDS)), (MINILM, other))
+    results, _ = run(Benchmark("local", tuple(kind() for kind in CLASSES)), (MINILM, other))
     return results
 
 
@@ -31,7 +30,11 @@ def test_all_types_have_examples_that_make_the_main_score(scored):
     results = scored
     for (_, task), result in results.items():
         assert not result.error
-        assert interval(result), task
+        if task == "MockClusteringTask":
+            assert interval(result) is None, "its single set tells nothing"
+            continue
+        low, high = interval(result)
+        assert low <= result.scores["main"] + 1e-4 and result.scores["main"] - 1e-4 <= high, task
         if result.pairs:
             statistic = STATISTICS[result.category]
             scores = [
@@ -42,8 +45,19 @@ def test_all_types_have_examples_that_make_the_main_score(scored):
         assert fmean(scores) == pytest.approx(result.scores["main"], abs=1e-4), task
     assert {result.category for result in results.values() if result.pairs} == {"STS", "PairClassification"}
     (comparison,) = compare("bench", list(results.values()))
-    assert comparison.note == ""
-    assert [row.task for row in comparison.rows] == [*(kind().metadata.name for kind in KINDS), "average"]
+    assert "1 of 7 tasks are not compared" in comparison.note
+    compared = [kind().metadata.name for kind in CLASSES]
+    compared.remove("MockClusteringTask")
+    assert [row.task for row in comparison.rows] == compared
+
+
+def test_the_average_has_an_interval_where_all_tasks_have_examples(scored):
+    results = [result for (_, task), result in scored.items() if task != "MockClusteringTask"]
+    (comparison,) = compare("bench", results)
+    assert (comparison.rows[-1].task, comparison.note) == ("average", "")
+    sets = SimpleNamespace(scores={"test": [{"hf_subset": "en", "v_measures": [0.5, 0.7]}]})
+    task = SimpleNamespace(metadata=SimpleNamespace(type="Clustering"))
+    assert scores_of_examples(task, sets, "") == {"en/test": {"0": 0.5, "1": 0.7}}
 
 
 def test_the_interval_of_a_difference_of_correlations():
@@ -95,6 +109,7 @@ def test_the_same_model_has_the_same_score_whatever_was_scored_before(run, tmp_p
             return super()._evaluate_subset(model, data_split, **named)
 
     results, units = run(Benchmark("local", (Told(),)), (MINILM, *copies[:1]))
+    assert not any(map(interval, results.values())), "sets of the same texts are no examples"
     assert len(units) == 2
     assert drawn[0] == drawn[1]
     assert all(not result.error for result in results.values())
