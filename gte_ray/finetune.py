@@ -45,6 +45,10 @@ class _StoreFlags:
 def main() -> None:
     arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=defaults_of_one_epoch)
     console = plain_console()
+    if not arguments.dry_run:
+        from gte_ray.runs.base import check_base
+
+        check_base(arguments.config)
     named = any(part.split("=")[0] == "--recipe" for part in sys.argv)
     if not named and arguments.config.model.base != "scratch":
         recipe = arguments.config.recipe
@@ -53,10 +57,6 @@ def main() -> None:
             f"no --recipe: numbers of {recipe}, nearest to the model in size, computed on the CPU{gpus}",
             soft_wrap=True,
         )
-    if not arguments.dry_run:
-        from gte_ray.runs.base import check_base
-
-        check_base(arguments.config)
     if ensure_hard_store(arguments.config.data.store, arguments.config, console, arguments.verbose):
         # The defaults that depend on the store's size are known now.
         arguments = parse(Arguments, "python -m gte_ray.finetune", defaults_of=defaults_of_one_epoch)

@@ -127,7 +127,8 @@ def _shuffle_unit(job: ShuffleJob) -> Iterator[tuple[str, Shuffled]]:
 
 def _read(job: ShuffleJob) -> Iterator[tuple[str, Row] | Dropped]:
     for piece in job.unit:
-        yield from keyed(read_items(piece, job.side.reading), job.side.name, piece.uri)
+        reading = job.side.reading
+        yield from keyed(read_items(piece, reading), reading.document, job.side.name, piece.uri)
 
 
 def _encoded(row: dict[str, Any]) -> bytes:

@@ -75,8 +75,8 @@ class Join:
         return given | {"reading": self.reading.given} | chosen
 
 
-def keyed(items: Iterable[Item], name: str, place: str) -> Iterator[tuple[str, Row] | Dropped]:
-    """Yields the rows of `items`, pairs of (row, key), with their keys as texts; others as dropped.
+def keyed(items: Iterable[Item], path: str, name: str, place: str) -> Iterator[tuple[str, Row] | Dropped]:
+    """Yields the rows of `items`, pairs of (row, key by `path`), with their keys as texts; others as dropped.
 
     `name` is the field that the rows are to get. Raises RunError, with the `place`, if they have one of that name.
     """
@@ -92,7 +92,7 @@ def keyed(items: Iterable[Item], name: str, place: str) -> Iterator[tuple[str, R
         elif name and name in row:
             raise RunError(f"{place}: rows have a field {name!r} already; give the join another name")
         else:
-            yield (key, row) if key else without(name).of(row)
+            yield (key, row) if key and template(path).has_all(row) else without(name).of(row)
 
 
 def without(name: str) -> Dropped:

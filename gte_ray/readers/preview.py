@@ -60,7 +60,7 @@ def _joined(source: SourceSpec, uri: str) -> Iterator[Item]:
     items = read_items(Piece(uri), first)
     following = [*readings, source.joined_reading]
     for join, files, reading in zip(source.joins, source.joined_files(), following, strict=True):
-        found = list(islice(keyed(items, join.name, uri), PREVIEW_ROWS))
+        found = list(islice(keyed(items, join.on, join.name, uri), PREVIEW_ROWS))
         yield from (item for item in found if isinstance(item, Dropped))
         rows = [item for item in found if not isinstance(item, Dropped)]
         partners = _partners(join, files, {key for key, _ in rows})
@@ -72,6 +72,6 @@ def _joined(source: SourceSpec, uri: str) -> Iterator[Item]:
 
 def _partners(join: Join, files: Sequence[FileStamp], wanted: set[str]) -> dict[str, Row]:
     items = (item for file in files for item in read_items(Piece(file.uri), join.other_rows))
-    rows = islice(keyed(items, "", ""), JOINED_ROWS)
+    rows = islice(keyed(items, join.key, "", ""), JOINED_ROWS)
     found = (item for item in rows if not isinstance(item, Dropped) and item[0] in wanted)
     return best_rows((key, row, join.rank(row)) for key, row in found)

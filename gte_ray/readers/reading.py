@@ -7,7 +7,7 @@ from typing import Any
 
 from gte_ray.errors import RunError, UsageError
 from gte_ray.readers.columns import may_be_read, shown
-from gte_ray.readers.paths import ROW, Path, Rows, Template, template
+from gte_ray.readers.paths import Path, Rows, Template, template
 from gte_ray.readers.values import NOT_A_PAIR, UNSCORED, Dropped, Item, Scores, Unused, listed, pairs_of
 from gte_ray.readers.where import Condition, condition
 from gte_ray.runtime import storage
@@ -208,7 +208,7 @@ class Shaper:
                 yield self.otherwise
             else:
                 self._count(value)
-                documents = document.each(value) if query.text != ROW or document.has_all(value) else None
+                documents = document.each(value)
                 candidates = listed(negatives.each(value)) if negatives else []
                 texts = documents if isinstance(documents, list) else [documents]
                 if not texts:

@@ -71,7 +71,7 @@ def test_only_the_row_groups_needed_are_read(store):
     assert first > 1_024
     opened = open_store(store.uri)
     opened.read_rows("pairs", first, first + 5, ["query"])
-    assert opened._reader.decoded_rows == 1_024
+    assert opened.reader.decoded_rows == 1_024
 
 
 def test_held_out_pairs(store):
@@ -210,7 +210,7 @@ def test_opening_opens_no_part(store, monkeypatch):
 
 def test_neighbouring_reads_decode_a_row_group_once_and_few_parts_stay_open(store, monkeypatch):
     opened = open_store(store.uri)
-    reader, rows = opened._reader, store.source("pairs").rows
+    reader, rows = opened.reader, store.source("pairs").rows
     whole_source = opened.read_rows("pairs", 0, rows, COLUMNS)
     for start in range(0, rows, 100):
         part = opened.read_rows("pairs", start, min(start + 100, rows), COLUMNS)
