@@ -35,14 +35,14 @@ class FinishedSources:
             self.folders[folder.rsplit("-", 1)[0]].append(folder)
 
     @cached_property
-    def _named(self) -> set[str]:
+    def named(self) -> set[str]:
         return _named_folders(self.uri)
 
     def source(self, name: str, wanted: Callable[[SourceInfo], bool]) -> SourceInfo | None:
         """One that satisfies `wanted`, preferably one that the manifest names; None if there is none."""
         records = (_record(self.uri, folder) for folder in self.folders.get(name, []))
         found = [info for info in records if info is not None and wanted(info) and _is_whole(self.uri, info)]
-        return min(found, key=lambda info: info.folder not in self._named, default=None)
+        return min(found, key=lambda info: info.folder not in self.named, default=None)
 
     def group(self, name: str, wanted: Callable[[SourceInfo], bool]) -> tuple[SourceInfo, ...]:
         """Those that `name` was split into, all of one call that satisfies `wanted`; empty if one is missing."""
@@ -61,7 +61,7 @@ def finished_with(
     """
     earlier = FinishedSources(uri)
     done = {name: earlier.source(name, of_input(fingerprint)) for name, fingerprint in fingerprints.items()}
-    before = {folder.rsplit("-", 1)[0] for folder in _named_folders(uri)}
+    before = {folder.rsplit("-", 1)[0] for folder in earlier.named}
     again = [name for name, info in done.items() if info is None and name in before]
     if again:
         tell(f"{uri} has {', '.join(again)} with other settings or of other pairs: written again")

@@ -73,11 +73,7 @@ def prepare(
         held_out_share=held_out_share,
         held_out_rows=held_out_rows,
         held_out_documents=held_out_documents,
-        benchmarks=gather(uri, decontaminate, report)
-        if decontaminate
-        else None
-        if decontaminate is None
-        else "",
+        benchmarks=None if decontaminate is None else _benchmarks(uri, decontaminate, report),
     )
     staying_sources(uri, names, remove, split)  # what cannot be is told before the work
     with _full_disk_in_one_sentence(uri):
@@ -192,6 +188,11 @@ def _wanted(
         ]
 
     return tokenization(present.uri, ids, texts, report)
+
+
+def _benchmarks(uri: str, paths: Sequence[str], report: Report) -> str:
+    """What identifies the texts of benchmarks, which the store then has; empty for none."""
+    return gather(uri, paths, report) if paths else ""
 
 
 def _refuse_twice(names: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from gte_ray.config.fields import HELD_OUT
 from gte_ray.data.ids import Report
 from gte_ray.errors import RunError
 from gte_ray.runtime import storage
+from gte_ray.runtime.imports import of_extra
 
 if TYPE_CHECKING:
     from gte_ray.evaluation.mteb.benchmarks import Benchmark
@@ -34,7 +35,7 @@ def load_benchmark(flag: str, name: str, check: bool = False) -> "Benchmark":
 
     Raises UsageError if there is none, RunError if its files cannot be scored, or if mteb is not installed.
     """
-    with _with_mteb(flag, name):
+    with of_extra("mteb", f"{flag} {name} needs the package mteb", RunError):
         from gte_ray.evaluation.mteb.benchmarks import benchmark
     return benchmark(name, check, flag)
 
@@ -50,7 +51,7 @@ def as_files(flag: str, names: Sequence[str], folder: str, report: Report) -> It
     if not named:
         yield list(names)
         return
-    with _with_mteb(flag, named[0]):
+    with of_extra("mteb", f"{flag} {named[0]} needs the package mteb", RunError):
         from gte_ray.evaluation.mteb.texts import tasks_of, write_texts
     tasks = [task for name in named for task in tasks_of(flag, name)]
     try:
@@ -62,13 +63,3 @@ def as_files(flag: str, names: Sequence[str], folder: str, report: Report) -> It
 def _is_path(name: str) -> bool:
     """Also of what is not there, if it cannot be the name of a task."""
     return any(mark in name for mark in "/.*") or storage.exists(storage.absolute(name))
-
-
-@contextmanager
-def _with_mteb(flag: str, name: str) -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise RunError(
-            f"{flag} {name} needs the package mteb ({error}): pip install 'gte_ray[mteb]'"
-        ) from error

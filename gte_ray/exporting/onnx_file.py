@@ -17,6 +17,7 @@ from gte_ray.exporting.sections import add_section
 from gte_ray.model.backbone import attention
 from gte_ray.model.load import TextModel
 from gte_ray.runtime import storage
+from gte_ray.runtime.imports import of_extra
 
 FILE = "onnx/model.onnx"
 """In a model's folder, where sentence-transformers and others look for it."""
@@ -47,11 +48,9 @@ def write_onnx(model: TextModel, folder: str) -> str:
     The file is tried with onnxruntime on padded texts first. Raises RunError if a package is missing, if the backbone cannot
     be written so, or if what comes out is something else.
     """
-    try:
+    with of_extra("onnx", "--onnx needs more packages", RunError):
         import onnxruntime
         import onnxscript  # noqa: F401 - of torch's exporter
-    except ImportError as error:
-        raise RunError(f"--onnx needs more packages ({error}): pip install 'gte_ray[onnx]'") from error
     backbone = model.encoder.backbone.to("cpu", torch.float32).eval()
     backbone.set_attn_implementation(attention(backbone))
     module, inputs = _Backbone(backbone), _inputs(model)

@@ -22,9 +22,9 @@ from gte_ray.data.journal import read_records, write_record
 from gte_ray.data.sorted_run import RunFile, read_run, write_run
 from gte_ray.data.store import Store
 from gte_ray.data.word_runs import FACTOR, normalised, word_runs
-from gte_ray.errors import UsageError
 from gte_ray.mining.task import read_arrays, write_arrays
 from gte_ray.runtime import storage
+from gte_ray.runtime.imports import of_extra
 from gte_ray.runtime.parquet import open_parquet
 from gte_ray.runtime.pool import run_grouped, run_tasks
 
@@ -85,12 +85,8 @@ class NearDuplicates:
 
 def check_installed() -> Any:
     """Returns datasketch. Raises UsageError if it is not installed."""
-    try:
+    with of_extra("minhash", "--near-duplicates needs the package datasketch"):
         import datasketch
-    except ImportError as error:
-        raise UsageError(
-            f"--near-duplicates needs the package datasketch ({error}): pip install 'gte_ray[minhash]'"
-        ) from error
     return datasketch
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from gte_ray.errors import UsageError
+from gte_ray.runtime.imports import of_extra
 
 LANGUAGE_CHARACTERS = 2_000
 """Characters of a text by which its language is told."""
@@ -36,12 +36,8 @@ def _language(value: Any) -> str:
 
 @lru_cache(maxsize=1)
 def _identifier() -> Any:
-    try:
+    with of_extra("language", "language needs the package py3langid"):
         import py3langid
-    except ImportError as error:
-        raise UsageError(
-            f"language needs the package py3langid ({error}): pip install 'gte_ray[language]'"
-        ) from error
     return py3langid
 
 

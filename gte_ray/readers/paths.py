@@ -22,11 +22,13 @@ from typing import Any
 from gte_ray.errors import UsageError
 from gte_ray.readers.functions import FUNCTIONS, function
 from gte_ray.readers.plain import plain
-from gte_ray.readers.wikitext import check_installed, wikitext
+from gte_ray.readers.wikitext import parser, wikitext
 
 Step = str | int | slice
 NO_TEXT: dict[str, Any] = {}
 """What a template makes of fields that are objects: no text, so that the row is dropped and counted."""
+TEXTS = {"plain": plain, "wikitext": wikitext}
+"""What makes a plain text of one that is marked up."""
 ROW = "."
 _STEP = re.compile(r"\.?([^.\[\]{}]+)|\[(-?\d*)(:?)(-?\d*)\]")
 _FILTER = re.compile(
@@ -46,7 +48,7 @@ class Path:
         if found and found[4] in FUNCTIONS:
             function(found[4])  # whose package may be missing
         if found and found[4] == "wikitext":
-            check_installed()
+            parser()  # likewise
         bare = found[1].strip() if found else text
         self.steps = () if bare == ROW else tuple(_steps(bare)) or (bare,)
 
@@ -156,8 +158,8 @@ def _filtered(value: Any, name: str, mark: str) -> Any:
     if name in ("first-line", "other-lines"):
         first, _, rest = value.strip().partition("\n")
         return (first if name == "first-line" else rest).strip()
-    if name in ("plain", "wikitext"):
-        return plain(value) if name == "plain" else wikitext(value)
+    if name in TEXTS:
+        return TEXTS[name](value)
     before, found, after = value.partition(mark)
     if name == "before":
         return before.strip() if found else None

@@ -12,6 +12,7 @@ from typing import Any
 
 from gte_ray.errors import RunError
 from gte_ray.readers.compressed import BUFFER_BYTES
+from gte_ray.runtime.imports import of_extra
 
 
 def seven_zip_members(
@@ -40,10 +41,8 @@ def seven_zip_members(
 
 
 def _opened(file: io.BufferedReader, uri: str) -> Any:
-    try:
+    with of_extra("7z", f"{uri}: needs the package py7zr", RunError):
         import py7zr
-    except ImportError as error:
-        raise RunError(f"{uri}: needs the package py7zr ({error}): pip install 'gte_ray[7z]'") from error
     try:
         archive = py7zr.SevenZipFile(file)
         encrypted = archive.needs_password()

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from gte_ray.errors import RunError
+from gte_ray.runtime.imports import of_extra
 
 HTML = ("text/html", "application/xhtml+xml")
 HEAD_BYTES = 512
@@ -43,12 +44,8 @@ def warc_values(stream: io.BufferedReader, uri: str) -> Iterator[dict[str, Any]]
     What is no page, by its status or its type, has no title and an empty text. Raises RunError for a file that ends within a
     record or is no WARC file, or if the packages that read one are not installed.
     """
-    try:
+    with of_extra("warc", f"{uri}: WARC files need more packages", RunError):
         from fastwarc.warc import ArchiveIterator, WarcRecordType
-    except ImportError as error:
-        raise RunError(
-            f"{uri}: WARC files need more packages ({error}): pip install 'gte_ray[warc]'"
-        ) from error
     forward: Any = _Forward(stream)
     wanted = WarcRecordType.response | WarcRecordType.conversion
     for record in ArchiveIterator(forward, record_types=wanted, parse_http=True):

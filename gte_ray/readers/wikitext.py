@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from gte_ray.errors import UsageError
+from gte_ray.runtime.imports import of_extra
 
 UNSHOWN = frozenset(
     [
@@ -140,17 +140,9 @@ def _element(tag: Any) -> Iterator[str]:
         yield from _shown(tag.contents)
 
 
-def check_installed() -> None:
-    """Raises UsageError if the package is missing."""
-    parser()
-
-
 @lru_cache(maxsize=1)
 def parser() -> Any:
-    try:
+    """The package. Raises UsageError if it is missing."""
+    with of_extra("wikitext", "wikitext needs the package mwparserfromhell"):
         import mwparserfromhell
-    except ImportError as error:
-        raise UsageError(
-            f"wikitext needs the package mwparserfromhell ({error}): pip install 'gte_ray[wikitext]'"
-        ) from error
     return mwparserfromhell

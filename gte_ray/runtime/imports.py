@@ -1,9 +1,11 @@
-"""Import large libraries faster."""
+"""Import large libraries faster, and those of extras where they are installed."""
 
 import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from gte_ray.errors import RunError, UsageError
 
 
 @contextmanager
@@ -14,6 +16,15 @@ def without_collector() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+@contextmanager
+def of_extra(extra: str, need: str, kind: type[RunError] = UsageError) -> Iterator[None]:
+    """Tell in one sentence, which begins with `need`, that the packages of an extra are missing if an import inside fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise kind(f"{need} ({error}): pip install 'gte_ray[{extra}]'") from error
 
 
 @contextmanager
