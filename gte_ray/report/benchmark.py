@@ -23,7 +23,7 @@ from gte_ray.tracking.tracker import TrackedRun, Tracker
 
 INTERVALS = (
     f"Intervals hold {LEVEL} % of {RESAMPLES:,} scores of as many examples (queries, texts, pairs, sets of texts), drawn with "
-    "replacement, the same for both models (paired bootstrap): one without 0 is more than the choice of examples."
+    "replacement, the same for both models (paired bootstrap; fewer where a task has many pairs): one without 0 is more than the choice of examples."
 )
 
 
